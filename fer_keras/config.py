@@ -1,0 +1,357 @@
+"""An experiment as data: frozen dataclasses, typed overrides, JSON round trip.
+
+An experiment file (`fer_keras/experiments/NAME.py`, or a file of your own) holds one module
+attribute `experiment` and states only what differs from the defaults below. No TensorFlow here.
+"""
+
+import dataclasses
+import importlib
+import importlib.util
+import json
+import pkgutil
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from fer_keras.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """What is trained on, and how its labels are made.
+
+    Attributes:
+        name: A data set of `python -m fer_keras.data list`.
+        source: Its file or folder; empty = looked for under `FER_KERAS_DATA`.
+        label_rule: How training labels are made: `hard`, or for annotator votes `majority`,
+            `probability`, `crossentropy`, `multi_target`; empty = the data set's default.
+        eval_label_rule: The same for validation and test; empty = the data set's default, which
+            is `majority` for votes (Barsoum et al. 2016 validate on it whatever they train with).
+        image_size: Side of the square network input in pixels.
+        channels: 1 = grey, 3 = RGB.
+        without_duplicates: Leave out training images whose exact pixels also occur in a held-out
+            split.
+        validation_fraction: Share of train that becomes validation where a data set has none.
+        limit: Use only the first so many training images (0 = all), for quick trials.
+    """
+
+    name: str = "fer2013"
+    source: str = ""
+    label_rule: str = ""
+    eval_label_rule: str = ""
+    image_size: int = 48
+    channels: Literal[1, 3] = 1
+    without_duplicates: bool = False
+    validation_fraction: float = 0.1
+    limit: int = 0
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The network: a file of `fer_keras/models` and the options of its `build`."""
+
+    name: str = "compact"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """How it is trained: a file of `fer_keras/methods` and the options of its `build`."""
+
+    name: str = "cross_entropy"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The recipe.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images per step.
+        optimizer: `sgd` (with `momentum`, `nesterov`), `adam` or `adamw`.
+        learning_rate: Peak learning rate.
+        schedule: `constant`; `cosine` to zero; `step` (times `decay_rate` every `decay_epochs`);
+            `exponential` (times `decay_rate` every epoch).
+        warmup_epochs: Linear warm-up from zero, in epochs.
+        weight_decay: Decoupled weight decay per step (Keras' meaning); biases and batch-norm
+            parameters are left out.
+        clip_norm: Global gradient norm limit (0 = none).
+        clip_value: Element-wise gradient limit (0 = none).
+        class_weights: `balanced` weighs the loss of a class by the inverse of its frequency.
+        sampling: `balanced` draws classes with equal chance instead of a plain shuffle.
+        precision: `auto` is float32 on a CPU and mixed_float16 / mixed_bfloat16 on a GPU / TPU.
+        jit_compile: `auto` uses XLA on a GPU or TPU only; on a CPU it is several times slower.
+        early_stopping_patience: Epochs without a better `select_by` before stopping (0 = never).
+        select_by: The validation figure that chooses the kept weights; never a test figure.
+        checkpoint_minutes: A checkpoint inside an epoch at least this often; there is always one
+            at the end of an epoch.
+        deterministic: Same seed, same weights, bit for bit.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    nesterov: bool = True
+    schedule: Literal["constant", "cosine", "step", "exponential"] = "cosine"
+    warmup_epochs: float = 0.5
+    decay_epochs: int = 10
+    decay_rate: float = 0.1
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    clip_value: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    jit_compile: Literal["auto", "on", "off"] = "auto"
+    early_stopping_patience: int = 0
+    select_by: Literal["val_accuracy", "val_loss"] = "val_accuracy"
+    checkpoint_minutes: float = 10.0
+    deterministic: bool = True
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that determines a run.
+
+    Attributes:
+        name: Name of the experiment; run names are `name-seedN`.
+        dataset: Data set and label rules.
+        augmentation: A policy of `fer_keras/data/augment.py`.
+        network: The network.
+        method: The training method.
+        training: The recipe.
+        seed: Seeds initial weights, order, augmentation and drop-out.
+    """
+
+    name: str
+    dataset: DatasetConfig = DatasetConfig()
+    augmentation: str = "none"
+    network: NetworkConfig = NetworkConfig()
+    method: MethodConfig = MethodConfig()
+    training: TrainingConfig = TrainingConfig()
+    seed: int = 0
+
+
+_MINIMUM = {
+    "dataset.image_size": 8,
+    "training.epochs": 1,
+    "training.batch_size": 1,
+    "seed": 0,
+    "dataset.limit": 0,
+    "training.early_stopping_patience": 0,
+    "training.decay_epochs": 1,
+}
+
+
+def _check(value: Any, hint: Any, key: str) -> Any:
+    """`value` as the type `hint`, or a ConfigError that names `key`."""
+    origin = get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{key}: expected an object. Received: {value!r}.")
+        return _from_mapping(hint, value, key)
+    if origin is Literal:
+        choices = get_args(hint)
+        if value not in choices or isinstance(value, bool):
+            shown = ", ".join(str(choice) for choice in choices)
+            raise ConfigError(f"{key}: expected one of {shown}. Received: {value!r}.")
+        return value
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{key}: expected an object of options. Received: {value!r}.")
+        return dict(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(f"{key}: expected {hint.__name__}. Received: {value!r}.")
+    low = _MINIMUM.get(key)
+    if low is not None and value < low:
+        raise ConfigError(f"{key}: expected at least {low}. Received: {value}.")
+    return value
+
+
+def _from_mapping(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
+    hints = get_type_hints(cls)
+    arguments = {}
+    for name, value in values.items():
+        key = f"{prefix}.{name}" if prefix else name
+        if name not in hints:
+            raise ConfigError(f"Unknown key {key!r}. {did_you_mean(name, hints)}")
+        arguments[name] = _check(value, hints[name], key)
+    if cls is Experiment and "name" not in arguments:
+        raise ConfigError("An experiment needs a name. Received none.")
+    return cls(**arguments)
+
+
+def _parse(text: str, hint: Any, key: str) -> Any:
+    """The text of a `--set` as the type of its field."""
+    if get_origin(hint) is Literal:
+        by_text = {str(choice): choice for choice in get_args(hint)}
+        return _check(by_text.get(text, text), hint, key)
+    if hint is bool:
+        spellings = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if text.lower() not in spellings:
+            raise ConfigError(f"{key}: expected true or false. Received: {text!r}.")
+        return spellings[text.lower()]
+    if hint in (int, float):
+        try:
+            return _check(hint(text), hint, key)
+        except ValueError:
+            raise ConfigError(f"{key}: expected {hint.__name__}. Received: {text!r}.") from None
+    return text
+
+
+def _option_value(text: str) -> Any:
+    """An option of a network or method: JSON where it is JSON, else the text itself."""
+    try:
+        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
+    except json.JSONDecodeError:
+        return text
+
+
+def override(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
+    """Applies `part.field=value` assignments.
+
+    Args:
+        experiment: The experiment to start from; it is left as it is.
+        assignments: For instance `["training.epochs=3", "method.options.scale=24", "seed=1"]`.
+            A value is read by the type of its field; options of networks and methods as JSON.
+
+    Returns:
+        A new experiment.
+
+    Raises:
+        ConfigError: An unknown key (the nearest known ones are listed) or a value of another type.
+    """
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator:
+            raise ConfigError(f"--set expects part.field=value. Received: {assignment!r}.")
+        experiment = _replace(experiment, key.strip().split("."), text.strip(), key.strip())
+    return experiment
+
+
+def _replace(part: Any, path: Sequence[str], text: str, key: str) -> Any:
+    hints = get_type_hints(type(part))
+    name, rest = path[0], path[1:]
+    if name not in hints:
+        raise ConfigError(f"Unknown key {key!r}. {did_you_mean(key, all_keys())}")
+    hint = hints[name]
+    if dataclasses.is_dataclass(hint):
+        if not rest:
+            raise ConfigError(f"{key!r} is a group of keys. {did_you_mean(key, all_keys())}")
+        value = _replace(getattr(part, name), rest, text, key)
+    elif get_origin(hint) is Mapping:
+        if len(rest) != 1:
+            raise ConfigError(f"Expected {name}.OPTION=value. Received: {key!r}.")
+        value = {**getattr(part, name), rest[0]: _option_value(text)}
+    elif rest:
+        raise ConfigError(f"Unknown key {key!r}. {did_you_mean(key, all_keys())}")
+    else:
+        value = _parse(text, hint, key)
+    return dataclasses.replace(part, **{name: value})
+
+
+def all_keys() -> list[str]:
+    """Every key that `--set` takes, options of networks and methods aside."""
+    keys: list[str] = []
+    for name, hint in get_type_hints(Experiment).items():
+        if dataclasses.is_dataclass(hint):
+            keys += [f"{name}.{inner}" for inner in get_type_hints(hint)]
+        else:
+            keys.append(name)
+    return keys
+
+
+def to_json(experiment: Experiment) -> str:
+    """The experiment as JSON text that `from_json` reads back as an equal one."""
+    return json.dumps(dataclasses.asdict(experiment), indent=2) + "\n"
+
+
+def from_json(text: str, path: str = "experiment.json") -> Experiment:
+    """Reads what `to_json` wrote.
+
+    Raises:
+        ConfigError: Not JSON, an unknown key, or a value of another type.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: expected JSON. Received: {error}.") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected an object. Received: {type(values).__name__}.")
+    experiment: Experiment = _from_mapping(Experiment, values)
+    return experiment
+
+
+def list_experiments() -> dict[str, str]:
+    """Names of the shipped experiments and the first line of their docstrings."""
+    import fer_keras.experiments as package
+
+    found = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"fer_keras.experiments.{info.name}")
+        found[info.name] = (module.__doc__ or "").strip().split("\n")[0]
+    return found
+
+
+def load_experiment(name_or_path: str) -> Experiment:
+    """Finds an experiment.
+
+    Args:
+        name_or_path: A shipped experiment's name; a path to a `.py` file with a module attribute
+            `experiment`; a resolved `experiment.json`, or a run folder that holds one.
+
+    Raises:
+        ConfigError: No such experiment, or the file holds none.
+    """
+    path = Path(name_or_path)
+    if path.is_dir():
+        path = path / "experiment.json"
+    if path.suffix == ".json":
+        if not path.is_file():
+            raise ConfigError(f"No experiment at {path}. Expected a run folder or a file.")
+        return from_json(path.read_text(encoding="utf-8"), str(path))
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise ConfigError(f"No experiment file at {path}.")
+        return _experiment_of(_import_file(path), str(path))
+    known = list_experiments()
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name_or_path) or name_or_path not in known:
+        raise ConfigError(
+            f"Unknown experiment {name_or_path!r}. {did_you_mean(name_or_path, known)} "
+            "A file of your own: --exp path/to/mine.py."
+        )
+    module = importlib.import_module(f"fer_keras.experiments.{name_or_path}")
+    return _experiment_of(module, name_or_path)
+
+
+def _import_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"fer_keras_user_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} cannot be read as a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{path} fails: {type(error).__name__}: {error}.") from error
+    return module
+
+
+def _experiment_of(module: ModuleType, where: str) -> Experiment:
+    experiment = getattr(module, "experiment", None)
+    if not isinstance(experiment, Experiment):
+        raise ConfigError(
+            f"{where}: expected a module attribute `experiment` of type "
+            f"fer_keras.config.Experiment. Received: {type(experiment).__name__}."
+        )
+    # A round trip applies the checks of the JSON reader to values written in Python.
+    return from_json(to_json(experiment), where)

@@ -1,0 +1,1 @@
+"""One file per experiment; each states only what differs from the defaults of `config.py`."""
