@@ -1,0 +1,65 @@
+"""How a network is trained: one method, one file, found by name.
+
+A method file has `build(network, class_names, *, ...) -> Method`; its keyword-only parameters are
+the method's options. A new file in this folder is a new method, nothing else has to be touched.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fer_keras.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    import keras
+
+    from fer_keras.methods.base import Method
+
+__all__ = ["build_method", "list_methods"]
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def list_methods() -> tuple[str, ...]:
+    """The names of all methods, sorted: the files of this folder, without importing them."""
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in names if name != "base" and _NAME.fullmatch(name)))
+
+
+def build_method(
+    name: str, network: "keras.Model", class_names: Sequence[str], **options: Any
+) -> "Method":
+    """Wraps a network in the training method of that name.
+
+    Args:
+        name: One of `list_methods()`.
+        network: Functional network with a dict of named outputs; `logits` `(batch, classes)` is
+            always among them.
+        class_names: The ordered names of the classes, as in `logits` and in the targets.
+        **options: The keyword-only parameters of the method's `build`.
+
+    Returns:
+        The method, ready for `compile(optimizer=...)` and `fit`.
+
+    Raises:
+        ConfigError: Unknown method or option, or an output that the network does not have.
+    """
+    known = list_methods()
+    if name not in known:
+        raise ConfigError(f"Unknown method {name!r}. {did_you_mean(name, known)}")
+    build = importlib.import_module(f"{__name__}.{name}").build
+    allowed = [
+        parameter.name
+        for parameter in inspect.signature(build).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    for option in options:
+        if option not in allowed:
+            raise ConfigError(
+                f"Method {name!r} has no option {option!r}. {did_you_mean(option, allowed)}"
+            )
+    method: Method = build(network, tuple(class_names), **options)
+    return method

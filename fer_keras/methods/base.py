@@ -1,0 +1,201 @@
+"""What every training method shares: a Keras model around the network that is saved and exported.
+
+A method holds the loss, the metrics and what they need while training; the network inside it holds
+everything a prediction needs. So a file with only `method.network` predicts without the method.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from fer_keras.errors import ConfigError
+
+
+class Method(keras.Model):
+    """A network together with the way it is trained.
+
+    A subclass overrides `sample_losses` and, where it reports more than the accuracy,
+    `update_metrics`. Both are written in `keras.ops` alone, so that `fit` and `evaluate` run on
+    TensorFlow, JAX and PyTorch. On JAX the metrics are computed outside the scope that holds the
+    model's state: `update_metrics` must not read a variable of the model, so fixed tables are NumPy
+    arrays. Random numbers come from a `keras.random.SeedGenerator` held as an attribute: its state
+    is then one of `method.variables`, and a checkpoint of those is complete.
+
+    Attributes:
+        network: The functional network with a dict of named outputs.
+        class_names: The ordered names of the classes.
+        required_outputs: The named outputs the method consumes.
+    """
+
+    required_outputs: tuple[str, ...] = ("logits",)
+
+    def __init__(
+        self, network: keras.Model, class_names: Sequence[str], *, name: str | None = None
+    ) -> None:
+        """Checks that the network offers what the method consumes.
+
+        Args:
+            network: Functional network; its `logits` are `(batch, classes)`.
+            class_names: The ordered names of the classes.
+            name: Name of the Keras model; the class name in lower case if None.
+
+        Raises:
+            ConfigError: A named output is missing, a class name is given twice, or the number of
+                logits is not the number of classes.
+        """
+        # Before the first attribute is set: Keras tracks layers from here on.
+        super().__init__(name=name or type(self).__name__.lower())
+        check_outputs(network, self.required_outputs, type(self).__name__)
+        self.class_names = tuple(class_names)
+        if len(set(self.class_names)) != len(self.class_names):
+            raise ConfigError(f"A class name is given twice: {', '.join(self.class_names)}.")
+        num_logits = network.output["logits"].shape[-1]
+        if num_logits != len(self.class_names):
+            raise ConfigError(
+                f"Network {network.name!r} has {num_logits} logits, expected one for each of the "
+                f"{len(self.class_names)} classes: {', '.join(self.class_names)}. "
+                f"Build it with num_classes={len(self.class_names)}."
+            )
+        self.network = network
+        self.accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
+        """The named outputs of the network.
+
+        Args:
+            inputs: Raw pixels 0..255, `(batch, height, width, channels)`.
+            training: Whether layers such as dropout act as in training.
+
+        Returns:
+            At least `logits` `(batch, classes)`.
+        """
+        outputs: dict[str, Any] = self.network(inputs, training=training)
+        return outputs
+
+    def sample_losses(self, y: Any, outputs: dict[str, Any], training: bool) -> Any:
+        """The loss of every sample of a batch; a subclass defines it.
+
+        Args:
+            y: Targets `(batch, classes)`, float32, rows of sum 1.
+            outputs: The named outputs of the network.
+            training: False when evaluating.
+
+        Returns:
+            `(batch,)` float32.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no sample_losses.")
+
+    def update_metrics(self, y: Any, outputs: dict[str, Any]) -> None:
+        """Updates the metrics beside loss and accuracy; a subclass may define it.
+
+        Args:
+            y: Targets `(batch, classes)`, float32, rows of sum 1.
+            outputs: The named outputs of the network.
+        """
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The mean loss of the samples, plus the losses that layers of the network add.
+
+        With weights it is the weighted mean, `sum(w * loss) / sum(w)`: the scale of the weights
+        does not change the step, and a sample of weight 0 counts for nothing.
+
+        Args:
+            x: Unused; part of Keras' signature.
+            y: Targets `(batch, classes)`, rows of sum 1.
+            y_pred: The named outputs of the network.
+            sample_weight: `(batch,)`, not negative; None for equal weights.
+            training: False when evaluating.
+
+        Returns:
+            Scalar, float32.
+
+        Raises:
+            ConfigError: The targets are not of shape `(batch, classes)`.
+        """
+        y = self._targets(y)
+        losses = ops.cast(self.sample_losses(y, y_pred, training), "float32")
+        if sample_weight is None:
+            loss = ops.mean(losses)
+        else:
+            weights = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
+            loss = ops.divide_no_nan(ops.sum(weights * losses), ops.sum(weights))
+        for added in self.losses:
+            loss = loss + ops.cast(ops.sum(added), "float32")
+        return loss
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Updates the metrics of a batch; they are never weighted.
+
+        Args:
+            x: Unused; part of Keras' signature.
+            y: Targets `(batch, classes)`, rows of sum 1.
+            y_pred: The named outputs of the network.
+            sample_weight: Unused: accuracy counts every picture once.
+
+        Returns:
+            The value of every metric so far, by name.
+        """
+        y = self._targets(y)
+        self.accuracy.update_state(y, y_pred["logits"])
+        self.update_metrics(y, y_pred)
+        results: dict[str, Any] = self.get_metrics_result()
+        return results
+
+    def _targets(self, y: Any) -> Any:
+        # Integer labels would broadcast against the logits and train on nonsense in silence.
+        shape = tuple(y.shape)
+        if len(shape) != 2 or shape[1] not in (len(self.class_names), None):
+            raise ConfigError(
+                f"Expected targets (batch, {len(self.class_names)}) whose rows sum to 1, received "
+                f"shape {shape}. Integer labels become targets with keras.utils.to_categorical."
+            )
+        return ops.cast(y, "float32")
+
+
+def check_outputs(network: keras.Model, required: Sequence[str], method: str) -> None:
+    """Refuses a network that lacks a named output.
+
+    Args:
+        network: Functional network.
+        required: The names that the method consumes.
+        method: The method's name, for the message.
+
+    Raises:
+        ConfigError: The outputs are not a dict, or a name is missing in it.
+    """
+    outputs = network.output
+    offered = sorted(outputs) if isinstance(outputs, dict) else []
+    missing = [name for name in required if name not in offered]
+    if missing:
+        raise ConfigError(
+            f"{method} needs the network output {', '.join(missing)}, which network "
+            f"{network.name!r} does not have. It has: "
+            f"{', '.join(offered) or 'no named outputs (expected a dict)'}."
+        )
+
+
+def soft_cross_entropy(targets: Any, logits: Any) -> Any:
+    """Cross-entropy of each row against a distribution, `-sum_c t_c log p_c`.
+
+    Args:
+        targets: `(batch, classes)`, rows of sum 1.
+        logits: `(batch, classes)`.
+
+    Returns:
+        `(batch,)` float32, in nats.
+    """
+    # float32 also under mixed precision: log-softmax of float16 loses the small probabilities.
+    log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+    return -ops.sum(ops.cast(targets, "float32") * log_probabilities, axis=-1)

@@ -1,0 +1,58 @@
+"""Cross-entropy against the target distribution: the baseline of every comparison.
+
+With one-hot targets it is the ordinary classification loss; with vote shares as targets it is the
+scheme "CEL" of Barsoum et al., ICMI 2016, section 3.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from fer_keras.errors import ConfigError
+from fer_keras.methods.base import Method, soft_cross_entropy
+
+
+class CrossEntropy(Method):
+    """Trains `logits` by cross-entropy against the targets."""
+
+    def __init__(
+        self,
+        network: keras.Model,
+        class_names: Sequence[str],
+        *,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        """Builds the method; see `build`."""
+        super().__init__(network, class_names)
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ConfigError(
+                f"Expected 0 <= label_smoothing < 1, received label_smoothing={label_smoothing}."
+            )
+        self.label_smoothing = label_smoothing
+
+    def sample_losses(self, y: Any, outputs: dict[str, Any], training: bool) -> Any:
+        """`-sum_c t_c log p_c` of each sample, `(batch,)`; see `Method.sample_losses`."""
+        # Only while training: a validation loss is comparable between amounts of smoothing.
+        if training and self.label_smoothing:
+            y = y * (1.0 - self.label_smoothing) + self.label_smoothing / len(self.class_names)
+        return soft_cross_entropy(y, outputs["logits"])
+
+
+def build(
+    network: keras.Model, class_names: Sequence[str], *, label_smoothing: float = 0.0
+) -> CrossEntropy:
+    """Cross-entropy training.
+
+    Args:
+        network: Functional network with the output `logits` `(batch, classes)`.
+        class_names: The ordered names of the classes.
+        label_smoothing: Share of the target spread evenly over all classes while training, 0..1.
+
+    Returns:
+        The method, to be compiled with an optimizer.
+
+    Raises:
+        ConfigError: `label_smoothing` is out of range, or the network has no fitting `logits`.
+    """
+    return CrossEntropy(network, class_names, label_smoothing=label_smoothing)
