@@ -1,0 +1,100 @@
+"""Networks by name: `build_model("compact")` looks in `models/compact.py`.
+
+A new file in this folder is a new network; nothing has to be registered.
+"""
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from fer_keras.errors import ConfigError, did_you_mean
+
+__all__ = ["build_model", "list_models"]
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+# Modules of this folder that hold shared parts and not a network.
+_NOT_NETWORKS = frozenset({"layers"})
+
+
+def list_models(pattern: str = "*") -> tuple[str, ...]:
+    """Lists the networks that `build_model` knows.
+
+    Args:
+        pattern: Shell-style pattern, for instance `"vgg*"`.
+
+    Returns:
+        The names in alphabetical order.
+    """
+    stems = (path.stem for path in Path(__file__).parent.glob("*.py"))
+    names = (name for name in stems if _NAME.fullmatch(name) and name not in _NOT_NETWORKS)
+    return tuple(sorted(name for name in names if fnmatch(name, pattern)))
+
+
+def build_model(
+    name: str,
+    image_shape: Sequence[int] = (48, 48, 1),
+    num_classes: int = 8,
+    **options: Any,
+) -> Any:
+    """Builds an untrained network.
+
+    Args:
+        name: One of `list_models()`.
+        image_shape: `(height, width, channels)` of the pictures; channels 1 or 3.
+        num_classes: Number of classes, at least 2.
+        **options: Keyword options of the network's `build`, described in its module.
+
+    Returns:
+        A functional `keras.Model`: raw pixels `(batch, height, width, channels)` in 0..255 in,
+        a dict of named outputs out. `logits` `(batch, num_classes)` is always there, `embedding`
+        `(batch, d)` and `features` `(batch, h, w, c)` where the network has them.
+
+    Raises:
+        ConfigError: If the name, the shape, the number of classes or an option is not usable.
+    """
+    build = _find_build(name)
+    shape = _checked_shape(image_shape)
+    if not _is_int(num_classes) or num_classes < 2:
+        raise ConfigError(
+            f"Invalid value for `num_classes`. Expected an integer >= 2. Received: "
+            f"num_classes={num_classes!r}"
+        )
+    known = [
+        parameter.name
+        for parameter in inspect.signature(build).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    for option in options:
+        if option not in known:
+            hint = did_you_mean(option, known) if known else "It takes no options."
+            raise ConfigError(f"Network {name!r} has no option {option!r}. {hint}")
+    return build(shape, int(num_classes), **options)
+
+
+def _find_build(name: str) -> Callable[..., Any]:
+    # The name is matched against the files before anything is imported: a name from an
+    # experiment file can therefore never reach a module outside this folder.
+    if not isinstance(name, str) or name not in list_models():
+        raise ConfigError(f"Unknown network {name!r}. {did_you_mean(str(name), list_models())}")
+    return importlib.import_module(f"{__name__}.{name}").build
+
+
+def _checked_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
+    shape = tuple(image_shape) if isinstance(image_shape, Sequence) else ()
+    valid = (
+        len(shape) == 3 and all(_is_int(side) and side > 0 for side in shape) and shape[2] in (1, 3)
+    )
+    if not valid:
+        raise ConfigError(
+            "Invalid value for `image_shape`. Expected (height, width, channels) with positive "
+            f"integers and 1 or 3 channels. Received: image_shape={image_shape!r}"
+        )
+    return int(shape[0]), int(shape[1]), int(shape[2])
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

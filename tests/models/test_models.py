@@ -1,0 +1,280 @@
+"""Every network of `fer_keras/models`; a new file there is tested without touching this one."""
+
+import inspect
+from importlib import import_module
+
+import keras
+import numpy as np
+import pytest
+
+from fer_keras.errors import ConfigError, ModelFileError
+from fer_keras.models import build_model, list_models
+from fer_keras.models.layers import ClassNames, class_names_of, with_class_names
+
+CLASS_NAMES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+
+# Smallest picture that keeps a test quick and that the network accepts.
+SIZE = 48
+# Networks that take pictures of other sizes than the default one by their sources.
+SHAPES = [(48, 48, 1), (64, 64, 1), (48, 48, 3)]
+
+# (name, image_shape, num_classes) -> (all parameters, trained parameters). Sources: mini-Xception
+# 58,423 in the authors' table, moving statistics included; VGG13 8.75 M in Barsoum et al. 2016,
+# counted layer by layer for 64x64x1 and 8 classes; compact counted by hand from its widths.
+PARAMETERS = {
+    ("mini_xception", (48, 48, 1), 7): (58_423, 56_951),
+    ("mini_xception", (64, 64, 1), 7): (58_423, 56_951),
+    ("vgg13", (64, 64, 1), 8): (8_757_704, 8_757_704),
+}
+
+
+def pictures(number, shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (number, *shape), dtype=np.uint8)
+
+
+def numpy_outputs(network, images, training=False):
+    outputs = network(images, training=training)
+    return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", list_models())
+def test_outputs_have_their_names_shapes_and_are_finite(name, shape):
+    network = build_model(name, shape, 7)
+    images = pictures(2, shape)
+    outputs = numpy_outputs(network, images)
+    assert outputs["logits"].shape == (2, 7)
+    if "embedding" in outputs:
+        assert outputs["embedding"].ndim == 2
+    if "features" in outputs:
+        assert outputs["features"].ndim == 4
+        if "embedding" in outputs and not name.startswith("vgg"):
+            assert outputs["features"].shape[-1] == outputs["embedding"].shape[-1]
+    for output_name, value in outputs.items():
+        assert value.shape[0] == 2
+        assert value.dtype == np.float32
+        assert np.isfinite(value).all(), output_name
+        assert value.shape[1:] == tuple(network.output[output_name].shape[1:])
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("name", list_models())
+def test_uint8_and_float32_pixels_give_the_same_logits(name):
+    network = build_model(name, (SIZE, SIZE, 1), 8)
+    images = pictures(2, (SIZE, SIZE, 1))
+    from_bytes = numpy_outputs(network, images)["logits"]
+    from_floats = numpy_outputs(network, images.astype("float32"))["logits"]
+    np.testing.assert_array_equal(from_bytes, from_floats)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_scaling_is_in_the_graph(name):
+    # Black, grey and white pictures all lie in a small range after scaling, so a network without
+    # a scaling layer would answer a white picture with logits in the thousands.
+    network = build_model(name, (SIZE, SIZE, 1), 8)
+    white = np.full((1, SIZE, SIZE, 1), 255, np.uint8)
+    assert np.abs(numpy_outputs(network, white)["logits"]).max() < 50
+    assert any(isinstance(layer, keras.layers.Rescaling) for layer in network.layers)
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("name", list_models())
+def test_every_trainable_variable_moves(name):
+    keras.utils.set_random_seed(0)
+    network = build_model(name, (SIZE, SIZE, 1), 7)
+    # Targets on all outputs would hide a layer that only feeds, say, `embedding`.
+    images = pictures(8, (SIZE, SIZE, 1))
+    targets = np.eye(7, dtype="float32")[np.arange(8) % 7]
+    trained = keras.Model(network.input, network.output["logits"])
+    trained.compile(keras.optimizers.SGD(1.0), _cross_entropy())
+    before = [keras.ops.convert_to_numpy(v) for v in trained.trainable_variables]
+    trained.train_on_batch(images.astype("float32"), targets)
+    still = [
+        variable.path
+        for variable, old in zip(trained.trainable_variables, before, strict=True)
+        if np.array_equal(keras.ops.convert_to_numpy(variable), old)
+    ]
+    assert len(trained.trainable_variables) == len(network.trainable_variables)
+    assert still == []
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_saved_and_loaded_network_is_the_same(name, tmp_path):
+    keras.utils.set_random_seed(0)
+    network = with_class_names(build_model(name, (SIZE, SIZE, 1), 7), CLASS_NAMES)
+    for variable in network.variables:
+        # Fresh biases and moving statistics are all 0 or 1, which a mix-up would not change.
+        noise = np.random.default_rng(len(variable.path)).uniform(0.01, 0.02, variable.shape)
+        variable.assign(keras.ops.convert_to_numpy(variable) + noise.astype("float32"))
+    images = pictures(3, (SIZE, SIZE, 1))
+    network.save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras", compile=False, safe_mode=True)
+    expected, found = numpy_outputs(network, images), numpy_outputs(loaded, images)
+    assert list(expected) == list(found)
+    for output_name, value in expected.items():
+        np.testing.assert_array_equal(found[output_name], value)
+    assert class_names_of(loaded) == CLASS_NAMES
+    assert loaded.name == network.name
+
+
+@pytest.mark.parametrize(("name", "shape", "num_classes"), PARAMETERS)
+def test_parameter_count(name, shape, num_classes):
+    network = build_model(name, shape, num_classes)
+    trained = sum(int(np.prod(v.shape)) for v in network.trainable_variables)
+    assert (network.count_params(), trained) == PARAMETERS[name, shape, num_classes]
+
+
+def test_every_network_has_a_golden_parameter_count():
+    assert {name for name, _, _ in PARAMETERS} == set(list_models())
+
+
+# Options and learning rate with which the test below is quick.
+OVERFIT = {
+    "compact": ({"dropout": 0.0}, 2e-3, 25),
+    "mini_xception": ({"l2": 0.0}, 2e-2, 60),
+    "vgg13": ({"conv_dropout": 0.0, "dense_dropout": 0.0, "dense_units": 64}, 5e-4, 60),
+}
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_overfits_32_pictures(name):
+    keras.utils.set_random_seed(0)
+    options, learning_rate, steps = OVERFIT.get(name, ({}, 1e-3, 60))
+    shape = (32, 32, 1)
+    network = build_model(name, shape, 4, **options)
+    images = pictures(32, shape, seed=1).astype("float32")
+    targets = np.eye(4, dtype="float32")[np.random.default_rng(2).integers(0, 4, 32)]
+    trained = keras.Model(network.input, network.output["logits"])
+    trained.compile(keras.optimizers.Adam(learning_rate), _cross_entropy(), metrics=["accuracy"])
+    for _ in range(steps):
+        accuracy = float(trained.train_on_batch(images, targets, return_dict=True)["accuracy"])
+        trained.reset_metrics()
+        if accuracy == 1.0:
+            break
+    assert accuracy == 1.0
+
+
+def _cross_entropy():
+    return keras.losses.CategoricalCrossentropy(from_logits=True)
+
+
+def test_every_option_has_a_default_and_is_documented():
+    for name in list_models():
+        build = import_module(f"fer_keras.models.{name}").build
+        for parameter in list(inspect.signature(build).parameters.values())[2:]:
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            assert parameter.default is not inspect.Parameter.empty
+            assert f"{parameter.name}:" in build.__doc__
+
+
+def test_list_models_takes_a_pattern():
+    assert {"compact", "mini_xception", "vgg13"} <= set(list_models())
+    assert list_models("vgg13") == ("vgg13",)
+    assert list_models("no_such*") == ()
+    assert "layers" not in list_models()
+
+
+@pytest.mark.parametrize("name", ["layers", "../compact", "compact.py", "__init__", "Compact", ""])
+def test_a_name_that_is_no_network_is_refused(name):
+    with pytest.raises(ConfigError, match="Unknown network"):
+        build_model(name)
+
+
+def test_an_unknown_network_lists_the_nearest():
+    with pytest.raises(ConfigError, match=r"Unknown network 'compakt'. Nearest: compact"):
+        build_model("compakt")
+
+
+def test_an_unknown_option_lists_the_nearest():
+    with pytest.raises(ConfigError, match=r"no option 'drop_out'. Nearest: dropout"):
+        build_model("compact", drop_out=0.1)
+
+
+@pytest.mark.parametrize("shape", [(48, 48), (48, 48, 2), (0, 48, 1), (48.0, 48, 1), 48, "48"])
+def test_a_bad_image_shape_is_refused(shape):
+    with pytest.raises(ConfigError, match=r"`image_shape`. Expected .* Received: image_shape="):
+        build_model("compact", shape)
+
+
+@pytest.mark.parametrize("num_classes", [1, 0, -3, 2.5, "8", True])
+def test_a_bad_number_of_classes_is_refused(num_classes):
+    with pytest.raises(ConfigError, match=r"`num_classes`. Expected .* Received: num_classes="):
+        build_model("compact", num_classes=num_classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("compact", {"dropout": 1.0}),
+        ("compact", {"widths": (64, 128), "depths": (1,)}),
+        ("compact", {"widths": ()}),
+        ("vgg13", {"conv_dropout": -0.1}),
+        ("vgg13", {"dense_dropout": 1.5}),
+    ],
+)
+def test_an_option_out_of_range_is_refused(name, options):
+    with pytest.raises(ConfigError, match=r"Expected .* Received: "):
+        build_model(name, **options)
+
+
+def test_vgg13_refuses_a_picture_it_would_halve_to_nothing():
+    with pytest.raises(ConfigError, match="at least 16x16"):
+        build_model("vgg13", (15, 48, 1))
+
+
+def tiny_network(num_classes=3):
+    image = keras.Input((4, 4, 1))
+    embedding = keras.layers.Flatten()(image)
+    logits = keras.layers.Dense(num_classes)(embedding)
+    return keras.Model(image, {"logits": logits, "embedding": embedding}, name="tiny")
+
+
+@pytest.mark.backends
+def test_class_names_leave_the_outputs_as_they_are():
+    network = tiny_network()
+    named = with_class_names(network, ["b", "a", "c"])
+    images = pictures(2, (4, 4, 1))
+    expected, found = numpy_outputs(network, images), numpy_outputs(named, images)
+    assert list(found) == ["logits", "embedding"]
+    for output_name, value in expected.items():
+        np.testing.assert_array_equal(found[output_name], value)
+    assert class_names_of(named) == ("b", "a", "c")
+    assert named.name == "tiny"
+    assert [v.path for v in named.variables] == [v.path for v in network.variables]
+
+
+def test_class_names_replace_earlier_ones():
+    named = with_class_names(with_class_names(tiny_network(), ["a", "b", "c"]), ["x", "y", "z"])
+    assert class_names_of(named) == ("x", "y", "z")
+    assert sum(isinstance(layer, ClassNames) for layer in named.layers) == 1
+
+
+def test_class_names_are_found_inside_another_model():
+    named = with_class_names(tiny_network(), ["x", "y", "z"])
+    image = keras.Input((4, 4, 1))
+    outer = keras.Model(image, keras.layers.Softmax()(named(image)["logits"]))
+    assert class_names_of(outer) == ("x", "y", "z")
+
+
+def test_a_model_without_class_names_says_how_to_add_them():
+    with pytest.raises(ModelFileError, match=r"no class names.*with_class_names"):
+        class_names_of(tiny_network())
+
+
+def test_class_names_must_fit_the_logits():
+    with pytest.raises(ConfigError, match="3 logits but 2 class names"):
+        with_class_names(tiny_network(), ["x", "y"])
+
+
+@pytest.mark.parametrize("names", [[], ["x", "x", "y"], "xyz", ["x", "", "y"]])
+def test_bad_class_names_are_refused(names):
+    with pytest.raises(ConfigError, match="`class_names`"):
+        with_class_names(tiny_network(), names)
+
+
+def test_a_network_without_logits_cannot_carry_class_names():
+    image = keras.Input((4,))
+    for outputs in (keras.layers.Dense(3)(image), {"embedding": keras.layers.Dense(3)(image)}):
+        with pytest.raises(ConfigError, match="'logits'"):
+            with_class_names(keras.Model(image, outputs), ["x", "y", "z"])
