@@ -191,3 +191,52 @@ def conv_bn(
     if activation is None:
         return x
     return keras.layers.Activation(activation, name=f"{name}_{activation}")(x)
+
+
+@keras.saving.register_keras_serializable(package="fer_keras")
+class ClassVectors(keras.layers.Layer):
+    """Cosines between unit vectors `(batch, d)` and the fixed unit vector of every class.
+
+    The vectors are a non-trainable weight, so they are saved with the network; give them with
+    `set_vectors`. The words they stand for are in the config, so a loaded network can say them.
+
+    Args:
+        words: The word of each class, in the order of the classes.
+        space: What the vectors are: `"word"`, `"centred"` (their mean is taken off) or `"random"`.
+        **kwargs: Options of `keras.layers.Layer`.
+    """
+
+    def __init__(self, words: Sequence[str], space: str = "word", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.words = tuple(words)
+        self.space = space
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Creates the table `(classes, d)`."""
+        self.vectors = self.add_weight(
+            name="vectors",
+            shape=(len(self.words), input_shape[-1]),
+            initializer="zeros",
+            trainable=False,
+        )
+        super().build(input_shape)
+
+    def set_vectors(self, vectors: Any) -> None:
+        """Fills the table.
+
+        Args:
+            vectors: `(classes, d)`, rows of length 1.
+        """
+        self.vectors.assign(vectors)
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the cosines `(batch, classes)`, -1..1, of unit vectors `(batch, d)`."""
+        return keras.ops.matmul(inputs, keras.ops.transpose(self.vectors))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        """Returns `(batch, classes)`."""
+        return (*input_shape[:-1], len(self.words))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments from which Keras rebuilds the layer."""
+        return {**super().get_config(), "words": list(self.words), "space": self.space}
