@@ -8,7 +8,7 @@ run any program when it is opened: they are refused, and nothing here unpickles.
 """
 
 import gzip
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -106,28 +106,20 @@ def vocabulary(path: str | Path | None = None) -> tuple[str, ...]:
     return tuple(_words(_resolve(path)))
 
 
-def keyed_vectors(path: str | Path | None, words: Sequence[str]) -> "KeyedVectors":
-    """The given words as gensim's `KeyedVectors`, for its queries (nearest words, analogies).
+def keyed_vectors(vectors: Mapping[str, FloatArray]) -> "KeyedVectors":
+    """Vectors as gensim's `KeyedVectors`, for its queries (nearest words, analogies).
 
     Args:
-        path: Word-vector file; None or empty for `SHIPPED_VECTORS`.
-        words: The words to take over; those that the file lacks are left out.
+        vectors: Word -> `(d,)` float32, at least one.
 
     Returns:
         A `gensim.models.KeyedVectors` with the words in the given order.
-
-    Raises:
-        ConfigError: The file has none of the words.
-        DataError: The file is missing, damaged, or in a format that is not read.
     """
     from gensim.models import KeyedVectors
 
-    found = find_word_vectors(path, words)
-    if not found:
-        raise ConfigError(f"None of the {len(words)} words is in {_resolve(path)}")
-    vectors = np.stack(list(found.values()))
-    keyed = KeyedVectors(vector_size=vectors.shape[1])
-    keyed.add_vectors(list(found), vectors)
+    table = np.stack(list(vectors.values()))
+    keyed = KeyedVectors(vector_size=table.shape[1])
+    keyed.add_vectors(list(vectors), table)
     return keyed
 
 

@@ -191,8 +191,6 @@ def test_shipped_slice():
 
 
 def test_keyed_vectors_answer_gensims_queries():
-    keyed = keyed_vectors(None, ["happy", "glad", "disgust", "no-such-word"])
+    keyed = keyed_vectors(find_word_vectors(None, ["happy", "glad", "disgust", "no-such-word"]))
     assert keyed.index_to_key == ["happy", "glad", "disgust"]
     assert keyed.most_similar("happy", topn=1)[0][0] == "glad"
-    with pytest.raises(ConfigError, match="None of the 1 words"):
-        keyed_vectors(None, ["no-such-word"])

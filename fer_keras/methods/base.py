@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from fer_keras.errors import ConfigError
+from fer_keras.models.layers import with_class_names
 
 
 class Method(keras.Model):
@@ -24,7 +25,7 @@ class Method(keras.Model):
     is then one of `method.variables`, and a checkpoint of those is complete.
 
     Attributes:
-        network: The functional network with a dict of named outputs.
+        network: The functional network with a dict of named outputs; its logits carry the names.
         class_names: The ordered names of the classes.
         required_outputs: The named outputs the method consumes.
     """
@@ -58,7 +59,8 @@ class Method(keras.Model):
                 f"{len(self.class_names)} classes: {', '.join(self.class_names)}. "
                 f"Build it with num_classes={len(self.class_names)}."
             )
-        self.network = network
+        # The names travel inside the saved file.
+        self.network = with_class_names(network, self.class_names)
         self.accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
         self.built = True
 
