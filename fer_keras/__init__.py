@@ -15,8 +15,6 @@ _PUBLIC = {
     "list_models": "fer_keras.models",
     "build_method": "fer_keras.methods",
     "load_model": "fer_keras.loading",
-    "evaluate": "fer_keras.evaluate",
-    "export": "fer_keras.export",
     "Recognizer": "fer_keras.runtime.recognizer",
     "Experiment": "fer_keras.config",
 }

@@ -36,6 +36,7 @@ class DatasetConfig:
             split.
         validation_fraction: Share of train that becomes validation where a data set has none.
         limit: Use only the first so many training images (0 = all), for quick trials.
+        fallback_for: The data set in whose place this one stands; set by the training command.
     """
 
     name: str = "fer2013"
@@ -47,6 +48,7 @@ class DatasetConfig:
     without_duplicates: bool = False
     validation_fraction: float = 0.1
     limit: int = 0
+    fallback_for: str = ""
 
 
 @dataclass(frozen=True)

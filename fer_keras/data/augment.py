@@ -1,0 +1,223 @@
+"""Augmentation policies, made of Keras' preprocessing layers and, where Keras has none, keras-cv's.
+
+A policy is a pure function of (images, targets, seed): the layers draw from a seed that the
+pipeline derives from the run's seed and the step, so a resumed run sees the same pictures, however
+many threads work on them. Each policy can be looked at:
+`python -m fer_keras.data preview DATASET --augment POLICY`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from fer_keras.errors import ConfigError, did_you_mean
+
+_RANGE = (0.0, 255.0)
+
+Policy = Callable[[Any, Any, Any], tuple[Any, Any]]
+
+
+def _none(image_shape: tuple[int, int, int]) -> list[Any]:
+    return []
+
+
+def _flip(image_shape: tuple[int, int, int]) -> list[Any]:
+    from keras import layers
+
+    return [layers.RandomFlip("horizontal")]
+
+
+def _light(image_shape: tuple[int, int, int]) -> list[Any]:
+    """Mirror and shift by up to a tenth of the picture, a little brightness and contrast."""
+    from keras import layers
+
+    return [
+        layers.RandomFlip("horizontal"),
+        layers.RandomTranslation(0.1, 0.1, fill_mode="nearest"),
+        layers.RandomBrightness(0.1, value_range=_RANGE),
+        layers.RandomContrast(0.15, value_range=_RANGE),
+    ]
+
+
+def _standard(image_shape: tuple[int, int, int]) -> list[Any]:
+    """`light` with rotation to 12 degrees and scale from 0.9 to 1.1."""
+    from keras import layers
+
+    return [
+        layers.RandomFlip("horizontal"),
+        layers.RandomTranslation(0.08, 0.08, fill_mode="nearest"),
+        layers.RandomRotation(12 / 360, fill_mode="nearest"),
+        layers.RandomZoom(0.1, 0.1, fill_mode="nearest"),
+        layers.RandomBrightness(0.15, value_range=_RANGE),
+        layers.RandomContrast(0.25, value_range=_RANGE),
+    ]
+
+
+def _strong(image_shape: tuple[int, int, int]) -> list[Any]:
+    """`standard` with erased rectangles (Zhong et al. 2020) of 2 to 20 per cent of the picture."""
+    from keras import layers
+
+    # RandomErasing always erases; a factor from 0 makes nearly half the rectangles too small to
+    # matter, which stands for the usual probability of 0.5.
+    erasing = layers.RandomErasing(
+        factor=(0.0, 1.0), scale=(0.02, 0.2), fill_value=127.0, value_range=_RANGE
+    )
+    return [*_standard(image_shape), erasing]
+
+
+def _ferplus(image_shape: tuple[int, int, int]) -> list[Any]:
+    """The warps of Barsoum et al. 2016: shift 8 %, scale 1.05, rotation 20 degrees, skew .05."""
+    from keras import layers
+
+    return [
+        layers.RandomFlip("horizontal"),
+        layers.RandomTranslation(0.08, 0.08, fill_mode="nearest"),
+        layers.RandomZoom(0.05, 0.05, fill_mode="nearest"),
+        layers.RandomRotation(20 / 360, fill_mode="nearest"),
+        layers.RandomShear(0.05, 0.05, fill_mode="nearest"),
+    ]
+
+
+def _rand_augment(image_shape: tuple[int, int, int]) -> list[Any]:
+    """RandAugment (Cubuk et al. 2020), two operations of medium strength."""
+    from keras import layers
+
+    return [
+        layers.RandomFlip("horizontal"),
+        layers.RandAugment(value_range=_RANGE, num_ops=2, factor=0.4),
+    ]
+
+
+def _cut_mix(image_shape: tuple[int, int, int]) -> list[Any]:
+    """`light`, then CutMix (Yun et al. 2019); targets are mixed by the area kept."""
+    from keras import layers
+
+    return [*_light(image_shape), layers.CutMix()]
+
+
+def _mix_up(image_shape: tuple[int, int, int]) -> list[Any]:
+    """`light`, then MixUp (Zhang et al. 2018) with alpha 0.2."""
+    from keras import layers
+
+    return [*_light(image_shape), layers.MixUp(alpha=0.2)]
+
+
+def _grid_mask(image_shape: tuple[int, int, int]) -> list[Any]:
+    """`light`, then GridMask (Chen et al. 2020) from keras-cv: regular holes over the face."""
+    import keras_cv
+
+    class RatioFromStep(keras_cv.core.FactorSampler):
+        """Draws the share of the grid that is masked from the step's seed."""
+
+        seeds: Any = None
+
+        def __call__(self, shape: Any = (), dtype: Any = "float32") -> Any:
+            import tensorflow as tf
+
+            return tf.random.stateless_uniform(shape, self.seeds.next(), 0.0, 0.5, dtype)
+
+    # Its own rotation draws from a stateful generator, so the grid stays upright.
+    return [
+        *_light(image_shape),
+        keras_cv.layers.GridMask(ratio_factor=RatioFromStep(), rotation_factor=0.0),
+    ]
+
+
+_POLICIES: dict[str, Callable[[tuple[int, int, int]], list[Any]]] = {
+    "none": _none,
+    "flip": _flip,
+    "light": _light,
+    "standard": _standard,
+    "strong": _strong,
+    "ferplus": _ferplus,
+    "rand_augment": _rand_augment,
+    "cut_mix": _cut_mix,
+    "mix_up": _mix_up,
+    "grid_mask": _grid_mask,
+}
+
+
+def list_policies() -> tuple[str, ...]:
+    """The names of all policies."""
+    return tuple(_POLICIES)
+
+
+def build_policy(name: str, image_shape: tuple[int, int, int]) -> Policy | None:
+    """Builds an augmentation policy.
+
+    Args:
+        name: One of `list_policies()`.
+        image_shape: `(height, width, channels)` of a picture.
+
+    Returns:
+        A function of images `(batch, height, width, channels)` float32 in 0..255, targets
+        `(batch, classes)` and an int32 seed `(2,)`, which returns images and targets alike. The
+        same seed gives the same result; it runs eagerly and inside tf.data. None for `none`, which
+        leaves everything as it is.
+
+    Raises:
+        ConfigError: An unknown name.
+    """
+    if name not in _POLICIES:
+        raise ConfigError(f"Unknown augmentation {name!r}. {did_you_mean(name, _POLICIES)}")
+    layers = _POLICIES[name](image_shape)
+    if not layers:
+        return None
+
+    def policy(images: Any, targets: Any, seed: Any) -> tuple[Any, Any]:
+        import tensorflow as tf
+
+        seeds = _step_seeds(seed)
+        for layer in layers:
+            _draw_from(layer, seeds)
+            if type(layer).__name__ in ("CutMix", "MixUp"):
+                mixed = layer({"images": images, "labels": targets})
+                images, targets = mixed["images"], mixed["labels"]
+            else:
+                images = layer(images, training=True)
+        return tf.clip_by_value(tf.cast(images, tf.float32), 0.0, 255.0), targets
+
+    return policy
+
+
+def _step_seeds(seed: Any) -> Any:
+    """A Keras seed generator whose draws are folds of one given seed, so it holds no state."""
+    import keras
+    import tensorflow as tf
+
+    class StepSeeds(keras.random.SeedGenerator):
+        def __init__(self) -> None:
+            self._draws = 0
+
+        def next(self, ordered: bool = True) -> Any:
+            self._draws += 1
+            return tf.random.fold_in(tf.cast(seed, tf.int32), self._draws)
+
+    return StepSeeds()
+
+
+class _StatelessGenerator:
+    """The part of `tf.random.Generator` that keras-cv uses, drawing from the step's seed."""
+
+    def __init__(self, seeds: Any) -> None:
+        self._seeds = seeds
+
+    def uniform(
+        self, shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = "float32"
+    ) -> Any:
+        import tensorflow as tf
+
+        unit = tf.random.stateless_uniform(shape, self._seeds.next(), dtype=dtype)
+        low, high = tf.cast(minval, dtype), tf.cast(1 if maxval is None else maxval, dtype)
+        return low + unit * (high - low)
+
+
+def _draw_from(layer: Any, seeds: Any) -> None:
+    """Makes a layer, and the layers inside it, take random numbers from `seeds`."""
+    # Plain attributes: Keras must not track the generator as state of the layer.
+    for inner in layer._flatten_layers(include_self=True):
+        object.__setattr__(inner, "_get_seed_generator", lambda backend=None: seeds)
+        if hasattr(inner, "_random_generator"):
+            object.__setattr__(inner, "_random_generator", _StatelessGenerator(seeds))
+    ratio = getattr(layer, "ratio_factor", None)
+    if ratio is not None and hasattr(ratio, "seeds"):
+        ratio.seeds = seeds

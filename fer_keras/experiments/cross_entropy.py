@@ -1,0 +1,14 @@
+"""FER2013 by plain cross-entropy: the baseline that the word-vector runs are compared with.
+
+Source: the usual recipe for FER2013 (Goodfellow et al. 2013), on the network of this project.
+Command: python -m fer_keras.train --exp cross_entropy
+"""
+
+from fer_keras.config import DatasetConfig, Experiment, MethodConfig
+
+experiment = Experiment(
+    name="cross_entropy",
+    dataset=DatasetConfig(name="fer2013"),
+    augmentation="light",
+    method=MethodConfig("cross_entropy"),
+)

@@ -1,0 +1,14 @@
+"""FER+ by the majority label of the ten annotators.
+
+Source: Barsoum et al. 2016 (ICMI), scheme MV; validated on the majority label, as they do.
+Command: python -m fer_keras.train --exp ferplus_majority
+"""
+
+from fer_keras.config import DatasetConfig, Experiment, MethodConfig
+
+experiment = Experiment(
+    name="ferplus_majority",
+    dataset=DatasetConfig(name="ferplus", label_rule="majority"),
+    augmentation="light",
+    method=MethodConfig("label_distribution", {"scheme": "majority"}),
+)

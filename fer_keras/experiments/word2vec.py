@@ -1,0 +1,16 @@
+"""FER2013 by word vectors: the face is mapped to its emotion's word, with a cosine loss.
+
+Source: the word2vec write-up (targets are the vectors of angry, disgust, fear, happy, sad,
+surprise, neutral; loss 1 - cos; the nearest class vector is the prediction). Its printed code has
+nine defects, listed in `fer_keras/methods/word2vec.py` with the test that guards each.
+Command: python -m fer_keras.train --exp word2vec
+"""
+
+from fer_keras.config import DatasetConfig, Experiment, MethodConfig
+
+experiment = Experiment(
+    name="word2vec",
+    dataset=DatasetConfig(name="fer2013"),
+    augmentation="light",
+    method=MethodConfig("word2vec", {"loss": "cosine"}),
+)

@@ -1,0 +1,14 @@
+"""The control for word2vec: the same cosine loss with random orthonormal vectors as the words.
+
+What word2vec gains over this run is owed to the meaning of the words, not to the loss.
+Command: python -m fer_keras.train --exp word2vec_random
+"""
+
+from fer_keras.config import DatasetConfig, Experiment, MethodConfig
+
+experiment = Experiment(
+    name="word2vec_random",
+    dataset=DatasetConfig(name="fer2013"),
+    augmentation="light",
+    method=MethodConfig("word2vec", {"loss": "cosine", "random": True}),
+)

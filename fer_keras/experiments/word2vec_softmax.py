@@ -1,0 +1,15 @@
+"""FER2013 by word vectors with a softmax over scaled cosines in place of the plain cosine loss.
+
+Source: our extension of the word2vec write-up; normalised softmax as in NormFace (Wang et al.
+2017), with fixed class vectors.
+Command: python -m fer_keras.train --exp word2vec_softmax
+"""
+
+from fer_keras.config import DatasetConfig, Experiment, MethodConfig
+
+experiment = Experiment(
+    name="word2vec_softmax",
+    dataset=DatasetConfig(name="fer2013"),
+    augmentation="light",
+    method=MethodConfig("word2vec", {"loss": "cosine_softmax", "scale": 16.0}),
+)

@@ -1,0 +1,193 @@
+"""MLflow, and the only importer of it.
+
+A run is useful without its tracking server: everything is also in the run folder, and a server that
+is dead or dies on the way costs one warning, never the training.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Tracker:
+    """One MLflow run, or nothing where tracking is off or its server does not answer.
+
+    Args:
+        enabled: False tracks nothing.
+    """
+
+    def __init__(self, enabled: bool = True) -> None:
+        self._enabled = enabled
+        self._client: Any = None
+        self.run_id = ""
+
+    def start(
+        self,
+        experiment_name: str,
+        run_name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        run_id: str = "",
+    ) -> str:
+        """Opens a run, or opens the given one again.
+
+        The store is `MLFLOW_TRACKING_URI`, or `sqlite:///mlflow.db` in the current folder, which is
+        where `mlflow ui` looks.
+
+        Args:
+            experiment_name: MLflow's experiment: the data set.
+            run_name: Experiment and seed.
+            params: Flat parameters of the run.
+            tags: Commit, data set, backend and the like.
+            run_id: The MLflow run of a resumed training.
+
+        Returns:
+            MLflow's run id, empty where nothing is tracked.
+        """
+        if self._enabled:
+            self._guard(self._start, experiment_name, run_name, params, tags, run_id)
+        return self.run_id
+
+    def log(self, figures: Mapping[str, float], step: int) -> None:
+        """Logs metrics of one epoch.
+
+        Args:
+            figures: Name -> value.
+            step: The epoch, from 1.
+        """
+        if self._client is not None:
+            self._guard(self._log, figures, step)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Adds tags to the run.
+
+        Args:
+            tags: Name -> value.
+        """
+        if self._client is not None:
+            self._guard(self._set_tags, tags)
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Stores a file or folder with the run.
+
+        Args:
+            path: The file or folder.
+            folder: Where among the artifacts.
+        """
+        if self._client is not None and path.exists():
+            log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+            self._guard(log, self.run_id, str(path), folder or None)
+
+    def finish(self, status: str) -> None:
+        """Ends the run.
+
+        Args:
+            status: `FINISHED`, `FAILED` or `KILLED`.
+        """
+        if self._client is not None:
+            self._guard(self._client.set_terminated, self.run_id, status)
+
+    def _start(
+        self,
+        experiment_name: str,
+        run_name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        run_id: str,
+    ) -> None:
+        # MLflow's own defaults keep a run waiting for minutes when the server is gone.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        import logging
+
+        import mlflow
+        from mlflow.entities import Param, RunTag
+
+        for noisy in ("alembic", "mlflow.store.db.utils"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        client = mlflow.MlflowClient()
+        if run_id:
+            client.get_run(run_id)
+            client.update_run(run_id, status="RUNNING")
+        else:
+            experiment = client.get_experiment_by_name(experiment_name)
+            experiment_id = (
+                experiment.experiment_id
+                if experiment is not None
+                else client.create_experiment(experiment_name)
+            )
+            run_id = client.create_run(experiment_id, run_name=run_name).info.run_id
+        self._client, self.run_id = client, run_id
+        client.log_batch(
+            run_id,
+            params=[Param(key, str(value)[:500]) for key, value in params.items()],
+            tags=[RunTag(key, value[:5000]) for key, value in tags.items()],
+        )
+
+    def _log(self, figures: Mapping[str, float], step: int) -> None:
+        import time
+
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, float(value), now, step) for name, value in figures.items()]
+        self._client.log_batch(self.run_id, metrics=metrics)
+
+    def _set_tags(self, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self._client.set_tag(self.run_id, key, value)
+
+    def _guard(self, action: Any, *arguments: Any) -> None:
+        """Runs one call to MLflow; whatever it raises must not end the training."""
+        try:
+            action(*arguments)
+        except Exception as error:
+            reason = str(error).split("\n")[0][:200]
+            print(
+                f"warning: MLflow is out of reach, tracking stops here; the run folder has "
+                f"everything. {type(error).__name__}: {reason}",
+                file=sys.stderr,
+            )
+            self._client = None
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `part.field` names.
+
+    Args:
+        values: A nested mapping.
+        prefix: Put in front of every name.
+
+    Returns:
+        Leaf values by dotted name.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = value
+    return flat
+
+
+def git_commit() -> str:
+    """The commit of the package's checkout, `-dirty` where it was changed, or `unknown`."""
+    folder = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return described.stdout.strip()

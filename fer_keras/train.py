@@ -1,0 +1,473 @@
+"""Trains an experiment: `python -m fer_keras.train --exp NAME`.
+
+`run` is the whole story, top to bottom: data, network, method, optimizer, restore, fit, evaluate.
+Everything a run makes lies in its folder; MLflow gets a copy.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fer_keras.config import Experiment, load_experiment, override, to_json
+from fer_keras.errors import ConfigError, DataError, TrainingError, run_command
+from fer_keras.files import write_text
+
+_EXAMPLES = """examples:
+  python -m fer_keras.train --list
+  python -m fer_keras.train --exp word2vec
+  python -m fer_keras.train --exp word2vec --set training.epochs=3 --set method.options.scale=24
+  python -m fer_keras.train --exp path/to/mine.py --seed 1 --run-dir runs/mine-1
+  python -m fer_keras.train --run-dir runs/mine-1 --resume
+  python -m fer_keras.train --exp runs/mine-1/experiment.json      the same run again
+"""
+
+
+def run(
+    experiment: Experiment,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    command: str = "",
+    track: bool = True,
+) -> dict[str, Any]:
+    """Trains, selects by validation, evaluates and records one experiment.
+
+    Args:
+        experiment: What to run.
+        run_dir: The run folder; made if missing.
+        resume: Go on from the folder's checkpoint.
+        command: The command line, for the record.
+        track: Whether MLflow gets the run.
+
+    Returns:
+        The content of `result.json`: the validation figures of the kept epoch, and what the run
+        was.
+
+    Raises:
+        ConfigError: An unknown network, method, option or augmentation; a run folder in use.
+        DataError: The data set is missing or malformed.
+        TrainingError: A loss that is not finite, or a checkpoint that cannot be written.
+        fer_keras.callbacks.Interrupted: Ctrl-C or SIGTERM; `resume` goes on from there.
+    """
+    import keras
+
+    from fer_keras.callbacks import Interrupted, ProgressBar, RunState, epoch_line
+    from fer_keras.checkpoint import Progress, load_checkpoint
+    from fer_keras.data.pipeline import (
+        balanced_class_weights,
+        evaluation_dataset,
+        steps_per_epoch,
+        training_dataset,
+    )
+    from fer_keras.evaluate import evaluate
+    from fer_keras.loading import load_model, save_network
+    from fer_keras.methods import build_method
+    from fer_keras.models import build_model
+    from fer_keras.optimizers import build_optimizer
+    from fer_keras.plots import plot_curves
+    from fer_keras.tracking import Tracker, flatten, git_commit
+
+    training = experiment.training
+    fallback = bool(experiment.dataset.fallback_for)
+    device = _prepare_backend(experiment)
+    print(device)
+    train, validation, left_out = load_splits(experiment)
+    for note in dict.fromkeys((*train.notes, *validation.notes)):
+        print(f"note: {note}")
+    tag = f"dataset={train.name}{' (fallback)' if fallback else ''}"
+    print(
+        f"{experiment.name} seed {experiment.seed}  {tag}  train {len(train)} ({train.label_rule})"
+        f"  validation {len(validation)} ({validation.label_rule})  {run_dir}"
+    )
+
+    # Data before the folder: a data set that cannot be read leaves nothing behind.
+    _open_run_dir(run_dir, experiment, resume)
+    write_text(run_dir / "labels.txt", "\n".join(train.class_names) + "\n")
+
+    keras.utils.set_random_seed(experiment.seed)
+    image_shape = train.images.shape[1:]
+    network = build_model(
+        experiment.network.name, image_shape, len(train.class_names), **experiment.network.options
+    )
+    method = build_method(
+        experiment.method.name, network, train.class_names, **experiment.method.options
+    )
+    per_epoch = steps_per_epoch(len(train), training.batch_size)
+    method.compile(
+        optimizer=build_optimizer(training, per_epoch), jit_compile=_jit(training.jit_compile)
+    )
+    method.optimizer.build(method.trainable_variables)
+    num_parameters = int(sum(v.value.size for v in method.trainable_variables))
+    print(f"network {network.name}  {num_parameters:,} trainable parameters")
+
+    progress = (load_checkpoint(run_dir / "checkpoint", method) if resume else None) or Progress()
+    if progress.step:
+        print(f"resumed at step {progress.step} (epoch {progress.step // per_epoch + 1})")
+
+    weights = balanced_class_weights(train) if training.class_weights == "balanced" else None
+    batches = training_dataset(
+        train,
+        batch_size=training.batch_size,
+        seed=experiment.seed,
+        first_step=progress.step,
+        augmentation=experiment.augmentation,
+        class_weights=weights,
+        sampling=training.sampling,
+    )
+
+    tracker = Tracker(track)
+    tags = {
+        "experiment": experiment.name,
+        "method": experiment.method.name,
+        "network": experiment.network.name,
+        "git_commit": git_commit(),
+        "dataset": f"{train.name} (fallback)" if fallback else train.name,
+        "dataset_fingerprint": train.fingerprint,
+        "fallback": str(fallback).lower(),
+        "label_rule": train.label_rule,
+        "label_order": ",".join(train.class_names),
+        "backend": keras.backend.backend(),
+        "device": device,
+        "seed": str(experiment.seed),
+        "run_dir": str(run_dir),
+    }
+    run_id_file = run_dir / "mlflow_run_id.txt"
+    earlier = run_id_file.read_text().strip() if resume and run_id_file.exists() else ""
+    run_name = f"{experiment.name}-seed{experiment.seed}{'-fallback' if fallback else ''}"
+    settings = flatten(dataclasses.asdict(experiment))
+    if tracker.start(train.name, run_name, settings, tags, earlier):
+        write_text(run_id_file, tracker.run_id + "\n")
+    tracker.artifact(run_dir / "experiment.json")
+
+    def on_epoch(row: dict[str, float]) -> None:
+        print(epoch_line(row, training.epochs), flush=True)
+        tracker.log({k: v for k, v in row.items() if k != "epoch"}, int(row["epoch"]))
+
+    state = RunState(run_dir, training, progress, per_epoch, save_network, on_epoch)
+    held_out = evaluation_dataset(validation)
+
+    def fit(first_epoch: int, last_epoch: int, steps: int) -> None:
+        method.fit(
+            batches,
+            initial_epoch=first_epoch,
+            epochs=last_epoch,
+            steps_per_epoch=steps,
+            validation_data=held_out,
+            callbacks=[ProgressBar(training.epochs, steps), state],
+            verbose=0,
+        )
+
+    status = "FAILED"
+    try:
+        epoch, inside = divmod(progress.step, per_epoch)
+        if inside:  # A checkpoint within an epoch: first the rest of that epoch.
+            fit(epoch, epoch + 1, per_epoch - inside)
+            epoch += 1
+            batches = batches.skip(per_epoch - inside)
+        if epoch < training.epochs and not _stopped_early(progress, experiment):
+            fit(epoch, training.epochs, per_epoch)
+        status = "FINISHED"
+    except (Interrupted, KeyboardInterrupt):
+        status = "KILLED"
+        print(
+            f"Interrupted at step {progress.step}; saved. Go on with: python -m fer_keras.train "
+            f"--run-dir {run_dir} --resume",
+            file=sys.stderr,
+        )
+        raise
+    finally:
+        state.restore_signals()
+        if status != "FINISHED":
+            tracker.finish(status)
+
+    best = progress.best(training.select_by) or {}
+    figures = evaluate(
+        load_model(run_dir / "best.keras"), validation, train_samples=left_out, output_dir=run_dir
+    )
+    result = {
+        **figures,
+        "experiment": experiment.name,
+        "fallback": fallback,
+        "seed": experiment.seed,
+        "best_epoch": int(best["epoch"]),
+        "epochs": len(progress.history),
+        "train_images": len(train),
+        "train_label_rule": train.label_rule,
+        "trainable_parameters": num_parameters,
+        "training_minutes": round(progress.seconds / 60, 2),
+        "images_per_second": round(progress.step * training.batch_size / progress.seconds, 1),
+        "backend": keras.backend.backend(),
+        "device": device,
+        "git_commit": tags["git_commit"],
+        "dataset_fingerprint": train.fingerprint,
+        "command": command,
+    }
+    write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
+    plot_curves(run_dir / "metrics.jsonl", run_dir / "curves.png")
+    scores = {
+        name: value
+        for name, value in figures.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    tracker.log({f"best_{name}": value for name, value in scores.items()}, int(best["epoch"]))
+    for path in sorted(run_dir.iterdir()):
+        if path.is_file() and path.name != "mlflow_run_id.txt":
+            tracker.artifact(path)
+    tracker.finish("FINISHED")
+    low, high = result["accuracy_interval"]
+    print(
+        f"{experiment.name} seed {experiment.seed}  {tag}  validation accuracy "
+        f"{result['accuracy']:.4f} [{low:.4f}, {high:.4f}]  n {result['n']} "
+        f"({result['label_rule']})  best epoch {result['best_epoch']}/{training.epochs}  "
+        f"{result['training_minutes']} min  {run_dir}"
+    )
+    return result
+
+
+def load_splits(experiment: Experiment) -> tuple[Any, Any, Any]:
+    """The training and validation samples of an experiment.
+
+    Args:
+        experiment: Names the data set, label rules and what to leave out.
+
+    Returns:
+        Train, validation, and the whole of train by which exact duplicates are found.
+
+    Raises:
+        DataError: The data set is missing or malformed.
+    """
+    from fer_keras.data import describe, load_samples
+    from fer_keras.data.splits import cut_validation, drop_duplicates_of
+
+    config = experiment.dataset
+    common: dict[str, Any] = {
+        "image_size": config.image_size,
+        "channels": config.channels,
+        "source": config.source or None,
+    }
+    splits = describe(config.name).splits
+    train = load_samples(config.name, "train", label_rule=config.label_rule or None, **common)
+    if "validation" in splits or not splits:
+        validation = load_samples(
+            config.name, "validation", label_rule=config.eval_label_rule or None, **common
+        )
+    else:
+        train, validation = cut_validation(train, config.validation_fraction, experiment.seed)
+    whole = train
+    if config.without_duplicates:
+        train = drop_duplicates_of(train, validation)
+    if config.limit and config.limit < len(train):
+        train = train.take(range(config.limit))
+    return train, validation, whole
+
+
+def with_fallback(experiment: Experiment, require_data: bool) -> Experiment:
+    """Puts the built-in faces in the place of a data set that is not on this machine.
+
+    Args:
+        experiment: Names the data set.
+        require_data: Makes a missing data set an error.
+
+    Returns:
+        The experiment to run; its `dataset.fallback_for` names what was missing.
+
+    Raises:
+        DataError: The data set is missing and required, or it was given by its path.
+    """
+    from fer_keras.data import require_source
+
+    config = experiment.dataset
+    try:
+        require_source(config.name, config.source or None)
+    except DataError as notice:
+        if require_data or config.source:
+            raise
+        print(f"{notice}\nTraining on the built-in synthetic faces instead.\n", file=sys.stderr)
+    else:
+        return experiment
+    built_in = dataclasses.replace(
+        config,
+        name="synthetic_faces",
+        label_rule="",
+        eval_label_rule="",
+        limit=0,
+        fallback_for=config.name,
+    )
+    return dataclasses.replace(experiment, dataset=built_in)
+
+
+def _open_run_dir(run_dir: Path, experiment: Experiment, resume: bool) -> None:
+    """Makes the run folder, or checks that it may be used."""
+    path = run_dir / "experiment.json"
+    if path.exists():
+        earlier = load_experiment(str(path))
+        if earlier != experiment:
+            raise ConfigError(
+                f"{run_dir} holds another experiment. Differing: "
+                f"{_differences(earlier, experiment)}. "
+                "Choose another --run-dir, or resume without --exp and --set."
+            )
+        if not resume:
+            raise ConfigError(
+                f"{run_dir} already holds this run. Add --resume to go on, or choose another "
+                "--run-dir."
+            )
+        return
+    if resume:
+        raise ConfigError(f"Nothing to resume: {run_dir} holds no experiment.json.")
+    if run_dir.exists() and any(run_dir.iterdir()):
+        raise ConfigError(f"{run_dir} is not empty and not a run folder. Choose another --run-dir.")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_text(path, to_json(experiment))
+
+
+def _differences(earlier: Experiment, now: Experiment) -> str:
+    from fer_keras.tracking import flatten
+
+    old, new = (flatten(dataclasses.asdict(each)) for each in (earlier, now))
+    keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return ", ".join(f"{key} ({old.get(key)} there, {new.get(key)} now)" for key in keys[:4])
+
+
+def _stopped_early(progress: Any, experiment: Experiment) -> bool:
+    patience = experiment.training.early_stopping_patience
+    best = progress.best(experiment.training.select_by)
+    return bool(patience and best and progress.history[-1]["epoch"] - best["epoch"] >= patience)
+
+
+def _jit(setting: str) -> bool:
+    """XLA where it pays: always on JAX, on a GPU or TPU with TensorFlow, never by itself else."""
+    import keras
+
+    if setting != "auto":
+        return setting == "on"
+    backend = keras.backend.backend()
+    return backend == "jax" or (backend == "tensorflow" and _accelerator() != "CPU")
+
+
+def _accelerator() -> str:
+    import keras
+
+    devices = keras.distribution.list_devices()
+    kinds = {device.split(":")[0].upper() for device in devices}
+    return "TPU" if "TPU" in kinds else "GPU" if kinds & {"GPU", "CUDA"} else "CPU"
+
+
+def _prepare_backend(experiment: Experiment) -> str:
+    """Sets precision and determinism; returns the line that says what the run will use."""
+    import keras
+
+    backend, accelerator = keras.backend.backend(), _accelerator()
+    precision: str = experiment.training.precision
+    if precision == "auto":
+        by_device = {"GPU": "mixed_float16", "TPU": "mixed_bfloat16"}
+        precision = by_device.get(accelerator, "float32")
+    keras.config.set_dtype_policy(precision)
+    details = [f"{os.cpu_count()} CPU cores", precision]
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        if experiment.training.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        one_dnn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default")
+        details.append(f"oneDNN {'on' if one_dnn == '1' else one_dnn}")
+    elif backend == "torch" and experiment.training.deterministic:
+        import torch
+
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    details.append(f"XLA {'on' if _jit(experiment.training.jit_compile) else 'off'}")
+    return f"device {accelerator}  backend {backend}  {'  '.join(details)}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fer_keras.train",
+        description="Train an experiment, choose its weights by validation, and record it.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--exp", help="a shipped experiment, a .py file, or an experiment.json")
+    parser.add_argument("--list", action="store_true", help="list the shipped experiments")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting"
+    )
+    parser.add_argument("--seed", type=int, help="short for --set seed=N")
+    parser.add_argument("--backend", choices=("tensorflow", "jax", "torch"), help="Keras backend")
+    parser.add_argument("--run-dir", type=Path, help="default: runs/NAME-seedN-DATE")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --run-dir")
+    parser.add_argument(
+        "--require-data", action="store_true", help="a missing data set is an error"
+    )
+    parser.add_argument("--no-mlflow", action="store_true", help="keep the run folder only")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see `--help`."""
+    from fer_keras.config import list_experiments
+
+    arguments = _parser().parse_args(argv)
+    if arguments.list:
+        experiments = list_experiments()
+        width = max(len(name) for name in experiments)
+        for name, line in experiments.items():
+            print(f"{name:<{width}}  {line}")
+        return 0
+    if arguments.resume and arguments.run_dir is None:
+        raise ConfigError("--resume needs --run-dir: the folder of the run to go on with.")
+    if not arguments.exp and not arguments.resume:
+        raise ConfigError("Expected --exp NAME (see --list). Received none.")
+    experiment = load_experiment(arguments.exp or str(arguments.run_dir))
+    changes = [*arguments.set, *([] if arguments.seed is None else [f"seed={arguments.seed}"])]
+    experiment = override(experiment, changes)
+
+    # Before the first import of Keras and TensorFlow, which read these once.
+    if arguments.backend:
+        os.environ["KERAS_BACKEND"] = arguments.backend
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+    if not arguments.resume:
+        experiment = with_fallback(experiment, arguments.require_data)
+    run_dir = arguments.run_dir or _new_run_dir(experiment)
+    words = sys.argv[1:] if argv is None else list(argv)
+    command = shlex.join(["python", "-m", "fer_keras.train", *words])
+    return _run_and_report(
+        lambda: run(
+            experiment,
+            run_dir,
+            resume=arguments.resume,
+            command=command,
+            track=not arguments.no_mlflow,
+        )
+    )
+
+
+def _run_and_report(action: Callable[[], Any]) -> int:
+    from fer_keras.callbacks import Interrupted
+
+    try:
+        action()
+    except Interrupted:
+        return 130
+    except MemoryError:
+        raise TrainingError("Out of memory. Try a smaller training.batch_size.") from None
+    return 0
+
+
+def _new_run_dir(experiment: Experiment) -> Path:
+    stamp = datetime.fromtimestamp(time.time()).strftime("%Y%m%d-%H%M%S")
+    suffix = "-fallback" if experiment.dataset.fallback_for else ""
+    return Path("runs") / f"{experiment.name}-seed{experiment.seed}{suffix}-{stamp}"
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,47 @@
+"""Fixtures and settings for all tests."""
+
+import os
+from pathlib import Path
+
+# Before Keras and TensorFlow are imported, which read these once.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+_SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On another backend than TensorFlow only the marked subset runs."""
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        return
+    skip = pytest.mark.skip(reason="runs on the TensorFlow backend")
+    for item in items:
+        if "backends" not in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with the real data sets; the test is skipped where there is none."""
+    given = os.environ.get("FER_KERAS_DATA")
+    root = Path(given) if given else _SHARED
+    if not (root / "fer2013").is_dir():
+        pytest.skip("needs FER2013 under FER_KERAS_DATA")
+    return root.resolve()
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the whole session, so that a data set is prepared once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _own_places(monkeypatch: pytest.MonkeyPatch, shared_cache: Path, tmp_path: Path) -> None:
+    """No test sees the user's data, cache, runs or tracking server."""
+    monkeypatch.setenv("FER_KERAS_CACHE", str(shared_cache))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.delenv("FER_KERAS_DATA", raising=False)
