@@ -1,0 +1,188 @@
+"""Data set names -> modules, and the TFDS builder that prepares any of them.
+
+A data set is a module of this package with `INFO`, `find`, `source_files` and `read` (see
+`DatasetModule`). Preparation writes a TFDS data set (ArrayRecord files and their feature
+description), which other tools can read too; it needs `tensorflow_datasets` but no TensorFlow.
+"""
+
+import importlib
+import io
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from fer_keras.data.samples import DatasetInfo, Example, SourceContent, pixel_sha256
+from fer_keras.decode import decode_image, read_image_bytes
+from fer_keras.errors import DataError, did_you_mean
+from fer_keras.opencv import cv2
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class DatasetModule(Protocol):
+    """What a module `fer_keras/data/NAME.py` offers to be a data set."""
+
+    INFO: DatasetInfo
+
+    def find(self, folder: Path) -> Path | None:
+        """The source below a data folder; None where it is not there."""
+
+    def source_files(self, source: Path) -> Iterable[Path]:
+        """Every file whose change makes a prepared copy stale."""
+
+    def read(self, source: Path) -> SourceContent:
+        """All examples; raises `DataError` for anything that is not as it should be."""
+
+
+def list_datasets() -> tuple[str, ...]:
+    """Names of all data sets: the modules of this package that declare an `INFO`."""
+    folder = Path(__file__).parent
+    # The text is searched, not the module imported: others of this package import TensorFlow.
+    declares = re.compile(r"^INFO\b.*=", re.MULTILINE)
+    return tuple(
+        path.stem
+        for path in sorted(folder.glob("[a-z]*.py"))
+        if declares.search(path.read_text("utf-8"))
+    )
+
+
+def dataset_module(name: str) -> Any:
+    """The module of a data set.
+
+    Args:
+        name: As listed by `list_datasets`.
+
+    Returns:
+        The imported module, a `DatasetModule`.
+
+    Raises:
+        DataError: There is no data set of this name; the message lists the nearest.
+    """
+    known = list_datasets()
+    if not _NAME.fullmatch(name) or name not in known:
+        raise DataError(f"Unknown data set {name!r}. {did_you_mean(name, known)}")
+    return importlib.import_module(f"fer_keras.data.{name}")
+
+
+def make_builder(info: DatasetInfo, content: SourceContent, data_dir: Path) -> Any:
+    """The TFDS builder of a data set.
+
+    Args:
+        info: The data set's description.
+        content: What was read from its source.
+        data_dir: Where `download_and_prepare` writes `NAME/VERSION/`.
+
+    Returns:
+        A `tfds.core.GeneratorBasedBuilder`. Its list `unreadable` holds, after preparation, one
+        line for every picture that could not be decoded; such a preparation is to be thrown away.
+    """
+    import tensorflow_datasets as tfds
+
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        """Writes the examples in source order, one TFDS split for each split."""
+
+        name = info.name
+        VERSION = tfds.core.Version(info.version)
+        MANUAL_DOWNLOAD_INSTRUCTIONS = info.how_to_get
+        # TFDS looks for README and checksum files beside the code; there are none to find.
+        pkg_dir_path = None
+        code_path = None
+        unreadable: ClassVar[list[str]] = []
+
+        def _info(self) -> Any:
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description=f"{info.title}. {info.licence}",
+                citation=info.citation,
+                features=_features(tfds, info, content.class_names),
+                # Rows keep their order, so that facts can be joined with the source by position.
+                disable_shuffling=True,
+            )
+
+        def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[Any]]:
+            del dl_manager  # nothing is downloaded: licences ask the user to do that
+            return {
+                split: self._generate_examples(examples)
+                for split, examples in content.splits.items()
+            }
+
+        def _generate_examples(self, examples: Iterable[Example]) -> Iterator[Any]:
+            for key, example in enumerate(examples):
+                try:
+                    yield key, _record(info, example)
+                except DataError as error:
+                    self.unreadable.append(str(error))
+
+    return Builder(data_dir=str(data_dir), file_format="array_record")
+
+
+def open_prepared(folder: Path, split: str) -> Any:
+    """Random access to the records of a prepared split, images still as picture bytes.
+
+    Args:
+        folder: `NAME/VERSION` folder that a builder wrote.
+        split: One of its splits.
+
+    Returns:
+        A sequence of dicts.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(str(folder))
+    return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+
+
+def _features(tfds: Any, info: DatasetInfo, class_names: tuple[str, ...]) -> Any:
+    scalars = {
+        "str": tfds.features.Text(),
+        "int64": tfds.features.Scalar(np.int64),
+        "float32": tfds.features.Scalar(np.float32),
+    }
+    features = {
+        "image": tfds.features.Image(shape=(None, None, info.channels)),
+        "label": tfds.features.ClassLabel(names=list(class_names)),
+        "subject": tfds.features.Text(doc="who is shown, empty where unknown"),
+        "source": tfds.features.Text(doc="file or row the image comes from"),
+        "sha256": tfds.features.Text(doc="of the decoded native pixels"),
+    }
+    if info.has_votes:
+        features["votes"] = tfds.features.Tensor(shape=(10,), dtype=np.int64)
+    if info.attributes:
+        features["attributes"] = tfds.features.FeaturesDict(
+            {name: scalars[kind] for name, kind in info.attributes.items()}
+        )
+    return tfds.features.FeaturesDict(features)
+
+
+def _record(info: DatasetInfo, example: Example) -> dict[str, Any]:
+    if isinstance(example.image, Path):
+        data = read_image_bytes(example.image)
+        pixels = decode_image(
+            data, channels=1 if info.channels == 1 else 3, source=str(example.image)
+        )
+        # TFDS itself reads these two; the others are stored as PNG, which loses nothing.
+        if example.image.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            data = _png(pixels)
+    else:
+        pixels = example.image
+        data = _png(pixels)
+    record: dict[str, Any] = {
+        "image": io.BytesIO(data),
+        "label": example.label,
+        "subject": example.subject,
+        "source": example.source,
+        "sha256": pixel_sha256(pixels),
+    }
+    if info.has_votes:
+        record["votes"] = np.asarray(example.votes, np.int64)
+    if info.attributes:
+        record["attributes"] = dict(example.attributes)
+    return record
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    opencv_order = pixels if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(".png", opencv_order)[1])
