@@ -66,16 +66,47 @@ def find_source(name: str, source: str | os.PathLike[str] | None = None) -> Path
         if given.is_dir():
             return module.find(given)
         return given if given.is_file() else None
-    root = os.environ.get("FER_KERAS_DATA")
-    if not root:
+    if module.INFO.needs_path:
         return None
-    below = Path(root).expanduser() / name
-    return module.find(below) if below.is_dir() else module.find(below.parent)
+    # A built-in data set is found wherever it is looked for; the others are not below a file.
+    root = Path(os.environ.get("FER_KERAS_DATA") or os.devnull).expanduser()
+    return module.find(root / name) or module.find(root)
 
 
 def is_available(name: str, source: str | os.PathLike[str] | None = None) -> bool:
     """Whether a data set can be prepared here; see `find_source` for the arguments."""
     return find_source(name, source) is not None
+
+
+def require_source(name: str, source: str | os.PathLike[str] | None = None) -> Path:
+    """As `find_source`, but a data set that is not there is an error that tells how to get it.
+
+    Args:
+        name: As listed by `list_datasets`.
+        source: A file or folder to use; without it, `$FER_KERAS_DATA` is searched.
+
+    Returns:
+        The file or folder that the data set is read from.
+
+    Raises:
+        DataError: There is no such data set, or its files are not there.
+    """
+    info = describe(name)
+    found = find_source(name, source)
+    if found is not None:
+        return found
+    root = os.environ.get("FER_KERAS_DATA")
+    if source:
+        looked = f"Looked in {source}."
+    elif info.needs_path:
+        looked = "It is read from a path that you name as source."
+    elif root:
+        looked = f"Looked in {Path(root) / name} and {root}."
+    else:
+        looked = "No source was given, and FER_KERAS_DATA names no data folder."
+    raise DataError(
+        f"The files of {name} were not found. {looked}\nHow to get them:\n{info.how_to_get}"
+    )
 
 
 def prepare(
@@ -121,8 +152,8 @@ def load_samples(
     Args:
         name: As listed by `list_datasets`.
         split: `"train"`, `"validation"` or `"test"`.
-        label_rule: How votes become targets, a rule of `fer_keras.data.votes`; by default
-            `"majority"`, and `"hard"` for a data set without votes.
+        label_rule: How votes become targets, a rule of `fer_keras.data.votes`, by default
+            `"majority"`; `"hard"` for the data set's own labels, the only rule without votes.
         image_size: Side of the square images in pixels, or `(height, width)`.
         channels: 1 for grey, 3 for RGB.
         source: A file or folder to use; without it, `$FER_KERAS_DATA` is searched.
@@ -181,7 +212,7 @@ def load_samples(
 def _checked_rule(info: DatasetInfo, label_rule: str | None) -> str:
     from fer_keras.data.votes import RULES
 
-    allowed = RULES if info.has_votes else ("hard",)
+    allowed = (*RULES, "hard") if info.has_votes else ("hard",)
     rule = label_rule or allowed[0]
     if rule not in allowed:
         raise DataError(
@@ -197,34 +228,6 @@ def _targets(
     from fer_keras.data.votes import targets_from_votes
 
     if rule == "hard":
-        return one_hot(facts["label"], num_classes), np.arange(len(facts["label"]))
+        kept = np.flatnonzero(facts["label"] >= 0)
+        return one_hot(facts["label"][kept], num_classes), kept
     return targets_from_votes(facts["votes"], rule)
-
-
-def require_source(name: str, source: str | os.PathLike[str] | None = None) -> Path:
-    """As `find_source`, but a data set that is not there is an error that says how to get it.
-
-    Args:
-        name: As listed by `list_datasets`.
-        source: A file or folder to use; without it, `$FER_KERAS_DATA` is searched.
-
-    Returns:
-        The file or folder that the data set is read from.
-
-    Raises:
-        DataError: It was not found; the message says where it was looked for and how to get it.
-    """
-    info = describe(name)
-    found = find_source(name, source)
-    if found is not None:
-        return found
-    root = os.environ.get("FER_KERAS_DATA")
-    if source:
-        looked = f"in {Path(source)}"
-    elif root:
-        looked = f"in {Path(root) / name} and {Path(root)}"
-    else:
-        looked = "nowhere, since no source was given and FER_KERAS_DATA is not set"
-    raise DataError(
-        f"The files of {name} were not found. Looked {looked}.\nHow to get them:\n{info.how_to_get}"
-    )

@@ -15,7 +15,7 @@ from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, TypeVar, cast
 
 import numpy as np
 
@@ -215,8 +215,8 @@ def _open_bytes(path: Path) -> Iterator[IO[bytes]]:
             with packed.open(entry) as stream:
                 yield stream
     elif name.endswith(".gz"):
-        with gzip.open(path, "rb") as stream:
-            yield stream  # type: ignore[misc]
+        with gzip.open(path, "rb") as unpacked:
+            yield cast(IO[bytes], unpacked)
     else:
         with path.open("rb") as stream:
             yield stream

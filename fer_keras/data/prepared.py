@@ -156,12 +156,14 @@ def _source_key(module: Any, source: Path) -> str:
     """16 hexadecimal digits that change with the version of the preparation and the files."""
     digest = hashlib.sha256(f"{module.INFO.name} {module.INFO.version}\n".encode())
     for path in module.source_files(source):
-        resolved = path.resolve()
+        absolute = os.path.abspath(path)
         try:
-            facts = resolved.stat()
+            facts = os.stat(absolute)
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
-        digest.update(f"{resolved}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+        entry = f"{absolute}\0{facts.st_size}\0{facts.st_mtime_ns}\n"
+        # A file name need not be valid text.
+        digest.update(entry.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
 

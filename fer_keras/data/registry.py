@@ -28,7 +28,7 @@ class DatasetModule(Protocol):
     INFO: DatasetInfo
 
     def find(self, folder: Path) -> Path | None:
-        """The source below a data folder; None where it is not there."""
+        """The source in a data folder, or in its own folder; None where it is not there."""
 
     def source_files(self, source: Path) -> Iterable[Path]:
         """Every file whose change makes a prepared copy stale."""
@@ -81,7 +81,9 @@ def make_builder(info: DatasetInfo, content: SourceContent, data_dir: Path) -> A
     """
     import tensorflow_datasets as tfds
 
-    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    class Builder(  # type: ignore[call-arg]
+        tfds.core.GeneratorBasedBuilder, skip_registration=True
+    ):
         """Writes the examples in source order, one TFDS split for each split."""
 
         name = info.name

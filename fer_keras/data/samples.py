@@ -28,6 +28,7 @@ class DatasetInfo:
         citation: The paper or challenge to cite.
         how_to_get: The steps that bring the files to the expected place.
         has_votes: Whether annotator votes are stored, so that a label rule applies.
+        needs_path: Whether it is only read from a path that is given, never looked for.
         channels: Channels of the stored images, 1 or 3.
         attributes: Further columns of facts -> their type, `"str"`, `"int64"` or `"float32"`.
         version: Version of the prepared form; raised when the preparation changes.
@@ -43,6 +44,7 @@ class DatasetInfo:
     citation: str
     how_to_get: str
     has_votes: bool = False
+    needs_path: bool = False
     channels: int = 1
     attributes: Mapping[str, str] = field(default_factory=dict)
     version: str = "1.0.0"
