@@ -1,0 +1,179 @@
+"""Honest splits: duplicates are found, and no person or duplicate is on both sides of a cut."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fer_keras.data.samples import Samples
+from fer_keras.errors import DataError
+
+
+@dataclass(frozen=True)
+class DuplicateReport:
+    """Images with exactly the same pixels, within and across splits.
+
+    Attributes:
+        within: Split -> images whose pixels another image of the same split has too.
+        across: `(split, other)` -> images of `split` whose pixels also occur in `other`.
+        num_conflicts: Groups of identical images that carry different labels.
+        num_conflicting_images: Images in those groups.
+        conflicts: For each such group, `(split, source, label)` of its images.
+    """
+
+    within: Mapping[str, int]
+    across: Mapping[tuple[str, str], int]
+    num_conflicts: int
+    num_conflicting_images: int
+    conflicts: tuple[tuple[tuple[str, str, str], ...], ...]
+
+
+def duplicate_audit(splits: Mapping[str, Samples]) -> DuplicateReport:
+    """Finds exact duplicates by the sha256 of the decoded native pixels.
+
+    Args:
+        splits: Split name -> its samples.
+
+    Returns:
+        Counts of duplicates and label conflicts; labels are compared by name.
+    """
+    within = {
+        name: int(_occurs_twice(split.facts["sha256"]).sum()) for name, split in splits.items()
+    }
+    across = {
+        (name, other): int(duplicated_in(splits[name], splits[other]).sum())
+        for name in splits
+        for other in splits
+        if name != other
+    }
+    entries: dict[str, list[tuple[str, str, str]]] = {}
+    for name, split in splits.items():
+        labels = np.array(split.class_names)[split.labels]
+        columns = (split.facts["sha256"], split.facts["source"], labels)
+        for pixels, source, label in zip(*(column.tolist() for column in columns), strict=True):
+            entries.setdefault(pixels, []).append((name, source, label))
+    conflicts = tuple(
+        tuple(group) for group in entries.values() if len({label for _, _, label in group}) > 1
+    )
+    return DuplicateReport(
+        within, across, len(conflicts), sum(len(group) for group in conflicts), conflicts
+    )
+
+
+def duplicated_in(eval_samples: Samples, train_samples: Samples) -> np.ndarray:
+    """Which images also occur in another split, pixel for pixel.
+
+    Args:
+        eval_samples: The split that is asked about, n samples.
+        train_samples: The split that is searched.
+
+    Returns:
+        `(n,)` bool.
+    """
+    return np.isin(eval_samples.facts["sha256"], train_samples.facts["sha256"])
+
+
+def drop_duplicates_of(train: Samples, held_out: Samples) -> Samples:
+    """The training samples without those whose exact pixels occur in a held-out split."""
+    duplicated = duplicated_in(train, held_out)
+    return train.take(~duplicated) if duplicated.any() else train
+
+
+def cut_validation(samples: Samples, fraction: float, seed: int) -> tuple[Samples, Samples]:
+    """Cuts a validation split from a training split that has none beside it.
+
+    Args:
+        samples: What to divide.
+        fraction: Share of the images for validation, above 0 and at most 0.5. The cut comes as
+            near as whole groups allow: a subject, and all copies of an image, stay together.
+        seed: The same seed gives the same cut.
+
+    Returns:
+        The rest, and the validation samples (their `split` says so); stratified by class as far as
+        groups allow.
+
+    Raises:
+        DataError: The fraction is out of range, or there are too few groups.
+    """
+    from dataclasses import replace
+
+    groups = connected_groups(samples.facts["sha256"], samples.facts["subject"])
+    chosen = cut_mask(samples.labels, groups, fraction, seed)
+    validation = replace(samples.take(chosen), split="validation", fingerprint="")
+    return samples.take(~chosen), validation
+
+
+def connected_groups(sha256: np.ndarray, subject: np.ndarray) -> np.ndarray:
+    """Numbers the groups of samples that must not be divided.
+
+    Args:
+        sha256: `(n,)` hashes; equal ones belong together.
+        subject: `(n,)` names; equal ones belong together, `""` is nobody.
+
+    Returns:
+        `(n,)` group numbers from 0. Two samples are in one group where a chain of shared pixels
+        and shared subjects joins them.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(sha256)
+    rows = np.arange(count)
+    known = np.flatnonzero(subject != "")
+    _, pixel_nodes = np.unique(sha256, return_inverse=True)
+    _, subject_nodes = np.unique(subject[known], return_inverse=True)
+    # A graph with a node for each sample, each distinct image and each subject.
+    starts = np.concatenate([rows, known])
+    ends = np.concatenate([count + pixel_nodes, 2 * count + subject_nodes])
+    graph = coo_matrix((np.ones(len(starts)), (starts, ends)), shape=(3 * count, 3 * count))
+    _, components = connected_components(graph, directed=False)
+    _, groups = np.unique(components[:count], return_inverse=True)
+    return groups
+
+
+def cut_mask(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Chooses whole groups for about a fraction of the samples, with all classes in proportion.
+
+    Args:
+        labels: `(n,)` class indices.
+        groups: `(n,)` group numbers.
+        fraction: Share to choose, above 0 and at most 0.5.
+        seed: Seeds the choice.
+
+    Returns:
+        `(n,)` bool, true for the chosen samples.
+
+    Raises:
+        DataError: The fraction is out of range, or there are too few groups to divide.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if not 0 < fraction <= 0.5:
+        raise DataError(f"Expected a validation fraction in (0, 0.5]. Received: {fraction}.")
+    num_groups = len(np.unique(groups))
+    num_folds = min(round(1 / fraction), num_groups, int(np.bincount(labels).max(initial=0)))
+    if num_folds < 2:
+        raise DataError(
+            f"Cannot cut a validation split: expected at least two images of a class and two "
+            f"groups of images (subjects, duplicates). Received: {len(labels)} images in "
+            f"{num_groups} groups."
+        )
+    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A class with fewer images than folds is missing in some; the cut is still the best one.
+        warnings.simplefilter("ignore", UserWarning)
+        _, chosen = next(folds.split(labels, labels, groups))
+    mask = np.zeros(len(labels), bool)
+    mask[chosen] = True
+    if not mask.any() or mask.all():
+        raise DataError(
+            f"Cannot cut a validation split of {fraction:.0%}: the groups of images (subjects, "
+            f"duplicates) are too large. Received: {len(labels)} images in {num_groups} groups."
+        )
+    return mask
+
+
+def _occurs_twice(values: np.ndarray) -> np.ndarray:
+    _, positions, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return counts[positions] > 1
