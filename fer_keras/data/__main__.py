@@ -1,0 +1,265 @@
+"""Lists, describes, prepares, audits and shows data sets.
+
+The command is `python -m fer_keras.data`.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fer_keras.data import describe, is_available, list_datasets, load_samples, prepare
+from fer_keras.data.prepared import read_content
+from fer_keras.data.samples import DatasetInfo, Samples
+from fer_keras.errors import DataError, run_command
+
+_EXAMPLES = """\
+examples:
+  python -m fer_keras.data list
+  python -m fer_keras.data describe fer2013
+  python -m fer_keras.data prepare ferplus --source ~/data/fer2013
+  python -m fer_keras.data audit fer2013
+  python -m fer_keras.data audit folder --source ~/pictures
+  python -m fer_keras.data preview ferplus --augment standard --output sheet.png
+
+Data sets are looked for under $FER_KERAS_DATA and prepared once, in $FER_KERAS_CACHE
+(~/.cache/fer_keras without it).
+"""
+_AUGMENTED_ROWS = 3
+_SHOWN_CONFLICTS = 5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one sub-command.
+
+    Args:
+        argv: Arguments without the program's name; those of the process without it.
+
+    Returns:
+        Exit code 0.
+
+    Raises:
+        FerKerasError: Reported by `run_command` in one line, exit code 2.
+    """
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "list":
+        _list()
+    elif arguments.command == "describe":
+        _describe(describe(arguments.name))
+    elif arguments.command == "prepare":
+        _prepare(arguments)
+    elif arguments.command == "audit":
+        _audit(arguments)
+    else:
+        _preview(arguments)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fer_keras.data",
+        description="List, describe, prepare, audit and show data sets.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("list", help="all data sets, and whether their files are here")
+    for command, text in (
+        ("describe", "classes, official counts, licence, how to get it"),
+        ("prepare", "read, check and store a data set once"),
+        ("audit", "counts per class and split, exact duplicates, label conflicts"),
+        ("preview", "write a picture with samples of every class"),
+    ):
+        sub = commands.add_parser(command, help=text, description=text)
+        sub.add_argument("name", metavar="NAME", help="a data set of `list`")
+        if command == "describe":
+            continue
+        sub.add_argument("--source", metavar="PATH", help="its file or folder")
+        sub.add_argument("--cache-dir", metavar="DIR", help="where prepared data is kept")
+        if command in ("audit", "preview"):
+            sub.add_argument("--label-rule", metavar="RULE", help="how votes become labels")
+        if command == "preview":
+            sub.add_argument("--split", default="train", help="default: train")
+            sub.add_argument("--augment", default="none", metavar="POLICY", help="default: none")
+            sub.add_argument("--image-size", type=int, default=48, metavar="PIXELS")
+            sub.add_argument("--seed", type=int, default=0)
+            sub.add_argument("--output", type=Path, default=Path("sheet.png"), metavar="FILE.png")
+    return parser
+
+
+def _list() -> None:
+    rows = [["data set", "here", "classes", "votes", "title"]]
+    for name in list_datasets():
+        info = describe(name)
+        here = "yes" if is_available(name) else ("--source" if info.needs_path else "no")
+        votes = "yes" if info.has_votes else ""
+        rows.append([name, here, str(len(info.class_names)), votes, info.title])
+    print(_table(rows))
+    if not os.environ.get("FER_KERAS_DATA"):
+        print("\nFER_KERAS_DATA is not set: it names the folder that holds the data sets.")
+
+
+def _describe(info: DatasetInfo) -> None:
+    print(f"{info.name}: {info.title}\n")
+    print("\n".join(f"  {code}  {emotion}" for code, emotion in info.codes.items()))
+    if info.official_counts:
+        rule = " by the majority rule" if info.has_votes else ""
+        print(f"\nOfficial counts{rule}:\n")
+        print(_count_table(info.class_names, info.official_counts))
+    print(f"\nLicence: {info.licence}")
+    if info.citation:
+        print(f"Source: {info.citation}")
+    print(f"\nHow to get it:\n{info.how_to_get}")
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    folder = prepare(
+        arguments.name, arguments.source, arguments.cache_dir, progress=sys.stderr.isatty()
+    )
+    content = read_content(folder)
+    print(folder)
+    print(_table([["split", "images"], *([s, str(n)] for s, n in content.counts.items())]))
+    _print_notes(content.notes)
+
+
+def _audit(arguments: argparse.Namespace) -> None:
+    from fer_keras.data.splits import duplicate_audit
+
+    info = describe(arguments.name)
+    content = read_content(prepare(arguments.name, arguments.source, arguments.cache_dir))
+    splits = {split: _load(arguments, split) for split in content.counts}
+    rule = next(iter(splits.values())).label_rule
+    print(f"{info.title}\nLabel rule: {rule}\n")
+    counts = {split: samples.class_counts() for split, samples in splits.items()}
+    print(_count_table(content.class_names, counts))
+    for split, samples in splits.items():
+        dropped = content.counts[split] - len(samples)
+        if dropped:
+            print(f"{split}: {dropped} more images have no label by this rule")
+    if info.official_counts and rule in ("hard", "majority"):
+        print(f"\nOfficial counts: {_compare(counts, info)}")
+    report = duplicate_audit(splits)
+    print("\nExact duplicates (equal decoded pixels):\n")
+    rows = [["images of", "that occur", "number"]]
+    rows += [[split, "twice or more in it", str(n)] for split, n in report.within.items()]
+    rows += [[one, f"in {other}", str(n)] for (one, other), n in report.across.items()]
+    print(_table(rows))
+    print(
+        f"\nLabel conflicts: {report.num_conflicts} groups of identical images with different "
+        f"labels, {report.num_conflicting_images} images"
+    )
+    for group in report.conflicts[:_SHOWN_CONFLICTS]:
+        print("  " + "; ".join(f"{split} {source} {label}" for split, source, label in group))
+    if report.num_conflicts > _SHOWN_CONFLICTS:
+        print(f"  and {report.num_conflicts - _SHOWN_CONFLICTS} more")
+    # Preparation refuses a source with any unreadable picture, so that none is skipped silently.
+    print("Unreadable files: 0")
+    _print_notes(content.notes)
+
+
+def _preview(arguments: argparse.Namespace) -> None:
+    output: Path = arguments.output
+    if output.suffix.lower() != ".png" or not output.parent.is_dir():
+        raise DataError(f"--output: expected a .png in a folder that exists. Received: {output}")
+    samples = _load(arguments, arguments.split)
+    rng = np.random.default_rng(arguments.seed)
+    columns = [
+        int(rng.choice(np.flatnonzero(samples.labels == label)))
+        for label in np.unique(samples.labels)
+    ]
+    chosen = samples.take(columns)
+    rows = [chosen.images]
+    if arguments.augment != "none":
+        rows += _augmented(chosen, arguments.augment, arguments.seed)
+    _write_sheet(output, chosen, rows)
+    print(output)
+
+
+def _augmented(samples: Samples, policy_name: str, seed: int) -> list[np.ndarray]:
+    from fer_keras.data.augment import build_policy
+
+    policy = build_policy(policy_name, samples.images.shape[1:])
+    if policy is None:
+        return []
+    rows = []
+    for step in range(_AUGMENTED_ROWS):
+        step_seed = np.array([seed, step], np.int32)
+        images, _ = policy(samples.images.astype(np.float32), samples.targets, step_seed)
+        rows.append(np.clip(np.round(np.asarray(images)), 0, 255).astype(np.uint8))
+    return rows
+
+
+def _write_sheet(path: Path, samples: Samples, rows: list[np.ndarray]) -> None:
+    """Draws one column for each sample: its label, the original, augmented versions below."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.4 * len(samples), 1.4 * len(rows) + 0.3), dpi=100)
+    axes = figure.subplots(len(rows), len(samples), squeeze=False)
+    for row, images in enumerate(rows):
+        for column, image in enumerate(images):
+            axis = axes[row, column]
+            axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
+            axis.set_axis_off()
+            if row == 0:
+                axis.set_title(samples.class_names[samples.labels[column]], fontsize=9)
+    figure.tight_layout(pad=0.3)
+    figure.savefig(path)
+
+
+def _load(arguments: argparse.Namespace, split: str) -> Samples:
+    info = describe(arguments.name)
+    return load_samples(
+        arguments.name,
+        split,
+        label_rule=arguments.label_rule,
+        image_size=getattr(arguments, "image_size", 48),
+        channels=3 if info.channels == 3 else 1,
+        source=arguments.source,
+        cache_dir=arguments.cache_dir,
+    )
+
+
+def _compare(counts: dict[str, dict[str, int]], info: DatasetInfo) -> str:
+    differing = [
+        f"{split} {name} {count} (official {info.official_counts[split][name]})"
+        for split, by_class in counts.items()
+        for name, count in by_class.items()
+        if count != info.official_counts.get(split, {}).get(name, count)
+    ]
+    return "; ".join(differing) or "equal in every class and split above"
+
+
+def _count_table(class_names: Sequence[str], counts: Mapping[str, Mapping[str, int]]) -> str:
+    rows = [["", *counts, "total"]]
+    for name in class_names:
+        row = [by_class.get(name, 0) for by_class in counts.values()]
+        rows.append([name, *map(str, row), str(sum(row))])
+    totals = [sum(by_class.values()) for by_class in counts.values()]
+    rows.append(["total", *map(str, totals), str(sum(totals))])
+    return _table(rows)
+
+
+def _table(rows: list[list[str]]) -> str:
+    """Aligned columns: numbers to the right, text to the left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    numeric = [all(row[column].isdigit() for row in rows[1:]) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"Note: {note}")
+
+
+if __name__ == "__main__":
+    run_command(main)
