@@ -30,7 +30,7 @@ def list_methods() -> tuple[str, ...]:
 
 
 def build_method(
-    name: str, network: "keras.Model", class_names: Sequence[str], **options: Any
+    name: str, network: "keras.Model", class_names: Sequence[str], /, **options: Any
 ) -> "Method":
     """Wraps a network in the training method of that name.
 

@@ -1,0 +1,34 @@
+"""A tiny network with every named output, and pictures for it."""
+
+import keras
+import numpy as np
+import pytest
+
+NAMES = ("anger", "fear", "happiness", "surprise")
+
+
+def build_tiny_network(num_classes: int = len(NAMES), *, regularizer: str | None = None):
+    image = keras.Input((8, 8, 1), name="image")
+    x = keras.layers.Rescaling(1 / 128, offset=-1.0, name="scale")(image)
+    features = keras.layers.Conv2D(
+        6, 3, use_bias=False, activation="gelu", kernel_regularizer=regularizer, name="features"
+    )(x)
+    embedding = keras.layers.GlobalAveragePooling2D(name="embedding")(features)
+    dropped = keras.layers.Dropout(0.1, name="dropout")(embedding)
+    logits = keras.layers.Dense(num_classes, name="logits")(dropped)
+    outputs = {"logits": logits, "embedding": embedding, "features": features}
+    return keras.Model(image, outputs, name="tiny")
+
+
+@pytest.fixture
+def tiny_network():
+    keras.utils.set_random_seed(0)
+    return build_tiny_network()
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, size=(10, 8, 8, 1)).astype(np.float32)
+    y = np.eye(len(NAMES), dtype=np.float32)[np.arange(10) % len(NAMES)]
+    return x, y

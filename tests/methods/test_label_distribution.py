@@ -1,0 +1,109 @@
+"""The four label schemes of FER+ against NumPy."""
+
+import keras
+import numpy as np
+import pytest
+
+from fer_keras.errors import ConfigError
+from fer_keras.methods import build_method
+
+from .conftest import NAMES
+
+pytestmark = pytest.mark.backends
+
+LOGITS = np.array([[2, 0, -1, 0.5], [0, 0.3, 0, 0], [-30, 1, 4, 1], [1, 2, 3, 4]], np.float32)
+VOTES = np.array(
+    [[0.6, 0.3, 0.1, 0], [0.1, 0.2, 0.3, 0.4], [1, 0, 0, 0], [0.25, 0.2, 0.29, 0.26]], np.float32
+)
+
+
+def log_softmax(logits):
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def losses_of(method, training=True):
+    losses = method.sample_losses(
+        keras.ops.convert_to_tensor(VOTES),
+        {"logits": keras.ops.convert_to_tensor(LOGITS)},
+        training,
+    )
+    return keras.ops.convert_to_numpy(losses)
+
+
+def build(network, scheme, **options):
+    return build_method("label_distribution", network, NAMES, scheme=scheme, **options)
+
+
+def test_majority(tiny_network):
+    expected = -log_softmax(LOGITS)[np.arange(4), [0, 3, 0, 2]]
+    np.testing.assert_allclose(losses_of(build(tiny_network, "majority")), expected, rtol=1e-5)
+
+
+def test_multi_label(tiny_network):
+    # Rows 0 and 1 have two classes of 30 % or more; in row 3 none reaches it, the largest counts.
+    t = np.full((4, 4), 0.001)
+    t[0, [0, 1]] = t[1, [2, 3]] = t[2, 0] = t[3, 2] = 1
+    expected = -np.log((t * np.exp(log_softmax(LOGITS.astype(np.float64)))).max(-1))
+    np.testing.assert_allclose(losses_of(build(tiny_network, "multi_label")), expected, rtol=1e-5)
+    # Row 2: the right class has p = 1e-15, so the floor epsilon of another class is the maximum.
+    assert expected[2] < 8 < -log_softmax(LOGITS)[2, 0]
+
+
+def test_multi_label_options(tiny_network):
+    method = build(tiny_network, "multi_label", threshold=0.2, epsilon=0.5)
+    t = np.full((4, 4), 0.5)
+    t[0, [0, 1]] = t[1, [1, 2, 3]] = t[2, 0] = t[3] = 1
+    expected = -np.log((t * np.exp(log_softmax(LOGITS.astype(np.float64)))).max(-1))
+    np.testing.assert_allclose(losses_of(method), expected, rtol=1e-5)
+
+
+def test_cross_entropy(tiny_network):
+    expected = -(VOTES * log_softmax(LOGITS)).sum(-1)
+    np.testing.assert_allclose(losses_of(build(tiny_network, "cross_entropy")), expected, rtol=1e-5)
+
+
+def test_probabilistic_draws_one_voted_class_anew_in_every_step(tiny_network):
+    method = build(tiny_network, "probabilistic", seed=3)
+    costs = -log_softmax(LOGITS)
+    drawn = np.stack([losses_of(method) for _ in range(300)])
+    for row in range(4):
+        voted = costs[row][VOTES[row] > 0]
+        distance = np.abs(drawn[:, row, None] - voted[None]).min(1)
+        assert distance.max() < 1e-4, "a loss that belongs to no class with votes"
+    assert len(np.unique(drawn[:, 1].round(4))) > 1
+    shares = [(np.abs(drawn[:, 0] - costs[0, c]) < 1e-4).mean() for c in range(4)]
+    # Standard error of a share of 0.6 in 300 draws: 0.028.
+    np.testing.assert_allclose(shares, VOTES[0], atol=0.1)
+
+
+def test_probabilistic_evaluates_to_its_expectation(tiny_network):
+    method = build(tiny_network, "probabilistic")
+    expected = -(VOTES * log_softmax(LOGITS)).sum(-1)
+    for _ in range(2):
+        np.testing.assert_allclose(losses_of(method, training=False), expected, rtol=1e-5)
+
+
+def test_draws_go_on_from_the_stored_state(tiny_network):
+    method = build(tiny_network, "probabilistic", seed=1)
+    assert any(v is method.seed_generator.state for v in method.variables)
+    losses_of(method)
+    state = keras.ops.convert_to_numpy(method.seed_generator.state.value).copy()
+    first = [losses_of(method) for _ in range(5)]
+    method.seed_generator.state.assign(state)
+    again = [losses_of(method) for _ in range(5)]
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scheme": "majorty"}, "majority"),
+        ({"threshold": 0.0}, "threshold"),
+        ({"threshold": 1.1}, "threshold"),
+        ({"epsilon": 0.0}, "epsilon"),
+        ({"epsilon": 1.0}, "epsilon"),
+    ],
+)
+def test_wrong_options(tiny_network, options, message):
+    with pytest.raises(ConfigError, match=message):
+        build_method("label_distribution", tiny_network, NAMES, **options)

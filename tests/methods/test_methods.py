@@ -1,0 +1,93 @@
+"""What every method promises, and how methods are looked up. New files are found by themselves."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from fer_keras.errors import ConfigError
+from fer_keras.methods import build_method, list_methods
+from fer_keras.models.layers import class_names_of
+
+from .conftest import NAMES
+
+pytestmark = pytest.mark.backends
+
+
+def arrays(variables):
+    return [keras.ops.convert_to_numpy(v.value).copy() for v in variables]
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_one_step_is_finite_and_moves_every_trainable_variable(name, tiny_network, pictures):
+    x, y = pictures
+    method = build_method(name, tiny_network, NAMES)
+    assert method.trainable_variables
+    before = arrays(method.trainable_variables)
+    method.compile(optimizer=keras.optimizers.SGD(0.5), jit_compile=False)
+    history = method.fit(x, y, batch_size=10, epochs=1, verbose=0).history
+    assert all(np.isfinite(values).all() for values in history.values())
+    assert 0 <= history["accuracy"][0] <= 1
+    for variable, old in zip(method.trainable_variables, before, strict=True):
+        new = keras.ops.convert_to_numpy(variable.value)
+        assert np.isfinite(new).all(), variable.path
+        assert np.abs(new - old).max() > 0, f"no gradient reaches {variable.path}"
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_fit_and_evaluate_with_weights_and_a_partial_batch(name, tiny_network, pictures):
+    x, y = pictures
+    soft = 0.8 * y + 0.2 / len(NAMES)
+    weight = np.linspace(0.5, 2, len(x)).astype(np.float32)
+    method = build_method(name, tiny_network, NAMES)
+    method.compile(optimizer=keras.optimizers.Adam(0.01), jit_compile=False)
+    method.fit(x, soft, sample_weight=weight, batch_size=4, epochs=1, verbose=0)
+    result = method.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
+    assert np.isfinite(list(result.values())).all()
+    logits = method.predict(x, verbose=0)["logits"]
+    accuracy = float(np.mean(logits.argmax(-1) == y.argmax(-1)))
+    assert result["accuracy"] == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_the_network_alone_is_what_is_saved(name, tiny_network, pictures, tmp_path):
+    x, _ = pictures
+    method = build_method(name, tiny_network, NAMES)
+    assert class_names_of(method.network) == NAMES
+    assert {v.path for v in method.network.variables} <= {v.path for v in method.variables}
+    path = tmp_path / "network.keras"
+    method.network.save(path)
+    loaded = keras.saving.load_model(path, safe_mode=True, compile=False)
+    expected, received = method.predict(x, verbose=0), loaded.predict(x, verbose=0)
+    assert sorted(expected) == sorted(received)
+    for output, value in expected.items():
+        np.testing.assert_array_equal(received[output], value)
+    assert class_names_of(loaded) == NAMES
+
+
+def test_methods_are_found_by_name():
+    assert {"cross_entropy", "label_distribution", "word2vec"} <= set(list_methods())
+    assert "base" not in list_methods()
+
+
+def test_listing_imports_no_keras():
+    code = (
+        "import sys, fer_keras.methods as m; m.list_methods();"
+        "sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["cross_entropi", "base", "os", "../x", ""])
+def test_unknown_method(name, tiny_network):
+    with pytest.raises(ConfigError, match=r"Unknown method .*cross_entropy"):
+        build_method(name, tiny_network, NAMES)
+
+
+def test_unknown_option_names_the_nearest(tiny_network):
+    with pytest.raises(ConfigError, match=r"no option 'smoothing'. .*label_smoothing"):
+        build_method("cross_entropy", tiny_network, NAMES, smoothing=0.1)
+    with pytest.raises(ConfigError, match="no option 'name'"):
+        build_method("word2vec", tiny_network, NAMES, name="x")
