@@ -125,7 +125,9 @@ def _variables(method: Any) -> dict[str, Any]:
     named = {}
     for group, variables in (("model", method.variables), ("opt", method.optimizer.variables)):
         for index, variable in enumerate(variables):
-            named[f"{group}{index:04d}|{variable.path.replace('/', '.')}"] = variable
+            # The last part of a path is its role; the rest is numbered per process.
+            role = variable.path.rsplit("/", 1)[-1] if group == "model" else "slot"
+            named[f"{group}{index:04d}|{role}"] = variable
     return named
 
 

@@ -7,6 +7,7 @@ Everything a run makes lies in its folder; MLflow gets a copy.
 import argparse
 import dataclasses
 import json
+import math
 import os
 import shlex
 import sys
@@ -88,10 +89,6 @@ def run(
         f"  validation {len(validation)} ({validation.label_rule})  {run_dir}"
     )
 
-    # Data before the folder: a data set that cannot be read leaves nothing behind.
-    _open_run_dir(run_dir, experiment, resume)
-    write_text(run_dir / "labels.txt", "\n".join(train.class_names) + "\n")
-
     keras.utils.set_random_seed(experiment.seed)
     image_shape = train.images.shape[1:]
     network = build_model(
@@ -105,9 +102,12 @@ def run(
         optimizer=build_optimizer(training, per_epoch), jit_compile=_jit(training.jit_compile)
     )
     method.optimizer.build(method.trainable_variables)
-    num_parameters = int(sum(v.value.size for v in method.trainable_variables))
+    num_parameters = sum(math.prod(v.shape) for v in method.trainable_variables)
     print(f"network {network.name}  {num_parameters:,} trainable parameters")
 
+    # Only now: a wrong option or data that cannot be read leaves no folder behind.
+    _open_run_dir(run_dir, experiment, resume)
+    write_text(run_dir / "labels.txt", "\n".join(train.class_names) + "\n")
     progress = (load_checkpoint(run_dir / "checkpoint", method) if resume else None) or Progress()
     if progress.step:
         print(f"resumed at step {progress.step} (epoch {progress.step // per_epoch + 1})")

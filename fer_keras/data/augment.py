@@ -172,11 +172,26 @@ def build_policy(name: str, image_shape: tuple[int, int, int]) -> Policy | None:
             if type(layer).__name__ in ("CutMix", "MixUp"):
                 mixed = layer({"images": images, "labels": targets})
                 images, targets = mixed["images"], mixed["labels"]
+            elif hasattr(layer, "_random_generator"):
+                images = _image_by_image(layer, images, seeds.next())
             else:
                 images = layer(images, training=True)
         return tf.clip_by_value(tf.cast(images, tf.float32), 0.0, 255.0), targets
 
     return policy
+
+
+def _image_by_image(layer: Any, images: Any, seed: Any) -> Any:
+    """Applies a keras-cv layer that draws one set of numbers for a whole batch to each picture."""
+    import tensorflow as tf
+
+    def one(pair: tuple[Any, Any]) -> Any:
+        image, index = pair
+        _draw_from(layer, _step_seeds(tf.random.fold_in(seed, index)))
+        return layer(image, training=True)
+
+    indices = tf.range(tf.shape(images)[0])
+    return tf.map_fn(one, (images, indices), fn_output_signature=tf.float32)
 
 
 def _step_seeds(seed: Any) -> Any:

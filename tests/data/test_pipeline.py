@@ -1,0 +1,141 @@
+"""Batches are a function of (seed, step), and every sample is seen once a pass."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fer_keras.data.augment import build_policy, list_policies
+from fer_keras.data.pipeline import (
+    balanced_class_weights,
+    epoch_order,
+    evaluation_dataset,
+    steps_per_epoch,
+    training_dataset,
+)
+from fer_keras.data.samples import Samples, one_hot
+from fer_keras.errors import ConfigError, DataError
+
+
+def make_samples(n: int = 50, size: int = 16) -> Samples:
+    """Sample i has the grey value i in its first pixel; class 0 is four times as frequent."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (n, size, size, 1)).astype(np.uint8)
+    images[:, 0, 0, 0] = np.arange(n)
+    labels = (np.arange(n) % 5 == 0).astype(np.int64)
+    columns = {name: np.array([name] * n) for name in ("source", "sha256", "subject")}
+    return Samples("x", "train", ("neutral", "anger"), "hard", images, one_hot(labels, 2), columns)
+
+
+def numpy_batches(dataset: Any, count: int) -> list[list[np.ndarray]]:
+    return [[np.asarray(part) for part in batch] for batch in dataset.take(count)]
+
+
+def test_a_pass_sees_every_sample_once() -> None:
+    samples = make_samples()
+    steps = steps_per_epoch(50, 8)
+    batches = numpy_batches(training_dataset(samples, batch_size=8, seed=1), 2 * steps)
+    assert [len(b[0]) for b in batches[:steps]] == [8] * 6 + [2]
+    for start in (0, steps):
+        seen = np.concatenate([b[0][:, 0, 0, 0] for b in batches[start : start + steps]])
+        assert sorted(seen) == list(range(50))
+    assert batches[0][0].dtype == np.uint8
+    first, second = (batches[start][0][:, 0, 0, 0] for start in (0, steps))
+    assert not np.array_equal(first, second)
+
+
+def test_targets_belong_to_their_images() -> None:
+    samples = make_samples()
+    for images, targets in numpy_batches(training_dataset(samples, batch_size=8, seed=1), 7):
+        np.testing.assert_array_equal(targets, samples.targets[images[:, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("policy", list_policies())
+def test_starting_late_is_the_same(policy: str) -> None:
+    samples = make_samples()
+    common = {"batch_size": 8, "seed": 3, "augmentation": policy}
+    whole = numpy_batches(training_dataset(samples, **common), 12)
+    late = numpy_batches(training_dataset(samples, first_step=9, **common), 3)
+    for expected, received in zip(whole[9:], late, strict=True):
+        for a, b in zip(expected, received, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", [name for name in list_policies() if name != "none"])
+def test_policy_eagerly_and_in_tf_data(name: str) -> None:
+    import tensorflow as tf
+
+    samples = make_samples(24, size=32)
+    images = tf.constant(samples.images, tf.float32)
+    targets = tf.constant(samples.targets)
+    policy = build_policy(name, (32, 32, 1))
+    assert policy is not None
+
+    def apply(seed: int) -> tuple[np.ndarray, np.ndarray]:
+        pixels, mixed = policy(images, targets, tf.constant([seed, 0]))
+        return np.asarray(pixels), np.asarray(mixed)
+
+    eager, labels = apply(5)
+    assert eager.shape == images.shape
+    assert eager.min() >= 0
+    assert eager.max() <= 255
+    np.testing.assert_allclose(labels.sum(axis=1), 1.0, atol=1e-5)
+    assert not np.array_equal(eager, np.asarray(images))
+    np.testing.assert_array_equal(eager, apply(5)[0])
+    assert not np.array_equal(eager, apply(6)[0])
+
+    dataset = tf.data.Dataset.from_tensors((images, targets)).map(
+        lambda x, y: policy(x, y, tf.constant([5, 0]))
+    )
+    inside, _ = next(iter(dataset))
+    np.testing.assert_allclose(eager, np.asarray(inside), atol=0.51)
+
+
+def test_balanced_sampling_draws_classes_equally() -> None:
+    labels = np.array([0] * 900 + [1] * 100)
+    drawn = labels[epoch_order(labels, seed=0, epoch=0, sampling="balanced")]
+    assert 0.4 < drawn.mean() < 0.6
+
+
+def test_class_weights() -> None:
+    samples = make_samples()
+    weights = balanced_class_weights(samples)
+    np.testing.assert_allclose(weights, [50 / (2 * 40), 50 / (2 * 10)])
+    dataset = training_dataset(samples, batch_size=8, seed=0, class_weights=weights)
+    _, targets, sample_weights = numpy_batches(dataset, 1)[0]
+    np.testing.assert_allclose(sample_weights, targets @ weights)
+
+
+def test_evaluation_keeps_the_order() -> None:
+    batches = numpy_batches(evaluation_dataset(make_samples(), batch_size=20), 10)
+    assert [len(b[0]) for b in batches] == [20, 20, 10]
+    np.testing.assert_array_equal(
+        np.concatenate([b[0][:, 0, 0, 0] for b in batches]), np.arange(50)
+    )
+
+
+def test_load_dataset_has_another_order_in_each_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fer_keras.data
+    from fer_keras.data.pipeline import load_dataset
+
+    monkeypatch.setattr(fer_keras.data, "load_samples", lambda *a, **k: make_samples())
+    dataset = load_dataset("x", "train", batch_size=8)
+    assert len(dataset) == 7
+    orders = [
+        np.concatenate([np.asarray(images)[:, 0, 0, 0] for images, _ in dataset]) for _ in range(2)
+    ]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
+    assert not np.array_equal(*orders)
+    assert len(list(load_dataset("x", "validation", batch_size=25))) == 2
+    with pytest.raises(ConfigError, match="held-out"):
+        load_dataset("x", "validation", augmentation="flip")
+
+
+def test_refusals() -> None:
+    samples = make_samples()
+    with pytest.raises(ConfigError, match="Nearest: light"):
+        training_dataset(samples, batch_size=8, seed=0, augmentation="ligth")
+    with pytest.raises(ConfigError, match="batch_size"):
+        training_dataset(samples, batch_size=0, seed=0)
+    with pytest.raises(DataError, match="Received none"):
+        evaluation_dataset(samples.take([]))
