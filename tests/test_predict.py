@@ -1,0 +1,213 @@
+"""The predict command: rows, files, folders, what is missing and what cannot be read."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tiny_models import BRIGHT, CLASS_NAMES, DARK, LEFT, write_export
+
+from fer_keras import predict
+from fer_keras.data.face_drawing import draw_face
+from fer_keras.data.synthetic_faces import make_identity
+from fer_keras.errors import ConfigError, DataError, ModelFileError
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_export(tmp_path_factory.mktemp("models") / "export"))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Three ready crops in a tree, with files that are no pictures."""
+    folder = tmp_path / "pictures"
+    (folder / "b" / ".thumbnails").mkdir(parents=True)
+    cv2.imwrite(str(folder / "z.png"), LEFT)
+    cv2.imwrite(str(folder / "a.JPG"), BRIGHT)
+    cv2.imwrite(str(folder / "b" / "ü, x.png"), DARK)
+    cv2.imwrite(str(folder / "b" / ".thumbnails" / "t.png"), DARK)
+    (folder / "._z.png").write_bytes(b"macOS")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def read_csv(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_csv_of_a_folder(
+    export: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "faces.csv"
+    arguments = [str(pictures), "--model", export, "--detector", "none", "--output", str(output)]
+    assert predict.main(arguments) == 0
+    text = output.read_bytes().decode()
+    assert text.splitlines()[0] == ",".join(
+        ["path,face,x,y,width,height,dominant,score", *CLASS_NAMES]
+    )
+    assert "\r" not in text
+    rows = read_csv(text)
+    names = [str(Path(row["path"]).relative_to(pictures)) for row in rows]
+    assert names == ["a.JPG", "b/ü, x.png", "z.png"]
+    assert [row["dominant"] for row in rows] == ["happiness", "sadness", "surprise"]
+    for row in rows:
+        assert (row["face"], row["x"], row["width"], row["score"]) == ("0", "0.0", "24.0", "1.0000")
+        probabilities = [float(row[name]) for name in CLASS_NAMES]
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+        assert CLASS_NAMES[int(np.argmax(probabilities))] == row["dominant"]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"3 faces in 3 pictures, 1 file of other types passed over -> {output}" in captured.err
+    assert sorted(os.listdir(tmp_path)) == ["faces.csv", "pictures"]
+
+
+def test_jsonl_with_landmarks(export: str, tmp_path: Path) -> None:
+    picture, landmarks, _ = draw_face(make_identity(0, 3), {}, None, 240)
+    path, output = tmp_path / "face.png", tmp_path / "faces.jsonl"
+    cv2.imwrite(str(path), picture[:, :, ::-1])
+    arguments = [str(path), "--model", export, "--output", str(output), "--precision", "int8"]
+    assert predict.main([*arguments, "--threads", "2"]) == 0
+    (row,) = [json.loads(line) for line in output.read_text().splitlines()]
+    assert (row["path"], row["face"]) == (str(path), 0)
+    assert len(row["box"]) == 4
+    assert np.abs(np.array(row["landmarks"]) - landmarks).max() < 20
+    assert list(row["emotions"]) == list(CLASS_NAMES)
+    assert row["dominant"] == max(row["emotions"], key=row["emotions"].get)
+    assert 0.7 < row["score"] <= 1
+
+
+def test_picture_without_a_face(
+    export: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "wall.png"
+    cv2.imwrite(str(path), np.full((200, 300, 3), 90, np.uint8))
+    assert predict.main([str(path), "--model", export]) == 0
+    captured = capsys.readouterr()
+    (row,) = read_csv(captured.out)
+    assert row.pop("path") == str(path)
+    assert set(row.values()) == {""}
+    assert f"warning: no face found: {path}" in captured.err
+    assert "0 faces in 1 picture, 1 without a face" in captured.err
+    assert predict.main([str(path), "--model", export, "--format", "jsonl"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row == {"path": str(path), **dict.fromkeys(row.keys() - {"path"})}
+    assert row.keys() == {"path", "face", "box", "landmarks", "emotions", "dominant", "score"}
+
+
+def test_unreadable_pictures_are_named_and_the_others_kept(
+    export: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (pictures / "z.png").read_bytes()
+    (pictures / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (pictures / "text.jpg").write_text("no picture")
+    output = tmp_path / "faces.csv"
+    arguments = [str(pictures), "--model", export, "--detector", "none", "--output", str(output)]
+    assert predict.main(arguments) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert [Path(line.rsplit(": ", 1)[1]).name for line in errors] == ["cut.png", "text.jpg"]
+    assert len(read_csv(output.read_text())) == 3
+
+
+def test_files_and_folders_in_the_order_given(pictures: Path) -> None:
+    found, passed_over = predict.find_pictures([pictures / "z.png", pictures, pictures / "b"])
+    assert [path.name for path in found] == ["z.png", "a.JPG", "ü, x.png"]
+    assert passed_over == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.png", r"found nothing.*missing\.png"),
+        ("empty", "holds no picture.*empty"),
+        ("clip.mp4", r"videos cannot be read yet.*clip\.mp4"),
+        ("CLIP.AVI", "videos cannot be read yet"),
+    ],
+)
+def test_nothing_is_done_when_a_path_is_wrong(
+    export: str, pictures: Path, tmp_path: Path, name: str, message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("x")
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    (tmp_path / "CLIP.AVI").write_bytes(b"x")
+    output = tmp_path / "faces.csv"
+    with pytest.raises(DataError, match=message):
+        predict.main(
+            [str(pictures), str(tmp_path / name), "--model", export, "--output", str(output)]
+        )
+    assert not output.exists()
+
+
+def test_wrong_output_and_model(export: str, pictures: Path, tmp_path: Path) -> None:
+    given = [str(pictures), "--model", export]
+    with pytest.raises(ConfigError, match=r"\.csv or \.jsonl"):
+        predict.main([*given, "--output", str(tmp_path / "faces.xlsx")])
+    with pytest.raises(ConfigError, match="folder does not exist"):
+        predict.main([*given, "--output", str(tmp_path / "no" / "faces.csv")])
+    with pytest.raises(ConfigError, match="received a folder"):
+        predict.main([*given, "--output", str(tmp_path)])
+    with pytest.raises(ConfigError, match="unknown face detector"):
+        predict.main([*given, "--detector", "yolo"])
+    with pytest.raises(ModelFileError, match="no model found"):
+        predict.main([str(pictures), "--model", str(tmp_path / "none")])
+    with pytest.raises(SystemExit):
+        predict.main([*given, "--threads", "0"])
+
+
+def test_old_output_survives_a_failure(
+    export: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "faces.csv"
+    output.write_text("old")
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(predict, "_write_csv", fail)
+    with pytest.raises(OSError, match="No space"):
+        predict.main([str(pictures), "--model", export, "--output", str(output)])
+    assert output.read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["faces.csv", "pictures"]
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "fer_keras.predict", *arguments],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_command_line() -> None:
+    # Processor time, because other programs may share the processor.
+    before = os.times()
+    helped = run("--help")
+    after = os.times()
+    seconds = after.children_user + after.children_system
+    seconds -= before.children_user + before.children_system
+    assert helped.returncode == 0
+    assert "examples:" in helped.stdout
+    assert seconds < 1
+    wrong = run("missing.png", "--model", "missing")
+    assert wrong.returncode == 2
+    assert wrong.stdout == ""
+    assert len(wrong.stderr.splitlines()) == 1
+    assert wrong.stderr.startswith("error: ")
+
+
+def test_threads_reach_recognizer_and_opencv(
+    export: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(cv2, "setNumThreads", seen.append)
+    assert predict.main([str(pictures / "z.png"), "--model", export, "--threads", "2"]) == 0
+    assert seen == [2]
