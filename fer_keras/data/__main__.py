@@ -179,6 +179,7 @@ def _preview(arguments: argparse.Namespace) -> None:
 
 
 def _augmented(samples: Samples, policy_name: str, seed: int) -> list[np.ndarray]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from fer_keras.data.augment import build_policy
 
     policy = build_policy(policy_name, samples.images.shape[1:])

@@ -56,6 +56,7 @@ INFO = DatasetInfo(
         "FER_KERAS_DATA at the data folder."
     ),
     has_votes=True,
+    version="1.0.1",
 )
 
 
@@ -116,7 +117,11 @@ def read(source: Path) -> SourceContent:
         rows = np.flatnonzero(chosen)
         if len(rows):
             splits[split] = _examples(table, labels, pixels, rows)
-    return SourceContent(INFO.class_names, splits, missing_split_notes(pixel_file, splits))
+    without_image = int(np.count_nonzero(table.names[:count] == ""))
+    notes = missing_split_notes(pixel_file, splits)
+    if without_image:
+        notes = (*notes, f"{without_image} rows without an image name left out, as by the authors")
+    return SourceContent(INFO.class_names, splits, notes)
 
 
 def _examples(
