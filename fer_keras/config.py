@@ -94,17 +94,17 @@ class TrainingConfig:
         deterministic: Same seed, same weights, bit for bit.
     """
 
-    epochs: int = 20
+    epochs: int = 24
     batch_size: int = 64
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    learning_rate: float = 0.05
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    learning_rate: float = 0.003
     momentum: float = 0.9
     nesterov: bool = True
     schedule: Literal["constant", "cosine", "step", "exponential"] = "cosine"
-    warmup_epochs: float = 0.5
+    warmup_epochs: float = 1.0
     decay_epochs: int = 10
     decay_rate: float = 0.1
-    weight_decay: float = 0.0
+    weight_decay: float = 0.05
     clip_norm: float = 0.0
     clip_value: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"

@@ -163,6 +163,7 @@ def run(
             validation_data=held_out,
             callbacks=[ProgressBar(training.epochs, steps), state],
             verbose=0,
+            shuffle=False,
         )
 
     status = "FAILED"
@@ -433,7 +434,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.backend:
         os.environ["KERAS_BACKEND"] = arguments.backend
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
     if not arguments.resume:
         experiment = with_fallback(experiment, arguments.require_data)
