@@ -15,6 +15,7 @@ import os
 import shutil
 import time
 import uuid
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,7 +148,7 @@ def decode_once(
         images = np.load(final / "images.npy", mmap_mode="r", allow_pickle=False)
         with np.load(final / "facts.npz", allow_pickle=False) as stored:
             facts = {column: stored[column] for column in stored.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise _damaged(final, error) from error
     return images, facts
 
@@ -205,31 +206,40 @@ def _decode_records(
     folder: Path, split: str, count: int, shape: tuple[int, int, int], target: Path
 ) -> None:
     height, width, channels = shape
-    records = open_prepared(folder, split)
-    if len(records) != count:
-        error = DataError(f"expected {count} records of {split}, found {len(records)}")
-        raise _damaged(folder.parent.parent, error)
     columns: dict[str, list[Any]] = {}
     # Written as a plain stream: on a full disk a memory map would end the process by a signal.
     with (target / "images.npy").open("wb") as stream:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
         np.lib.format.write_array_header_1_0(stream, header)
-        for first in range(0, count, _RECORDS_PER_READ):
-            chunk = range(first, min(first + _RECORDS_PER_READ, count))
-            for record in records.__getitems__(list(chunk)):
-                source = record["source"].decode()
-                pixels = decode_image(
-                    record.pop("image"), channels=1 if channels == 1 else 3, source=source
-                )
-                stream.write(np.ascontiguousarray(resize(pixels, (height, width))).tobytes())
-                for column, value in {**record, **record.pop("attributes", {})}.items():
-                    if column != "attributes":
-                        columns.setdefault(column, []).append(value)
+        for record in _read_records(folder, split, count):
+            data, attributes = record.pop("image"), record.pop("attributes", {})
+            source = record["source"].decode()
+            try:
+                pixels = decode_image(data, channels=1 if channels == 1 else 3, source=source)
+            except DataError as error:
+                raise _damaged(folder.parent.parent, error) from error
+            stream.write(np.ascontiguousarray(resize(pixels, (height, width))).tobytes())
+            for column, value in (record | attributes).items():
+                columns.setdefault(column, []).append(value)
         _flush(stream)
-    facts = {column: _column(values) for column, values in columns.items()}
+    facts: dict[str, Any] = {column: _column(values) for column, values in columns.items()}
     with (target / "facts.npz").open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **facts)
+        np.savez(stream, **facts)
         _flush(stream)
+
+
+def _read_records(folder: Path, split: str, count: int) -> Iterator[dict[str, Any]]:
+    """All records of a prepared split in order, read in chunks."""
+    try:
+        records = open_prepared(folder, split)
+        if len(records) != count:
+            raise ValueError(f"expected {count} records of {split}, found {len(records)}")
+        for first in range(0, count, _RECORDS_PER_READ):
+            yield from records.__getitems__(
+                list(range(first, min(first + _RECORDS_PER_READ, count)))
+            )
+    except (OSError, ValueError, RuntimeError, LookupError) as error:
+        raise _damaged(folder.parent.parent, error) from error
 
 
 def _column(values: list[Any]) -> np.ndarray:

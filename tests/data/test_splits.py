@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+
+from fer_keras.data.samples import Samples, one_hot
+from fer_keras.data.splits import (
+    connected_groups,
+    cut_mask,
+    cut_validation,
+    drop_duplicates_of,
+    duplicate_audit,
+    duplicated_in,
+)
+from fer_keras.errors import DataError
+
+
+def _samples(
+    hashes: list[str],
+    labels: list[int] | None = None,
+    subjects: list[str] | None = None,
+    split: str = "train",
+) -> Samples:
+    count = len(hashes)
+    return Samples(
+        name="made",
+        split=split,
+        class_names=("anger", "fear"),
+        label_rule="hard",
+        images=np.zeros((count, 4, 4, 1), np.uint8),
+        targets=one_hot(np.array(labels or [0] * count), 2),
+        facts={
+            "source": np.array([f"{split}{row}" for row in range(count)]),
+            "sha256": np.array(hashes),
+            "subject": np.array(subjects or [""] * count),
+        },
+    )
+
+
+def test_duplicates_within_and_across_splits() -> None:
+    train = _samples(["a", "a", "b", "c"], [0, 1, 0, 0])
+    held_out = _samples(["b", "b", "d"], [0, 1, 0], split="test")
+    report = duplicate_audit({"train": train, "test": held_out})
+    assert report.within == {"train": 2, "test": 2}
+    assert report.across == {("train", "test"): 1, ("test", "train"): 2}
+    assert report.num_conflicts == 2
+    assert report.num_conflicting_images == 5
+    assert report.conflicts[0] == (("train", "train0", "anger"), ("train", "train1", "fear"))
+    assert duplicated_in(held_out, train).tolist() == [True, True, False]
+    assert drop_duplicates_of(train, held_out).facts["sha256"].tolist() == ["a", "a", "c"]
+    assert drop_duplicates_of(train, _samples(["z"])) is train
+
+
+def test_groups_follow_chains_of_subjects_and_pixels() -> None:
+    hashes = np.array(["1", "1", "2", "3", "3", "4", "5"])
+    subjects = np.array(["anna", "", "anna", "ben", "carl", "", ""])
+    groups = connected_groups(hashes, subjects)
+    # Rows 0, 1, 2 through pixels and anna; 3 and 4 through pixels; nobody joins 5 and 6.
+    assert len(set(groups[:3])) == 1
+    assert groups[3] == groups[4]
+    assert len(set(groups.tolist())) == 4
+
+
+def test_cut_validation_divides_no_subject_and_no_duplicate() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 600)
+    subjects = [f"s{number}" for number in rng.integers(0, 40, 300)] + [""] * 300
+    hashes = [f"h{number}" for number in rng.integers(0, 250, 600)]
+    samples = _samples(hashes, labels.tolist(), subjects)
+    rest, validation = cut_validation(samples, 0.2, seed=3)
+    # Chains of subjects and pixels make one large group here, so the share is only near.
+    assert len(rest) + len(validation) == 600
+    assert validation.split == "validation"
+    assert not duplicated_in(validation, rest).any()
+    known = set(validation.facts["subject"]) & set(rest.facts["subject"])
+    assert known <= {""}
+    assert validation.fingerprint != rest.fingerprint
+
+
+def test_cut_is_stratified_exact_and_seeded() -> None:
+    labels = np.repeat([0, 1], [900, 100])
+    mask = cut_mask(labels, np.arange(1000), 0.15, seed=0)
+    assert np.bincount(labels[mask]).tolist() == [135, 15]
+    np.testing.assert_array_equal(mask, cut_mask(labels, np.arange(1000), 0.15, seed=0))
+    assert (mask != cut_mask(labels, np.arange(1000), 0.15, seed=1)).any()
+
+
+def test_cut_with_subjects_comes_near_its_share() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 7, 1200)
+    groups = rng.integers(0, 100, 1200)
+    mask = cut_mask(labels, groups, 0.1, seed=5)
+    share = np.bincount(labels[mask], minlength=7) / np.bincount(labels)
+    assert np.abs(share - 0.1).max() < 0.05
+    assert not set(groups[mask]) & set(groups[~mask])
+
+
+def test_cuts_of_tiny_sets() -> None:
+    assert cut_mask(np.array([0, 1]), np.array([0, 1]), 0.1, seed=0).sum() == 1
+    with pytest.raises(DataError, match=r"at least two groups.*3 images in 1 groups"):
+        cut_mask(np.zeros(3, int), np.zeros(3, int), 0.5, seed=0)
+    with pytest.raises(DataError, match=r"Cannot cut"):
+        cut_mask(np.zeros(0, int), np.zeros(0, int), 0.5, seed=0)
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 0.6, float("nan")])
+def test_fractions_out_of_range_are_refused(fraction: float) -> None:
+    with pytest.raises(DataError, match=r"in \(0, 0\.5\]"):
+        cut_mask(np.array([0, 1]), np.array([0, 1]), fraction, seed=0)
