@@ -1,0 +1,181 @@
+"""The model card: what an exported model is, how good, how fast, for what, and for what not.
+
+The sections follow Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_LIMITS = """\
+- **A facial expression is not an emotion.** The model names the expression that annotators saw in a
+  picture. It says nothing about what a person feels, thinks or will do.
+- Do not use it to decide about people: hiring, work, school, policing, borders, insurance, health.
+  In the European Union, inferring emotions at work and in education is prohibited except for
+  medical or safety reasons (Regulation (EU) 2024/1689, article 5 (1) (f)).
+- The pictures it learned from over-represent some ages, skin tones and cultures, and posed or
+  exaggerated faces. Expect it to be worse elsewhere; measure it on your own people first.
+- It expects a cropped face, roughly upright. Occlusion, strong side light, profile views and very
+  small faces lower its accuracy; what is not a face still gets an expression.
+- The probabilities are calibrated on pictures like those of the data set below, and on no others.
+- Suited: research, teaching, user-interface experiments with consenting people."""
+
+
+def render_card(manifest: Mapping[str, Any]) -> str:
+    """Writes the model card of an export.
+
+    Args:
+        manifest: The content of `manifest.json`.
+
+    Returns:
+        Markdown text.
+    """
+    training: Mapping[str, Any] = manifest["training"]
+    validation: Mapping[str, Any] = manifest["validation"]
+    height, width = manifest["image_size"]
+    colour = "grey" if manifest["channels"] == 1 else "RGB"
+    parts = [f"# {manifest['name']}", _summary(manifest, training)]
+    if training.get("fallback"):
+        parts.append(
+            "> **Trained on drawn faces in place of the real data set.** It shows that everything "
+            "works from end to end; it does not recognise people's expressions."
+        )
+    parts += [
+        "## Input and output",
+        f"- Input: one {colour} face crop, {height} x {width} x {manifest['channels']}, raw pixels "
+        "0..255 (scaling is inside the model); float32, or uint8 for the int8 file.\n"
+        "- Output: float32 probabilities, in this order: "
+        + ", ".join(f"{i} {name}" for i, name in enumerate(manifest["class_names"]))
+        + ".",
+        "## Data",
+        _data(manifest, training),
+        "## Figures",
+        _figures(validation),
+        "## Files",
+        _files(manifest),
+        "## Use and limits",
+        _LIMITS,
+        "## How to train it again",
+        _again(training),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    low, high = manifest["validation"]["accuracy_interval"]
+    return (
+        f"Facial expression recognition, {len(manifest['class_names'])} classes: network "
+        f"`{training['network']}` trained by `{training['method']}` on `{manifest['dataset']}`. "
+        f"Validation accuracy {manifest['validation']['accuracy']:.1%} (95 % interval "
+        f"{low:.1%} to {high:.1%}, n = {manifest['validation']['n']:,}, label rule "
+        f"`{manifest['validation']['label_rule']}`)."
+    )
+
+
+def _data(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    rows = [
+        ("Data set", training.get("dataset_title") or manifest["dataset"]),
+        ("Licence of the data", training.get("dataset_licence")),
+        ("Cite", training.get("dataset_citation")),
+        ("Training images", _count(training.get("train_images"))),
+        ("Label rule of the training images", f"`{manifest['label_rule']}`"),
+        ("Trainable parameters", _count(training.get("trainable_parameters"))),
+        ("Epochs (the kept one)", _epochs(training)),
+        ("Time", f"{training['minutes']:.0f} minutes" if training.get("minutes") else None),
+        ("Backend", training.get("backend")),
+    ]
+    return _table(("", ""), [row for row in rows if row[1]])
+
+
+def _figures(validation: Mapping[str, Any]) -> str:
+    low, high = validation["accuracy_interval"]
+    rows = [("Accuracy", f"{validation['accuracy']:.4f} [{low:.4f}, {high:.4f}]")]
+    without = validation.get("without_duplicates")
+    if without and without["accuracy"] is not None:
+        low, high = without["accuracy_interval"]
+        rows.append(
+            (
+                f"Accuracy without the {without['num_duplicates']} images whose exact pixels are "
+                "also in the training split",
+                f"{without['accuracy']:.4f} [{low:.4f}, {high:.4f}], n = {without['n']:,}",
+            )
+        )
+    rows += [
+        ("Balanced accuracy", f"{validation['balanced_accuracy']:.4f}"),
+        ("Macro F1", f"{validation['macro_f1']:.4f}"),
+        ("Negative log likelihood", _before_after(validation, "nll")),
+        ("Expected calibration error (15 bins)", _before_after(validation, "ece")),
+    ]
+    classes = [
+        (name, f"{row['support']:,}", _score(row["recall"]), _score(row["precision"]))
+        for name, row in validation["per_class"].items()
+    ]
+    return "\n\n".join(
+        [
+            f"On the validation split, n = {validation['n']:,}, label rule "
+            f"`{validation['label_rule']}`; intervals are 95 % Wilson intervals. The epoch was "
+            "chosen on this split, so expect slightly less on new pictures.",
+            _table(("Figure", "Value"), rows),
+            f"Calibration: one temperature, {validation['temperature']:.3f}, fitted on this "
+            "validation split; it divides the logits inside every file and changes no arg max.",
+            _table(("Class", "Images", "Recall", "Precision"), classes),
+        ]
+    )
+
+
+def _files(manifest: Mapping[str, Any]) -> str:
+    parity, rows = manifest["parity"], []
+    for precision, figures in parity["models"].items():
+        name = manifest["precision_files"].get(precision, "saved_model/")
+        rows.append(
+            (
+                f"`{name}`",
+                f"{figures['bytes'] / 1024:,.0f} KiB",
+                f"{figures['ms_per_face']:.2f}" if figures.get("ms_per_face") else "",
+                f"{figures['max_difference']:.1e}",
+                f"{figures['same_arg_max']:.2%}",
+                f"{figures['accuracy']:.4f}",
+            )
+        )
+    text = _table(
+        ("File", "Size", "ms per face", "Largest difference", "Same arg max", "Accuracy"), rows
+    )
+    return (
+        f"{text}\n\nCompared with Keras (accuracy {parity['keras_accuracy']:.4f}) on "
+        f"{parity['n']:,} validation images. Time: median of {parity['timing_runs']} single "
+        f"pictures, one thread, {parity['machine']}. Every file's sha256 is in `manifest.json`."
+    )
+
+
+def _again(training: Mapping[str, Any]) -> str:
+    command = training.get("command") or (
+        f"python -m fer_keras.train --exp {training['experiment']} --seed {training['seed']}"
+    )
+    return f"```\n{command}\npython -m fer_keras.export RUN\n```"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    # A citation may hold a line break or a bar, which would end the cell.
+    lines += [
+        "| " + " | ".join(" ".join(str(c).split()).replace("|", "\\|") for c in row) + " |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else ""
+
+
+def _epochs(training: Mapping[str, Any]) -> str:
+    if not training.get("epochs"):
+        return ""
+    return f"{training['epochs']} ({training.get('best_epoch', 'unknown')})"
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _before_after(validation: Mapping[str, Any], key: str) -> str:
+    return f"{validation['calibrated'][key]:.4f} (uncalibrated {validation[key]:.4f})"

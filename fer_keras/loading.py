@@ -1,0 +1,600 @@
+"""The only reader of model files: the trust boundary of the project.
+
+Two formats are read. A `.keras` archive may hold Keras' own layers and layers registered by
+`fer_keras`, nothing else: its configuration is checked before Keras sees it, and Keras' safe mode
+stays on. A `.tflite` file may hold built-in operators only. Size caps are checked before a file is
+opened, checksums before it is interpreted. SavedModels of others are never loaded: their graph may
+read and write files while it runs.
+"""
+
+import hashlib
+import importlib
+import io
+import json
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_keras.errors import FerKerasError, ModelFileError, TrainingError
+from fer_keras.files import atomic_path
+
+MAX_MODEL_BYTES = 1 << 30
+MAX_CONFIG_BYTES = 16 << 20
+# What an interpreter may ask for its activations; the largest network here needs about 100 MB.
+MAX_TENSOR_BYTES = 2 << 30
+
+_KERAS_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
+
+# Keras built-ins that run code or graphs which come with the file.
+_REFUSED_CLASSES = {
+    "Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__",
+    "__typespec__",
+}  # fmt: skip
+# How Keras writes plain values: they build nothing.
+_VALUE_CLASSES = {
+    "__tuple__", "__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__",
+    "__slice__",
+}  # fmt: skip
+_OWN_MODULE = re.compile(r"fer_keras\.(models|methods)\.[a-z][a-z0-9_]*")
+_KERAS_MODULE = re.compile(
+    r"keras(\.src)?(\.(activations|constraints|dtype_policies|initializers|layers|models|ops|"
+    r"quantizers|random|regularizers)[a-z0-9_.]*)?"
+)
+_SAVED_MODEL_REFUSED = (
+    "SavedModels are never loaded: their graph can read and write files when it runs. "
+    "Use the .keras file of the run or a .tflite file of its export"
+)
+
+_TFLITE_CUSTOM_OPERATOR = 32
+_TFLITE_INPUTS = {"float32": np.float32, "uint8": np.uint8}
+
+Images = npt.NDArray[np.uint8]
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network that is ready to predict.
+
+    Attributes:
+        path: Where it was read from.
+        kind: `"keras"` or `"tflite"`.
+        class_names: Ordered names of the outputs.
+        image_shape: `(height, width, channels)` of one input image.
+        sha256: Checksum of the model file, hexadecimal; empty for a network in memory.
+        temperature: What `predict` divides the logits by; for `.tflite` it is in the graph.
+        manifest: Of the export folder; empty where there is none.
+    """
+
+    path: Path
+    kind: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    sha256: str
+    temperature: float
+    manifest: Mapping[str, Any] = field(repr=False)
+    _run: Callable[[Images], Scores] = field(repr=False)
+    _batch_size: int | None = field(default=None, repr=False)
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether `logits` works: only where the softmax is not part of the file."""
+        return self.kind == "keras"
+
+    def logits(self, images: Images, batch_size: int = 64) -> Scores:
+        """The scores before temperature and softmax.
+
+        Args:
+            images: `(n, height, width, channels)` uint8, raw pixels 0..255.
+            batch_size: Images per call of the network.
+
+        Returns:
+            `(n, classes)` float32.
+
+        Raises:
+            ModelFileError: The file gives probabilities only, or the images do not fit.
+        """
+        if not self.has_logits:
+            raise ModelFileError(
+                f"A .tflite file holds its softmax and gives probabilities, no logits: {self.path}"
+            )
+        return self._scores(images, batch_size)
+
+    def predict(self, images: Images, batch_size: int = 64) -> Scores:
+        """The probability of every class.
+
+        Args:
+            images: `(n, height, width, channels)` uint8, raw pixels 0..255.
+            batch_size: Images per call of the network.
+
+        Returns:
+            `(n, classes)` float32, rows sum to 1.
+
+        Raises:
+            ModelFileError: The images do not fit, or the outputs are not finite.
+        """
+        scores = self._scores(images, batch_size)
+        if self.kind == "keras":
+            scaled = scores.astype(np.float64) / self.temperature
+            scaled -= scaled.max(axis=1, keepdims=True)
+            exponentials = np.exp(scaled)
+            return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
+        if len(scores) and not np.abs(scores.sum(axis=1) - 1).max() < 0.05:
+            raise ModelFileError(
+                f"Expected probabilities that sum to 1 from {self.path}. "
+                "Received other numbers; is it a model that gives logits?"
+            )
+        return scores
+
+    def _scores(self, images: Images, batch_size: int) -> Scores:
+        if images.ndim != 4 or images.shape[1:] != self.image_shape or images.dtype != np.uint8:
+            raise ModelFileError(
+                f"Expected uint8 images of shape (n, {', '.join(map(str, self.image_shape))}). "
+                f"Received: {images.dtype} {images.shape}. Prepare the data in the model's size: "
+                f"{self.path}"
+            )
+        size = self._batch_size or batch_size
+        out = np.empty((len(images), len(self.class_names)), np.float32)
+        for start in range(0, len(images), size):
+            block = np.asarray(images[start : start + size])
+            n = len(block)
+            if n < size and start:
+                # One shape for all calls: a second one would compile the graph again.
+                block = np.concatenate([block, np.zeros((size - n, *block.shape[1:]), np.uint8)])
+            out[start : start + n] = self._run(block)[:n]
+        if not np.isfinite(out).all():
+            raise ModelFileError(f"The model gives NaN or infinity for some images: {self.path}")
+        return out
+
+
+def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1) -> LoadedModel:
+    """Reads a model for prediction.
+
+    Args:
+        path: A run folder (its `best.keras`, with the temperature of `calibration.json` where it
+            belongs to that file), a `.keras` file, a `.tflite` file with `manifest.json` or
+            `labels.txt` beside it, or an export folder.
+        precision: Which file of an export folder: `float32`, `float16`, `dynamic` or `int8`.
+        threads: Processor threads of a `.tflite` model.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelFileError: Missing, too large, damaged, of an untrusted kind, or without class names.
+    """
+    where = Path(path)
+    if where.is_dir():
+        if (where / "best.keras").is_file():
+            return _load_run(where)
+        if (where / "manifest.json").is_file():
+            return _load_tflite(where, precision, threads)
+        if (where / "saved_model.pb").exists():
+            raise ModelFileError(f"{_SAVED_MODEL_REFUSED}: {where}")
+        raise ModelFileError(
+            "Expected a run folder (best.keras), an export folder (manifest.json) or a model "
+            f"file. Received a folder with neither: {where}"
+        )
+    if where.suffix == ".keras":
+        network, sha256 = load_network(where)
+        return from_network(network, path=where, sha256=sha256)
+    if where.suffix == ".tflite":
+        return _load_tflite(where, None, threads)
+    if where.suffix == ".pb":
+        raise ModelFileError(f"{_SAVED_MODEL_REFUSED}: {where}")
+    if not where.exists():
+        raise ModelFileError(f"No such model file or folder: {where}")
+    raise ModelFileError(
+        "Expected a .keras or .tflite file, a run folder or an export folder. "
+        f"Received: {where.suffix or 'no suffix'}. No other format is read: {where}"
+    )
+
+
+def from_network(
+    network: Any, *, path: Path | None = None, sha256: str = "", temperature: float = 1.0
+) -> LoadedModel:
+    """A network in memory, behind the same interface as a file.
+
+    Args:
+        network: A functional Keras model whose dict of outputs has `logits`, with `ClassNames`.
+        path: Named in messages.
+        sha256: Of the file it came from.
+        temperature: For `predict`.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelFileError: No `logits`, no class names, or an input that is not one image.
+    """
+    import keras
+
+    from fer_keras.models.layers import class_names_of
+
+    where = path or Path(str(network.name))
+    outputs = network.output
+    if not isinstance(outputs, dict) or "logits" not in outputs:
+        raise ModelFileError(f"Expected a network with a dict of outputs with 'logits': {where}")
+    if len(network.inputs) != 1 or len(network.inputs[0].shape) != 4:
+        raise ModelFileError(
+            "Expected a network with one input (batch, height, width, channels). Received: "
+            f"{[tuple(i.shape) for i in network.inputs]}: {where}"
+        )
+    height, width, channels = network.inputs[0].shape[1:]
+    if None in (height, width, channels):
+        raise ModelFileError(
+            f"Expected a fixed image size. Received: {network.inputs[0].shape}: {where}"
+        )
+    try:
+        names = tuple(class_names_of(network))
+    except FerKerasError as error:
+        raise ModelFileError(f"{error}: {where}") from error
+    if len(names) != outputs["logits"].shape[-1]:
+        raise ModelFileError(
+            f"The network names {len(names)} classes but has {outputs['logits'].shape[-1]} "
+            f"outputs: {where}"
+        )
+    # The other outputs (feature maps) are left out: they can be far larger than the logits.
+    scorer = keras.Model(network.inputs, outputs["logits"])
+
+    def run(images: Images) -> Scores:
+        scores = scorer.predict_on_batch(images.astype(np.float32))
+        return np.asarray(scores, np.float32)
+
+    return LoadedModel(
+        where,
+        "keras",
+        names,
+        (int(height), int(width), int(channels)),
+        sha256,
+        temperature,
+        {},
+        run,
+    )
+
+
+def load_network(path: str | Path) -> tuple[Any, str]:
+    """Reads the Keras network of a `.keras` file, for further training or export.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The functional model and the sha256 of the file.
+
+    Raises:
+        ModelFileError: Missing, too large, damaged, or holding anything but Keras' own layers and
+            the layers of this package.
+    """
+    where = Path(path)
+    data = _read_bounded(where, MAX_MODEL_BYTES)
+    _check_archive(data, where)
+    import keras
+
+    # Keras opens files by name only. What it opens is a private copy of the bytes that were
+    # checked, so that nobody can exchange the file in between.
+    with tempfile.TemporaryDirectory(prefix="fer_keras-") as folder:
+        copy = Path(folder) / "model.keras"
+        copy.write_bytes(data)
+        try:
+            network = keras.saving.load_model(copy, compile=False, safe_mode=True)
+        except FerKerasError:
+            raise
+        except Exception as error:
+            # A damaged or hostile file can fail anywhere inside Keras or HDF5.
+            raise ModelFileError(
+                f"Keras cannot read this file ({_first_line(error)}): {where}"
+            ) from (error)
+    return network, hashlib.sha256(data).hexdigest()
+
+
+def save_network(
+    network: Any, path: str | Path, *, error: type[FerKerasError] = TrainingError
+) -> None:
+    """Writes a network to a `.keras` file: either wholly or not at all.
+
+    Args:
+        network: A functional Keras model.
+        path: Ends in `.keras`; an existing file stays intact until the new one is on the disk.
+        error: The class of what is raised.
+
+    Raises:
+        FerKerasError: Of class `error`: a weight is not finite, the disk is full, the folder
+            cannot be written to.
+    """
+    where = Path(path)
+    if where.suffix != ".keras":
+        raise error(f"A network is saved as .keras. Received: {where}")
+    import keras
+
+    for variable in network.variables:
+        values = np.asarray(keras.ops.convert_to_numpy(variable.value))
+        # bfloat16 is no kind of float for NumPy itself.
+        if values.dtype.kind == "V":
+            values = values.astype(np.float32)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise error(
+                f"Not saved: weight {variable.path} holds NaN or infinity. "
+                f"The earlier file, if any, is unchanged: {where}"
+            )
+    try:
+        with atomic_path(where) as temporary:
+            network.save(temporary, overwrite=True)
+    # HDF5 reports a full disk as a RuntimeError.
+    except (OSError, RuntimeError) as reason:
+        cause = reason.strerror if isinstance(reason, OSError) else None
+        raise error(
+            f"The network could not be written ({cause or _first_line(reason)}). What was there "
+            f"before is unchanged: {where}"
+        ) from reason
+
+
+def file_sha256(path: str | Path) -> str:
+    """The sha256 of a file, hexadecimal.
+
+    Args:
+        path: The file.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Reads a small JSON object.
+
+    Args:
+        path: The file, at most 16 MiB.
+
+    Returns:
+        The object.
+
+    Raises:
+        ModelFileError: Missing, too large, or not a JSON object.
+    """
+    where = Path(path)
+    data = _read_bounded(where, MAX_CONFIG_BYTES)
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"Not valid JSON ({_first_line(error)}): {where}") from error
+    if not isinstance(value, dict):
+        raise ModelFileError(f"Expected a JSON object. Received: {type(value).__name__}: {where}")
+    return value
+
+
+def load_tflite_bytes(
+    data: bytes, where: Path, *, threads: int = 1
+) -> tuple[Callable[[Images], Scores], tuple[int, ...], str]:
+    """Opens a TFLite graph after checking that it holds built-in operators only.
+
+    Args:
+        data: The file.
+        where: Named in messages.
+        threads: Processor threads.
+
+    Returns:
+        A function from one image `(1, h, w, c)` to scores `(1, classes)`, the input shape, and
+        the input type (`"float32"` or `"uint8"`).
+
+    Raises:
+        ModelFileError: Damaged, custom operators, or other inputs or outputs than one each.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        # The constructor verifies the structure of the file and runs nothing.
+        interpreter = Interpreter(model_content=data, num_threads=threads)
+        _check_tflite_operators(data, where)
+        _check_tensor_sizes(interpreter, where)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ModelFileError(f"Not a usable TFLite file ({_first_line(error)}): {where}") from error
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    dtype = np.dtype(inputs[0]["dtype"]).name if len(inputs) == 1 else ""
+    shape = tuple(int(side) for side in inputs[0]["shape"]) if len(inputs) == 1 else ()
+    if len(shape) != 4 or shape[0] != 1 or dtype not in _TFLITE_INPUTS or len(outputs) != 1:
+        raise ModelFileError(
+            "Expected one input (1, height, width, channels) of float32 or uint8 and one output. "
+            f"Received: {len(inputs)} inputs, the first {dtype} {shape}, {len(outputs)} outputs: "
+            f"{where}"
+        )
+    if outputs[0]["dtype"] != np.float32 or len(outputs[0]["shape"]) != 2:
+        raise ModelFileError(
+            f"Expected a float32 output (1, classes). Received: "
+            f"{np.dtype(outputs[0]['dtype']).name} {tuple(outputs[0]['shape'])}: {where}"
+        )
+
+    def run(images: Images) -> Scores:
+        interpreter.set_tensor(inputs[0]["index"], images.astype(_TFLITE_INPUTS[dtype]))
+        interpreter.invoke()
+        return np.array(interpreter.get_tensor(outputs[0]["index"]), np.float32)
+
+    return run, shape, dtype
+
+
+def _load_run(folder: Path) -> LoadedModel:
+    network, sha256 = load_network(folder / "best.keras")
+    temperature = 1.0
+    calibration = folder / "calibration.json"
+    if calibration.is_file():
+        record = read_json(calibration)
+        # A run that was trained on has a new best.keras; a temperature fitted to the old one is
+        # not used for it.
+        if record.get("model_sha256") == sha256:
+            temperature = _temperature(record, calibration)
+    return from_network(network, path=folder, sha256=sha256, temperature=temperature)
+
+
+def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel:
+    from fer_keras.runtime.model_files import read_model_files
+
+    files = read_model_files(path, precision)
+    run, shape, _ = load_tflite_bytes(files.content, files.path, threads=threads)
+    image_shape = (shape[1], shape[2], shape[3])
+    if files.image_size is not None and image_shape != (*files.image_size, files.channels):
+        raise ModelFileError(
+            f"manifest.json says image_size {list(files.image_size)}, channels {files.channels}, "
+            f"but the model takes {image_shape}: {files.path}"
+        )
+    probe = run(np.zeros((1, *image_shape), np.uint8))
+    if probe.shape != (1, len(files.class_names)):
+        raise ModelFileError(
+            f"The model has {probe.shape[-1]} outputs but {len(files.class_names)} class names "
+            f"({', '.join(files.class_names)}): {files.path}"
+        )
+    manifest = files.manifest
+    temperature = _temperature(manifest, files.path) if "temperature" in manifest else 1.0
+    sha256 = hashlib.sha256(files.content).hexdigest()
+    return LoadedModel(
+        files.path, "tflite", files.class_names, image_shape, sha256, temperature, manifest, run, 1
+    )
+
+
+def _temperature(record: Mapping[str, Any], where: Path) -> float:
+    value = record.get("temperature")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1000:
+        raise ModelFileError(f"Expected a positive temperature. Received: {value!r}: {where}")
+    return float(value)
+
+
+def _read_bounded(path: Path, limit: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise ModelFileError(f"{size} bytes; at most {limit} are read: {path}")
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ModelFileError(f"Cannot read ({error.strerror}): {path}") from error
+    if len(data) > limit:
+        raise ModelFileError(f"More than {limit} bytes: {path}")
+    return data
+
+
+def _check_archive(data: bytes, where: Path) -> None:
+    """Refuses a `.keras` archive with anything in it that a network of ours does not need."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            infos = archive.infolist()
+            names = [info.filename for info in infos]
+            if sorted(names) != sorted(_KERAS_MEMBERS):
+                raise ModelFileError(
+                    f"Expected exactly {', '.join(sorted(_KERAS_MEMBERS))} in the archive. "
+                    f"Received: {', '.join(repr(name[:80]) for name in names[:8])}: {where}"
+                )
+            for info in infos:
+                limit = MAX_MODEL_BYTES if info.filename.endswith(".h5") else MAX_CONFIG_BYTES
+                if info.file_size > limit:
+                    raise ModelFileError(
+                        f"{info.filename} unpacks to {info.file_size} bytes; at most {limit} are "
+                        f"read: {where}"
+                    )
+                # Keras stores its members without compression; the factor leaves room for a
+                # repacked archive and none for a bomb.
+                if info.file_size > (1 << 20) and info.file_size > 100 * info.compress_size:
+                    raise ModelFileError(
+                        f"{info.filename} unpacks to {info.file_size} bytes from "
+                        f"{info.compress_size}: refused as an archive bomb: {where}"
+                    )
+            # Reads every member, so a wrong checksum or a lying size shows here.
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise ModelFileError(f"{damaged} is damaged (wrong checksum): {where}")
+            config = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise ModelFileError(
+            f"Not a readable .keras archive, perhaps cut short ({_first_line(error)}): {where}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"config.json is not valid JSON: {where}") from error
+    for module in sorted(_check_config(config, where)):
+        try:
+            # Registers the layers this file names; only modules of this package pass the check.
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise ModelFileError(
+                f"The file needs {module}, which this version does not have: {where}"
+            ) from error
+
+
+def _check_config(config: Any, where: Path) -> set[str]:
+    """Walks a network's configuration; returns the modules of this package that it names."""
+    modules: set[str] = set()
+    stack = [config]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack.extend(node)
+        if not isinstance(node, dict):
+            continue
+        stack.extend(node.values())
+        name = node.get("class_name")
+        if name is None:
+            continue
+        module, registered = node.get("module"), node.get("registered_name")
+        described = f"{module}.{name}" if module else repr(registered or name)
+        if not isinstance(name, str) or name in _REFUSED_CLASSES:
+            raise ModelFileError(
+                f"The file holds {described}, which can run code: refused: {where}"
+            )
+        if name in _VALUE_CLASSES:
+            continue
+        if isinstance(registered, str) and registered.startswith("fer_keras>"):
+            if module is not None and not _OWN_MODULE.fullmatch(str(module)):
+                raise ModelFileError(f"The file names {described}: refused: {where}")
+            modules.add(str(module) if module is not None else "fer_keras.models.layers")
+        elif name == "function":
+            if module not in ("builtins", "keras.activations", "keras.ops", "keras.initializers"):
+                raise ModelFileError(f"The file names a function of {module}: refused: {where}")
+        elif not _KERAS_MODULE.fullmatch(str(module)):
+            raise ModelFileError(
+                f"The file holds {described}; only Keras' own layers and those of fer_keras are "
+                f"loaded: {where}"
+            )
+    return modules
+
+
+def _check_tflite_operators(data: bytes, where: Path) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(data, 0)
+    for i in range(model.OperatorCodesLength()):
+        code = model.OperatorCodes(i)
+        if code.BuiltinCode() == _TFLITE_CUSTOM_OPERATOR or code.CustomCode():
+            name = (code.CustomCode() or b"unnamed").decode("utf-8", "replace")
+            raise ModelFileError(
+                f"The file needs the custom operator {name[:60]!r}; only built-in operators are "
+                f"run: {where}"
+            )
+
+
+def _check_tensor_sizes(interpreter: Any, where: Path) -> None:
+    total = 0
+    for tensor in interpreter.get_tensor_details():
+        sides = [abs(int(side)) for side in tensor["shape"]]
+        width = 4 if tensor["dtype"] in (bytes, str) else np.dtype(tensor["dtype"]).itemsize
+        count = 1
+        for side in sides:
+            count *= side
+        total += count * width
+    if total > MAX_TENSOR_BYTES:
+        raise ModelFileError(
+            f"The graph asks for {total} bytes of tensors; at most {MAX_TENSOR_BYTES} are given: "
+            f"{where}"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return (text.splitlines()[0] if text else type(error).__name__)[:200]

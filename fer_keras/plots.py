@@ -1,0 +1,225 @@
+"""The pictures of a run: confusion matrix, reliability diagram, training curves."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_keras.errors import DataError
+from fer_keras.files import atomic_path
+from fer_keras.metrics import ReliabilityBin
+
+_BLUE, _ORANGE, _GREEN = "#2b6cb0", "#dd6b20", "#2f855a"
+_GREY, _INK = "#a0aec0", "#1a202c"
+
+
+def plot_confusion_matrix(
+    matrix: npt.ArrayLike, class_names: Sequence[str], path: str | Path, *, title: str = ""
+) -> None:
+    """Draws a confusion matrix with counts and per cent of each row.
+
+    Args:
+        matrix: `(classes, classes)` counts, rows true, columns predicted.
+        class_names: Names in the order of rows and columns.
+        path: The PNG file to write.
+        title: One line above the picture.
+    """
+    counts = np.asarray(matrix, np.int64)
+    num_classes = len(class_names)
+    totals = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+
+    figure = _figure(2.6 + 0.82 * num_classes, 2.0 + 0.72 * num_classes)
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+    for row in range(num_classes):
+        for column in range(num_classes):
+            if not totals[row, 0]:
+                continue
+            axes.text(
+                column,
+                row,
+                f"{share[row, column]:.1%}\n{counts[row, column]:,}",
+                ha="center",
+                va="center",
+                fontsize=8.5,
+                linespacing=1.35,
+                fontweight="bold" if row == column else "normal",
+                color="white" if share[row, column] > 0.55 else _INK,
+            )
+    axes.set_xticks(range(num_classes), list(class_names), rotation=30, ha="right")
+    axes.set_yticks(
+        range(num_classes),
+        [f"{name}  (n = {totals[i, 0]:,})" for i, name in enumerate(class_names)],
+    )
+    axes.set_xticks(np.arange(num_classes + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(num_classes + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("Predicted")
+    axes.set_ylabel("True")
+    axes.set_title(title, loc="left", fontsize=11, pad=12)
+    bar = figure.colorbar(image, ax=axes, fraction=0.035, pad=0.02)
+    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    bar.outline.set_visible(False)
+    bar.set_label("Share of the true class", fontsize=9)
+    _save(figure, path)
+
+
+def plot_reliability(
+    bins: Sequence[ReliabilityBin], path: str | Path, *, title: str = "", note: str = ""
+) -> None:
+    """Draws a reliability diagram above a histogram of the confidences.
+
+    Args:
+        bins: Of `fer_keras.metrics.reliability_bins`.
+        path: The PNG file to write.
+        title: One line above the picture.
+        note: Short lines inside it, e.g. ECE and n.
+    """
+    figure = _figure(5.6, 6.4)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
+    filled = [b for b in bins if b.accuracy is not None and b.confidence is not None]
+    width = bins[0].upper - bins[0].lower
+    centres = [(b.lower + b.upper) / 2 for b in filled]
+    accuracies = [float(b.accuracy or 0.0) for b in filled]
+    confidences = [float(b.confidence or 0.0) for b in filled]
+    gaps = [c - a for a, c in zip(accuracies, confidences, strict=True)]
+    upper.bar(
+        centres, accuracies, width=0.94 * width, color=_BLUE, alpha=0.8, label="Accuracy", zorder=2
+    )
+    for label, colour, wanted in (("Too sure", _ORANGE, 1.0), ("Not sure enough", _GREEN, -1.0)):
+        chosen = [i for i, gap in enumerate(gaps) if gap * wanted > 0]
+        if chosen:
+            upper.bar(
+                [centres[i] for i in chosen],
+                [gaps[i] for i in chosen],
+                bottom=[accuracies[i] for i in chosen],
+                width=0.94 * width,
+                color=colour,
+                alpha=0.55,
+                label=label,
+                zorder=3,
+            )
+    upper.plot(
+        confidences, confidences, "_", color=_INK, markersize=14, zorder=5, label="Confidence"
+    )
+    upper.plot([0, 1], [0, 1], color=_INK, linestyle="--", linewidth=1, label="Perfect", zorder=4)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Accuracy")
+    upper.legend(loc="upper left", frameon=False, fontsize=9)
+    if note:
+        # Few predictions of many classes have a low confidence: the left side has room.
+        upper.text(
+            0.03, 0.62, note, ha="left", va="top", fontsize=9, linespacing=1.5, color=_INK, zorder=5
+        )
+    upper.set_title(title, loc="left", fontsize=11, pad=10)
+    lower.bar(
+        [(b.lower + b.upper) / 2 for b in bins],
+        [b.count for b in bins],
+        width=0.94 * width,
+        color=_GREY,
+        zorder=2,
+    )
+    lower.set(xlabel="Confidence (probability of the predicted class)", ylabel="Images")
+    for axes in (upper, lower):
+        _plain(axes)
+    _save(figure, path)
+
+
+def plot_curves(metrics_path: str | Path, path: str | Path, *, title: str = "") -> None:
+    """Draws loss, accuracy and learning rate over the epochs.
+
+    Args:
+        metrics_path: `metrics.jsonl` of a run: one JSON object per epoch.
+        path: The PNG file to write.
+        title: One line above the picture.
+
+    Raises:
+        DataError: The file is missing, damaged or empty.
+    """
+    rows = _read_rows(Path(metrics_path))
+    epochs = [int(row["epoch"]) for row in rows]
+    has_rate = any("learning_rate" in row for row in rows)
+    panels = 3 if has_rate else 2
+    figure = _figure(4.4 * panels, 3.7)
+    axes = figure.subplots(1, panels)
+    for panel, name, label in ((axes[0], "loss", "Loss"), (axes[1], "accuracy", "Accuracy")):
+        series = ((name, "Training", _GREY), (f"val_{name}", "Validation", _BLUE))
+        for key, legend, colour in series:
+            values = [_number(row.get(key)) for row in rows]
+            if not all(math.isnan(v) for v in values):
+                marker = "o" if len(rows) <= 30 else ""
+                panel.plot(
+                    epochs, values, color=colour, marker=marker, markersize=3.5, label=legend
+                )
+        panel.set(xlabel="Epoch", ylabel=label)
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend(frameon=False, fontsize=9)
+    validation = [_number(row.get("val_accuracy")) for row in rows]
+    if not all(math.isnan(v) for v in validation):
+        best = int(np.nanargmax(validation))
+        axes[1].plot(epochs[best], validation[best], "o", color=_ORANGE, markersize=7, zorder=5)
+        axes[1].annotate(
+            f"{validation[best]:.1%} (epoch {epochs[best]})",
+            (epochs[best], validation[best]),
+            textcoords="offset points",
+            xytext=(0, -26),
+            ha="right" if best > len(rows) / 2 else "left",
+            color=_ORANGE,
+            fontsize=9,
+        )
+        axes[1].yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    if has_rate:
+        rates = [_number(row.get("learning_rate")) for row in rows]
+        axes[2].plot(epochs, rates, color=_INK)
+        axes[2].set(xlabel="Epoch", ylabel="Learning rate")
+        axes[2].ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+    for panel in axes:
+        _plain(panel)
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    # Figure without pyplot: no global state, no window, and figures are freed by themselves.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=130, layout="constrained")
+
+
+def _plain(axes: Any) -> None:
+    axes.grid(axis="y", color="#e2e8f0", linewidth=0.8, zorder=0)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_GREY)
+    axes.tick_params(colors=_INK, labelsize=9)
+
+
+def _save(figure: Any, path: str | Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    with atomic_path(Path(path)) as temporary:
+        figure.savefig(temporary, format="png", facecolor="white")
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines if line.strip()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"Expected one JSON object a line ({error}): {path}") from error
+    if not rows or not all(isinstance(row, dict) and "epoch" in row for row in rows):
+        raise DataError(f"Expected one JSON object with 'epoch' for each epoch: {path}")
+    return rows
