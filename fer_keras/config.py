@@ -35,7 +35,7 @@ class DatasetConfig:
         without_duplicates: Leave out training images whose exact pixels also occur in a held-out
             split.
         validation_fraction: Share of train that becomes validation where a data set has none.
-        limit: Use only the first so many training images (0 = all), for quick trials.
+        limit: Use only so many training images, spread evenly (0 = all), for quick trials.
         fallback_for: The data set in whose place this one stands; set by the training command.
     """
 

@@ -245,6 +245,8 @@ def load_splits(experiment: Experiment) -> tuple[Any, Any, Any]:
     Raises:
         DataError: The data set is missing or malformed.
     """
+    import numpy as np
+
     from fer_keras.data import describe, load_samples
     from fer_keras.data.splits import cut_validation, drop_duplicates_of
 
@@ -266,7 +268,8 @@ def load_splits(experiment: Experiment) -> tuple[Any, Any, Any]:
     if config.without_duplicates:
         train = drop_duplicates_of(train, validation)
     if config.limit and config.limit < len(train):
-        train = train.take(range(config.limit))
+        # Spread evenly: the first rows of a source are often all of one class.
+        train = train.take(np.linspace(0, len(train) - 1, config.limit).round().astype(np.int64))
     return train, validation, whole
 
 

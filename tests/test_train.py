@@ -1,0 +1,324 @@
+"""The real loop on a tiny network: files, record, resume, faults."""
+
+import dataclasses
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fer_keras.train as train_module
+from fer_keras.callbacks import Interrupted, RunState
+from fer_keras.config import (
+    DatasetConfig,
+    Experiment,
+    MethodConfig,
+    NetworkConfig,
+    TrainingConfig,
+    list_experiments,
+    load_experiment,
+    to_json,
+)
+from fer_keras.data.samples import Samples, one_hot
+from fer_keras.errors import ConfigError, DataError, TrainingError, run_command
+from fer_keras.train import run, with_fallback
+
+NAMES = ("neutral", "happiness", "anger")
+
+
+def make_samples(split: str, n: int) -> Samples:
+    """Three classes by brightness: a network can learn them in a few steps."""
+    rng = np.random.default_rng(len(split))
+    labels = np.arange(n) % 3
+    images = np.clip(rng.normal(60 + 60 * labels[:, None, None, None], 20, (n, 16, 16, 1)), 0, 255)
+    columns = {
+        "source": np.array([f"{split}:{i}" for i in range(n)]),
+        "sha256": np.array([f"{split}{i:060d}" for i in range(n)]),
+        "subject": np.array([""] * n),
+    }
+    return Samples(
+        "tiny", split, NAMES, "hard", images.astype(np.uint8), one_hot(labels, 3), columns
+    )
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """An experiment of three epochs of five steps, the last batch partial."""
+    train = make_samples("train", 36)
+    monkeypatch.setattr(
+        train_module, "load_splits", lambda _: (train, make_samples("validation", 12), train)
+    )
+    return Experiment(
+        name="tiny",
+        dataset=DatasetConfig(image_size=16),
+        augmentation="flip",
+        network=NetworkConfig("compact", {"stem_filters": 4, "widths": [8], "depths": [1]}),
+        training=TrainingConfig(epochs=3, batch_size=8, learning_rate=0.01),
+    )
+
+
+def weights_of(run_dir: Path) -> dict[str, np.ndarray]:
+    with np.load(run_dir / "checkpoint" / "state.npz") as file:
+        return {name: file[name] for name in file.files if name != "progress"}
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Sends Ctrl-C to the process while the given step is under way."""
+    original: Callable[..., None] = RunState.on_train_batch_end
+
+    def interrupt(self: RunState, batch: int, logs: Any = None) -> None:
+        if self._progress.step + 1 == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        original(self, batch, logs)
+
+    monkeypatch.setattr(RunState, "on_train_batch_end", interrupt)
+
+
+def test_a_run_leaves_everything(tiny: Experiment, tmp_path: Path, capsys: Any) -> None:
+    import mlflow
+
+    folder = tmp_path / "run"
+    result = run(tiny, folder, command="python -m fer_keras.train --exp tiny")
+    found = {path.name for path in folder.iterdir()}
+    assert found >= {
+        "experiment.json",
+        "metrics.jsonl",
+        "best.keras",
+        "result.json",
+        "labels.txt",
+        "curves.png",
+        "predictions_validation.csv",
+        "confusion_matrix_validation.png",
+        "reliability_validation.png",
+        "checkpoint",
+        "card.md",
+    }
+    assert not [name for name in found if "tmp" in name]
+    assert load_experiment(str(folder)) == tiny
+    assert (folder / "labels.txt").read_text().split() == list(NAMES)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert max(row["val_accuracy"] for row in rows) == pytest.approx(result["accuracy"], abs=1e-6)
+    assert result == json.loads((folder / "result.json").read_text())
+    assert result["n"] == 12
+    assert result["command"].endswith("--exp tiny")
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("epoch ") for line in lines) == 3
+    assert "dataset=tiny" in lines[-1]
+
+    client = mlflow.MlflowClient()
+    (tracked,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    assert tracked.info.run_name == "tiny-seed0"
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.params["training.epochs"] == "3"
+    assert tracked.data.tags["label_order"] == ",".join(NAMES)
+    assert tracked.data.tags["fallback"] == "false"
+    history = client.get_metric_history(tracked.info.run_id, "val_accuracy")
+    assert [metric.step for metric in history] == [1, 2, 3]
+    artifacts = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id)}
+    assert artifacts >= {"best.keras", "labels.txt", "result.json", "curves.png"}
+
+
+def test_same_seed_same_weights(tiny: Experiment, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        run(tiny, tmp_path / name, track=False)
+    first, second = weights_of(tmp_path / "a"), weights_of(tmp_path / "b")
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+    run(dataclasses.replace(tiny, seed=1), tmp_path / "c", track=False)
+    other = weights_of(tmp_path / "c")
+    assert any(not np.array_equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("step", [2, 8, 10, 14])
+def test_interrupted_and_resumed_is_never_interrupted(
+    tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    straight = run(tiny, tmp_path / "straight", track=False)
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        with pytest.raises(Interrupted):
+            run(tiny, tmp_path / "cut", track=False)
+    resumed = run(tiny, tmp_path / "cut", resume=True, track=False)
+    expected, received = weights_of(tmp_path / "straight"), weights_of(tmp_path / "cut")
+    for name in expected:
+        np.testing.assert_array_equal(expected[name], received[name])
+    assert resumed["accuracy"] == straight["accuracy"]
+    assert resumed["best_epoch"] == straight["best_epoch"]
+
+
+def test_resuming_a_finished_run_trains_no_more(tiny: Experiment, tmp_path: Path) -> None:
+    run(tiny, tmp_path / "run", track=False)
+    before = weights_of(tmp_path / "run")
+    run(tiny, tmp_path / "run", resume=True, track=False)
+    after = weights_of(tmp_path / "run")
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_a_resumed_run_is_one_run_in_mlflow(
+    tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        with pytest.raises(Interrupted):
+            run(tiny, tmp_path / "run")
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("tiny").experiment_id
+    assert [each.info.status for each in client.search_runs([experiment])] == ["KILLED"]
+    run(tiny, tmp_path / "run", resume=True)
+    (only,) = client.search_runs([experiment])
+    assert only.info.status == "FINISHED"
+    steps = [m.step for m in client.get_metric_history(only.info.run_id, "loss")]
+    assert steps == [1, 2, 3]
+
+
+def test_a_dead_server_does_not_stop_training(
+    tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    result = run(tiny, tmp_path / "run")
+    assert result["n"] == 12
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
+    assert capsys.readouterr().err.count("MLflow is out of reach") == 1
+
+
+def test_nan_stops_the_run_and_names_the_steps(tiny: Experiment, tmp_path: Path) -> None:
+    import keras
+
+    import fer_keras.models.layers  # noqa: F401  registers the layers
+
+    hot = dataclasses.replace(
+        tiny,
+        training=dataclasses.replace(
+            tiny.training, optimizer="sgd", learning_rate=1e38, schedule="constant"
+        ),
+    )
+    with pytest.raises(TrainingError, match=r"steps \d+ to \d+|not finite at step"):
+        run(hot, tmp_path / "run", track=False)
+    for path in (tmp_path / "run").rglob("*.keras"):
+        for weight in keras.saving.load_model(path).weights:
+            assert np.isfinite(np.asarray(weight)).all()
+    for path in (tmp_path / "run").rglob("state.npz"):
+        for array in weights_of(path.parent.parent).values():
+            assert np.isfinite(array).all()
+
+
+def test_early_stopping(tiny: Experiment, tmp_path: Path) -> None:
+    frozen = dataclasses.replace(
+        tiny,
+        training=dataclasses.replace(
+            tiny.training, epochs=6, learning_rate=0.0, early_stopping_patience=2
+        ),
+    )
+    result = run(frozen, tmp_path / "run", track=False)
+    assert result["epochs"] < 6
+    assert result["epochs"] - result["best_epoch"] == 2
+
+
+@pytest.mark.parametrize("option", ["class_weights", "sampling"])
+def test_balancing_trains(tiny: Experiment, tmp_path: Path, option: str) -> None:
+    training = dataclasses.replace(tiny.training, epochs=1, **{option: "balanced"})
+    result = run(dataclasses.replace(tiny, training=training), tmp_path / "run", track=False)
+    assert np.isfinite(result["nll"])
+
+
+def test_run_folder_refusals(tiny: Experiment, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="not empty"):
+        run(tiny, folder, track=False)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "experiment.json").write_text(to_json(dataclasses.replace(tiny, seed=5)))
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match=r"another experiment.*seed \(5 there, 0 now\)"):
+            run(tiny, other, resume=resume, track=False)
+    (other / "experiment.json").write_text(to_json(tiny))
+    with pytest.raises(ConfigError, match="already holds this run"):
+        run(tiny, other, track=False)
+    with pytest.raises(ConfigError, match="Nothing to resume"):
+        run(tiny, tmp_path / "nowhere", resume=True, track=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": NetworkConfig("compcat")}, "compact"),
+        ({"network": NetworkConfig("compact", {"width": 3})}, "widths"),
+        ({"method": MethodConfig("word2vek")}, "word2vec"),
+        ({"augmentation": "lite"}, "Unknown augmentation"),
+    ],
+)
+def test_a_wrong_name_leaves_no_folder(
+    tiny: Experiment, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(dataclasses.replace(tiny, **change), tmp_path / "run", track=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_data_falls_back_and_says_so(capsys: Any) -> None:
+    experiment = load_experiment("word2vec")
+    standing_in = with_fallback(experiment, require_data=False)
+    assert standing_in.dataset.name == "synthetic_faces"
+    assert standing_in.dataset.fallback_for == "fer2013"
+    shown = capsys.readouterr().err
+    assert "FER_KERAS_DATA" in shown
+    assert "synthetic faces instead" in shown
+    with pytest.raises(DataError, match="not found"):
+        with_fallback(experiment, require_data=True)
+
+
+@pytest.mark.parametrize("name", sorted(list_experiments()))
+def test_every_experiment_takes_a_step(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = load_experiment(name)
+    train = make_samples("train", 8)
+    monkeypatch.setattr(train_module, "load_splits", lambda _: (train, train, train))
+    small = dataclasses.replace(
+        experiment,
+        network=NetworkConfig("compact", {"stem_filters": 4, "widths": [8], "depths": [1]}),
+        training=dataclasses.replace(experiment.training, epochs=1, batch_size=8),
+    )
+    assert np.isfinite(run(small, tmp_path / "run", track=False)["nll"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--exp NAME"),
+        (["--exp", "wordvec"], "word2vec"),
+        (["--exp", "word2vec", "--set", "training.epoch=3"], "training.epochs"),
+        (["--resume"], "--run-dir"),
+        (["--exp", "word2vec", "--require-data"], "FER_KERAS_DATA"),
+    ],
+)
+def test_bad_command_is_one_line_and_exit_code_2(
+    words: list[str], message: str, capsys: Any
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda: train_module.main(words))
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert message in shown
+    assert "Traceback" not in shown
+
+
+def test_list(capsys: Any) -> None:
+    assert train_module.main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(list_experiments())
+    assert any(line.startswith("word2vec ") for line in lines)
