@@ -545,9 +545,7 @@ def _check_config(config: Any, where: Path) -> set[str]:
         module, registered = node.get("module"), node.get("registered_name")
         described = f"{module}.{name}" if module else repr(registered or name)
         if not isinstance(name, str) or name in _REFUSED_CLASSES:
-            raise ModelFileError(
-                f"The file holds {described}, which can run code: refused: {where}"
-            )
+            raise ModelFileError(f"Refused, because it can run code: {described}: {where}")
         if name in _VALUE_CLASSES:
             continue
         if isinstance(registered, str) and registered.startswith("fer_keras>"):
