@@ -276,6 +276,26 @@ def to_json(experiment: Experiment) -> str:
     return json.dumps(dataclasses.asdict(experiment), indent=2) + "\n"
 
 
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `part.field` names.
+
+    Args:
+        values: A nested mapping.
+        prefix: Put in front of every name.
+
+    Returns:
+        Leaf values by dotted name.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = value
+    return flat
+
+
 def from_json(text: str, path: str = "experiment.json") -> Experiment:
     """Reads what `to_json` wrote.
 

@@ -251,11 +251,11 @@ def run_samples(run_dir: str | Path, split: str) -> "tuple[Samples, Samples]":
     """
     from fer_keras.config import load_experiment
     from fer_keras.data import load_samples
-    from fer_keras.train import load_splits
+    from fer_keras.data.splits import load_splits
 
     experiment = load_experiment(str(Path(run_dir) / "experiment.json"))
     # The validation split may have been cut from the training split: only the training knows how.
-    _, validation, whole = load_splits(experiment)
+    _, validation, whole = load_splits(experiment.dataset, experiment.seed)
     if split == "validation":
         return validation, whole
     config = experiment.dataset

@@ -156,26 +156,6 @@ class Tracker:
             self._client = None
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `part.field` names.
-
-    Args:
-        values: A nested mapping.
-        prefix: Put in front of every name.
-
-    Returns:
-        Leaf values by dotted name.
-    """
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{name}."))
-        else:
-            flat[name] = value
-    return flat
-
-
 def git_commit() -> str:
     """The commit of the package's checkout, `-dirty` where it was changed, or `unknown`."""
     folder = Path(__file__).parent

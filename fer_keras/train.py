@@ -11,15 +11,14 @@ import math
 import os
 import shlex
 import sys
-import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fer_keras.config import Experiment, load_experiment, override, to_json
+from fer_keras.config import Experiment, flatten, load_experiment, override
 from fer_keras.errors import ConfigError, DataError, TrainingError, run_command
 from fer_keras.files import write_text
+from fer_keras.run_folder import new_run_dir, open_run_dir
 
 _EXAMPLES = """examples:
   python -m fer_keras.train --list
@@ -62,31 +61,36 @@ def run(
 
     from fer_keras.callbacks import Interrupted, ProgressBar, RunState, epoch_line
     from fer_keras.checkpoint import Progress, load_checkpoint
+    from fer_keras.data.augment import check_policy
     from fer_keras.data.pipeline import (
         balanced_class_weights,
         evaluation_dataset,
         steps_per_epoch,
         training_dataset,
     )
+    from fer_keras.data.splits import load_splits
+    from fer_keras.device import prepare_backend, use_xla
     from fer_keras.evaluate import evaluate
     from fer_keras.loading import load_model, save_network
     from fer_keras.methods import build_method
     from fer_keras.models import build_model
     from fer_keras.optimizers import build_optimizer
     from fer_keras.plots import plot_curves
-    from fer_keras.tracking import Tracker, flatten, git_commit
+    from fer_keras.tracking import Tracker, git_commit
 
     training = experiment.training
     fallback = bool(experiment.dataset.fallback_for)
-    device = _prepare_backend(experiment)
+    tag = f"dataset={experiment.dataset.name}{' (fallback)' if fallback else ''}"
+    print(f"{experiment.name} seed {experiment.seed}  {tag}  {run_dir}")
+    device = prepare_backend(training)
     print(device)
-    train, validation, left_out = load_splits(experiment)
+    check_policy(experiment.augmentation)
+    train, validation, left_out = load_splits(experiment.dataset, experiment.seed)
     for note in dict.fromkeys((*train.notes, *validation.notes)):
         print(f"note: {note}")
-    tag = f"dataset={train.name}{' (fallback)' if fallback else ''}"
     print(
-        f"{experiment.name} seed {experiment.seed}  {tag}  train {len(train)} ({train.label_rule})"
-        f"  validation {len(validation)} ({validation.label_rule})  {run_dir}"
+        f"data  train {len(train)} ({train.label_rule})  "
+        f"validation {len(validation)} ({validation.label_rule})"
     )
 
     keras.utils.set_random_seed(experiment.seed)
@@ -99,14 +103,14 @@ def run(
     )
     per_epoch = steps_per_epoch(len(train), training.batch_size)
     method.compile(
-        optimizer=build_optimizer(training, per_epoch), jit_compile=_jit(training.jit_compile)
+        optimizer=build_optimizer(training, per_epoch), jit_compile=use_xla(training.jit_compile)
     )
     method.optimizer.build(method.trainable_variables)
     num_parameters = sum(math.prod(v.shape) for v in method.trainable_variables)
     print(f"network {network.name}  {num_parameters:,} trainable parameters")
 
     # Only now: a wrong option or data that cannot be read leaves no folder behind.
-    _open_run_dir(run_dir, experiment, resume)
+    open_run_dir(run_dir, experiment, resume)
     write_text(run_dir / "labels.txt", "\n".join(train.class_names) + "\n")
     progress = (load_checkpoint(run_dir / "checkpoint", method) if resume else None) or Progress()
     if progress.step:
@@ -129,7 +133,7 @@ def run(
         "method": experiment.method.name,
         "network": experiment.network.name,
         "git_commit": git_commit(),
-        "dataset": f"{train.name} (fallback)" if fallback else train.name,
+        "dataset": tag.removeprefix("dataset="),
         "dataset_fingerprint": train.fingerprint,
         "fallback": str(fallback).lower(),
         "label_rule": train.label_rule,
@@ -141,7 +145,7 @@ def run(
     }
     run_id_file = run_dir / "mlflow_run_id.txt"
     earlier = run_id_file.read_text().strip() if resume and run_id_file.exists() else ""
-    run_name = f"{experiment.name}-seed{experiment.seed}{'-fallback' if fallback else ''}"
+    run_name = f"{experiment.name}-seed{experiment.seed}{f' {tag}' if fallback else ''}"
     settings = flatten(dataclasses.asdict(experiment))
     if tracker.start(train.name, run_name, settings, tags, earlier):
         write_text(run_id_file, tracker.run_id + "\n")
@@ -196,6 +200,7 @@ def run(
     result = {
         **figures,
         "experiment": experiment.name,
+        "run": f"{experiment.name} seed {experiment.seed} {tag}",
         "fallback": fallback,
         "seed": experiment.seed,
         "best_epoch": int(best["epoch"]),
@@ -233,46 +238,6 @@ def run(
     return result
 
 
-def load_splits(experiment: Experiment) -> tuple[Any, Any, Any]:
-    """The training and validation samples of an experiment.
-
-    Args:
-        experiment: Names the data set, label rules and what to leave out.
-
-    Returns:
-        Train, validation, and the whole of train by which exact duplicates are found.
-
-    Raises:
-        DataError: The data set is missing or malformed.
-    """
-    import numpy as np
-
-    from fer_keras.data import describe, load_samples
-    from fer_keras.data.splits import cut_validation, drop_duplicates_of
-
-    config = experiment.dataset
-    common: dict[str, Any] = {
-        "image_size": config.image_size,
-        "channels": config.channels,
-        "source": config.source or None,
-    }
-    splits = describe(config.name).splits
-    train = load_samples(config.name, "train", label_rule=config.label_rule or None, **common)
-    if "validation" in splits or not splits:
-        validation = load_samples(
-            config.name, "validation", label_rule=config.eval_label_rule or None, **common
-        )
-    else:
-        train, validation = cut_validation(train, config.validation_fraction, experiment.seed)
-    whole = train
-    if config.without_duplicates:
-        train = drop_duplicates_of(train, validation)
-    if config.limit and config.limit < len(train):
-        # Spread evenly: the first rows of a source are often all of one class.
-        train = train.take(np.linspace(0, len(train) - 1, config.limit).round().astype(np.int64))
-    return train, validation, whole
-
-
 def with_fallback(experiment: Experiment, require_data: bool) -> Experiment:
     """Puts the built-in faces in the place of a data set that is not on this machine.
 
@@ -308,87 +273,10 @@ def with_fallback(experiment: Experiment, require_data: bool) -> Experiment:
     return dataclasses.replace(experiment, dataset=built_in)
 
 
-def _open_run_dir(run_dir: Path, experiment: Experiment, resume: bool) -> None:
-    """Makes the run folder, or checks that it may be used."""
-    path = run_dir / "experiment.json"
-    if path.exists():
-        earlier = load_experiment(str(path))
-        if earlier != experiment:
-            raise ConfigError(
-                f"{run_dir} holds another experiment. Differing: "
-                f"{_differences(earlier, experiment)}. "
-                "Choose another --run-dir, or resume without --exp and --set."
-            )
-        if not resume:
-            raise ConfigError(
-                f"{run_dir} already holds this run. Add --resume to go on, or choose another "
-                "--run-dir."
-            )
-        return
-    if resume:
-        raise ConfigError(f"Nothing to resume: {run_dir} holds no experiment.json.")
-    if run_dir.exists() and any(run_dir.iterdir()):
-        raise ConfigError(f"{run_dir} is not empty and not a run folder. Choose another --run-dir.")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    write_text(path, to_json(experiment))
-
-
-def _differences(earlier: Experiment, now: Experiment) -> str:
-    from fer_keras.tracking import flatten
-
-    old, new = (flatten(dataclasses.asdict(each)) for each in (earlier, now))
-    keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    return ", ".join(f"{key} ({old.get(key)} there, {new.get(key)} now)" for key in keys[:4])
-
-
 def _stopped_early(progress: Any, experiment: Experiment) -> bool:
     patience = experiment.training.early_stopping_patience
     best = progress.best(experiment.training.select_by)
     return bool(patience and best and progress.history[-1]["epoch"] - best["epoch"] >= patience)
-
-
-def _jit(setting: str) -> bool:
-    """XLA where it pays: always on JAX, on a GPU or TPU with TensorFlow, never by itself else."""
-    import keras
-
-    if setting != "auto":
-        return setting == "on"
-    backend = keras.backend.backend()
-    return backend == "jax" or (backend == "tensorflow" and _accelerator() != "CPU")
-
-
-def _accelerator() -> str:
-    import keras
-
-    devices = keras.distribution.list_devices()
-    kinds = {device.split(":")[0].upper() for device in devices}
-    return "TPU" if "TPU" in kinds else "GPU" if kinds & {"GPU", "CUDA"} else "CPU"
-
-
-def _prepare_backend(experiment: Experiment) -> str:
-    """Sets precision and determinism; returns the line that says what the run will use."""
-    import keras
-
-    backend, accelerator = keras.backend.backend(), _accelerator()
-    precision: str = experiment.training.precision
-    if precision == "auto":
-        by_device = {"GPU": "mixed_float16", "TPU": "mixed_bfloat16"}
-        precision = by_device.get(accelerator, "float32")
-    keras.config.set_dtype_policy(precision)
-    details = [f"{os.cpu_count()} CPU cores", precision]
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        if experiment.training.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        one_dnn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default")
-        details.append(f"oneDNN {'on' if one_dnn == '1' else one_dnn}")
-    elif backend == "torch" and experiment.training.deterministic:
-        import torch
-
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    details.append(f"XLA {'on' if _jit(experiment.training.jit_compile) else 'off'}")
-    return f"device {accelerator}  backend {backend}  {'  '.join(details)}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -441,7 +329,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if not arguments.resume:
         experiment = with_fallback(experiment, arguments.require_data)
-    run_dir = arguments.run_dir or _new_run_dir(experiment)
+    run_dir = arguments.run_dir or new_run_dir(experiment)
     words = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["python", "-m", "fer_keras.train", *words])
     return _run_and_report(
@@ -465,12 +353,6 @@ def _run_and_report(action: Callable[[], Any]) -> int:
     except MemoryError:
         raise TrainingError("Out of memory. Try a smaller training.batch_size.") from None
     return 0
-
-
-def _new_run_dir(experiment: Experiment) -> Path:
-    stamp = datetime.fromtimestamp(time.time()).strftime("%Y%m%d-%H%M%S")
-    suffix = "-fallback" if experiment.dataset.fallback_for else ""
-    return Path("runs") / f"{experiment.name}-seed{experiment.seed}{suffix}-{stamp}"
 
 
 if __name__ == "__main__":

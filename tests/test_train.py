@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fer_keras.data.splits as splits_module
 import fer_keras.train as train_module
 from fer_keras.callbacks import Interrupted, RunState
 from fer_keras.config import (
@@ -49,9 +50,8 @@ def make_samples(split: str, n: int) -> Samples:
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """An experiment of three epochs of five steps, the last batch partial."""
     train = make_samples("train", 36)
-    monkeypatch.setattr(
-        train_module, "load_splits", lambda _: (train, make_samples("validation", 12), train)
-    )
+    validation = make_samples("validation", 12)
+    monkeypatch.setattr(splits_module, "load_splits", lambda *_: (train, validation, train))
     return Experiment(
         name="tiny",
         dataset=DatasetConfig(image_size=16),
@@ -95,7 +95,6 @@ def test_a_run_leaves_everything(tiny: Experiment, tmp_path: Path, capsys: Any) 
         "confusion_matrix_validation.png",
         "reliability_validation.png",
         "checkpoint",
-        "card.md",
     }
     assert not [name for name in found if "tmp" in name]
     assert load_experiment(str(folder)) == tiny
@@ -286,7 +285,7 @@ def test_every_experiment_takes_a_step(
 ) -> None:
     experiment = load_experiment(name)
     train = make_samples("train", 8)
-    monkeypatch.setattr(train_module, "load_splits", lambda _: (train, train, train))
+    monkeypatch.setattr(splits_module, "load_splits", lambda *_: (train, train, train))
     small = dataclasses.replace(
         experiment,
         network=NetworkConfig("compact", {"stem_filters": 4, "widths": [8], "depths": [1]}),

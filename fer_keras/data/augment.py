@@ -141,6 +141,19 @@ def list_policies() -> tuple[str, ...]:
     return tuple(_POLICIES)
 
 
+def check_policy(name: str) -> None:
+    """Refuses an unknown policy before anything is loaded.
+
+    Args:
+        name: The name to look up.
+
+    Raises:
+        ConfigError: There is none of this name; the nearest are listed.
+    """
+    if name not in _POLICIES:
+        raise ConfigError(f"Unknown augmentation {name!r}. {did_you_mean(name, _POLICIES)}")
+
+
 def build_policy(name: str, image_shape: tuple[int, int, int]) -> Policy | None:
     """Builds an augmentation policy.
 
@@ -157,8 +170,7 @@ def build_policy(name: str, image_shape: tuple[int, int, int]) -> Policy | None:
     Raises:
         ConfigError: An unknown name.
     """
-    if name not in _POLICIES:
-        raise ConfigError(f"Unknown augmentation {name!r}. {did_you_mean(name, _POLICIES)}")
+    check_policy(name)
     layers = _POLICIES[name](image_shape)
     if not layers:
         return None

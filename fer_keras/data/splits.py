@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from fer_keras.config import DatasetConfig
 from fer_keras.data.samples import Samples
 from fer_keras.errors import DataError
 
@@ -183,3 +185,40 @@ def _gain(counts: np.ndarray, missing: np.ndarray, weights: np.ndarray) -> float
 def _occurs_twice(values: np.ndarray) -> np.ndarray:
     _, positions, counts = np.unique(values, return_inverse=True, return_counts=True)
     return counts[positions] > 1
+
+
+def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Samples]:
+    """The training and validation samples of an experiment.
+
+    Args:
+        config: Names the data set, label rules and what to leave out.
+        seed: Seeds the cut where a data set has no validation split.
+
+    Returns:
+        Train, validation, and the whole of train by which exact duplicates are found.
+
+    Raises:
+        DataError: The data set is missing or malformed.
+    """
+    from fer_keras.data import describe, load_samples
+
+    common: dict[str, Any] = {
+        "image_size": config.image_size,
+        "channels": config.channels,
+        "source": config.source or None,
+    }
+    splits = describe(config.name).splits
+    train = load_samples(config.name, "train", label_rule=config.label_rule or None, **common)
+    if "validation" in splits or not splits:
+        validation = load_samples(
+            config.name, "validation", label_rule=config.eval_label_rule or None, **common
+        )
+    else:
+        train, validation = cut_validation(train, config.validation_fraction, seed)
+    whole = train
+    if config.without_duplicates:
+        train = drop_duplicates_of(train, validation)
+    if config.limit and config.limit < len(train):
+        # Spread evenly: the first rows of a source are often all of one class.
+        train = train.take(np.linspace(0, len(train) - 1, config.limit).round().astype(np.int64))
+    return train, validation, whole

@@ -12,5 +12,5 @@ experiment = Experiment(
     name="word2vec",
     dataset=DatasetConfig(name="fer2013"),
     augmentation="light",
-    method=MethodConfig("word2vec", {"loss": "cosine"}),
+    method=MethodConfig("word2vec", {"loss": "cosine", "dropout": 0.3}),
 )

@@ -10,5 +10,5 @@ experiment = Experiment(
     name="word2vec_random",
     dataset=DatasetConfig(name="fer2013"),
     augmentation="light",
-    method=MethodConfig("word2vec", {"loss": "cosine", "random": True}),
+    method=MethodConfig("word2vec", {"loss": "cosine", "random": True, "dropout": 0.3}),
 )

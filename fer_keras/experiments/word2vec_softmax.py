@@ -11,5 +11,5 @@ experiment = Experiment(
     name="word2vec_softmax",
     dataset=DatasetConfig(name="fer2013"),
     augmentation="light",
-    method=MethodConfig("word2vec", {"loss": "cosine_softmax", "scale": 16.0}),
+    method=MethodConfig("word2vec", {"loss": "cosine_softmax", "scale": 16.0, "dropout": 0.3}),
 )

@@ -1,0 +1,23 @@
+"""The notebook of the documentation runs from top to bottom."""
+
+from pathlib import Path
+
+import pytest
+
+_NOTEBOOK = Path(__file__).parents[1] / "docs" / "quickstart.ipynb"
+
+
+def test_quickstart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    monkeypatch.setenv("QUICKSTART_IMAGES", "320")
+    monkeypatch.setenv("QUICKSTART_EPOCHS", "1")
+    notebook = nbformat.read(_NOTEBOOK, as_version=4)
+    where = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=600, resources=where).execute()
+    shown = "".join(
+        output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])
+    )
+    assert "'logits': (None, 8)" in shown
+    assert "accuracy" in shown
+    assert "contempt" in shown
