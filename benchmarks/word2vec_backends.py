@@ -192,7 +192,60 @@ def differences(losses: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """
     result = {}
     for a, b in combinations(losses, 2):
-        pairs = zip(run["losses"], runs[first]["losses"], strict=True)
+        gaps = [abs(x - y) for x, y in zip(losses[a], losses[b], strict=True)]
+        tenth = max(1, len(gaps) // 10)
+        means = [sum(losses[name][-tenth:]) / tenth for name in (a, b)]
+        result[f"{a} - {b}"] = {
+            "first": gaps[0],
+            "first_10": max(gaps[:10]),
+            "first_50": max(gaps[:50]),
+            "all": max(gaps),
+            "mean_of_last_tenth": abs(means[0] - means[1]),
+        }
+    return result
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """Prints the losses side by side and their differences.
+
+    Args:
+        report: What `main` writes as JSON.
+    """
+    runs = report["backends"]
+    steps = report["steps"]
+    shown = sorted({s for s in (1, 2, 5, 10, 20, 50, 100, 150, 200, 250, steps) if s <= steps})
+    print(f"{'step':<10}" + "".join(f"{name:>14}" for name in runs))
+    for step in shown:
+        print(f"{step:<10}" + "".join(f"{run['losses'][step - 1]:>14.6f}" for run in runs.values()))
+    for key, label in (("accuracy", "accuracy*"), ("seconds_per_step", "s/step")):
+        print(f"{label:<10}" + "".join(f"{run[key]:>14.3f}" for run in runs.values()))
+    print("* of the training pictures of the last tenth of the steps")
+    columns = ("first", "first_10", "first_50", "all", "mean_of_last_tenth")
+    print(f"{'largest difference':<24}" + "".join(f"{column:>20}" for column in columns))
+    for pair, gaps in report["differences"].items():
+        print(f"{pair:<24}" + "".join(f"{gaps[column]:>20.2e}" for column in columns))
+
+
+def plot(report: dict[str, Any], path: Path) -> None:
+    """Draws the losses of all backends, and their distances from the first one.
+
+    Args:
+        report: What `main` writes as JSON.
+        path: The PNG file.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    runs = report["backends"]
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 7), sharex=True, layout="constrained")
+    first = next(iter(runs))
+    steps = range(1, report["steps"] + 1)
+    for (name, run), style in zip(runs.items(), ("-", "--", ":"), strict=False):
+        top.plot(steps, run["losses"], style, label=name, linewidth=1.4)
+        if name != first:
+            pairs = zip(run["losses"], runs[first]["losses"], strict=True)
             # Equal to the last bit is drawn at the bottom: a logarithm has no place for 0.
             gaps = [max(abs(x - y), 1e-9) for x, y in pairs]
             bottom.plot(steps, gaps, style, label=f"{name} - {first}", linewidth=1.2)
