@@ -416,7 +416,7 @@ def _sway(view: View, frame: int, phase: Array) -> View:
     )
 
 
-def contact_sheet(size: int = 74, num_subjects: int = 6, num_samples: int = 3) -> Array:
+def contact_sheet(size: int = 76, num_subjects: int = 6, num_samples: int = 2) -> Array:
     """A labelled sheet with a row for each emotion.
 
     Args:
