@@ -139,10 +139,18 @@ def _files(manifest: Mapping[str, Any]) -> str:
     text = _table(
         ("File", "Size", "ms per face", "Largest difference", "Same arg max", "Accuracy"), rows
     )
+    kept = [
+        f" The {precision} file keeps {row['float_operators']} of {row['operators']} "
+        f"{'operators' if precision == 'int8' else 'weights'} in float32, as many as it needs to "
+        "agree with Keras."
+        for precision, row in parity["models"].items()
+        if row.get("float_operators")
+    ]
     return (
         f"{text}\n\nCompared with Keras (accuracy {parity['keras_accuracy']:.4f}) on "
         f"{parity['n']:,} validation images. Time: median of {parity['timing_runs']} single "
         f"pictures, one thread, {parity['machine']}. Every file's sha256 is in `manifest.json`."
+        + "".join(kept)
     )
 
 

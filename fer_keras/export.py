@@ -1,0 +1,836 @@
+"""Exports a run for use without Keras: `python -m fer_keras.export RUN`.
+
+From `best.keras` a graph is built that goes from raw pixels to probabilities: network, one
+temperature fitted on the validation split, softmax. It is written as SavedModel and as TFLite in
+four precisions, and each file is compared with Keras on validation images. Unless all agree,
+nothing is published. All work happens in a temporary folder that takes the place of the old export
+at the end.
+"""
+
+import argparse
+import functools
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_keras.card import render_card
+from fer_keras.errors import DataError, ExportError, FerKerasError, run_command
+from fer_keras.files import write_text
+
+if TYPE_CHECKING:
+    from fer_keras.config import Experiment
+    from fer_keras.data.samples import Samples
+
+_EXAMPLES = """examples:
+  python -m fer_keras.export runs/word2vec-seed0                 -> runs/word2vec-seed0/export
+  python -m fer_keras.export runs/word2vec-seed0 --output saved_models/word2vec
+  python -m fer_keras.export runs/word2vec-seed0 --no-int8
+
+A run trained on JAX or PyTorch is exported in the same way: the export itself runs on TensorFlow.
+"""
+
+TIMING_RUNS = 200
+_WARM_UP_RUNS = 20
+_PRECISION_FILES = {
+    "float32": "model_float32.tflite",
+    "float16": "model_float16.tflite",
+    "dynamic": "model_dynamic.tflite",
+    "int8": "model_int8.tflite",
+}
+# Largest allowed difference of a probability from Keras.
+_MAX_DIFFERENCE = {"saved_model": 1e-6, "float32": 1e-5, "float16": 1e-3}
+# Files with 8-bit weights: the same decision, not the same probability.
+_MIN_SAME_ARG_MAX = 0.99
+_MAX_ACCURACY_LOSS = 0.005
+# Shares of the operators, counted from the input, that a smaller file may keep in float32.
+_FLOAT_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
+
+Images = npt.NDArray[np.uint8]
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a file is from Keras on held-out images.
+
+    Attributes:
+        max_difference: Largest absolute difference of a probability.
+        same_arg_max: Share of images with the same predicted class, 0..1.
+        accuracy: Of the file, 0..1.
+        keras_accuracy: Of Keras on the same images, 0..1.
+    """
+
+    max_difference: float
+    same_arg_max: float
+    accuracy: float
+    keras_accuracy: float
+
+    def problem(self, precision: str) -> str | None:
+        """Why the file must not be published; None where it may.
+
+        Args:
+            precision: `saved_model`, `float32`, `float16`, `dynamic` or `int8`.
+        """
+        limit = _MAX_DIFFERENCE.get(precision)
+        if limit is not None:
+            # Written so that NaN fails.
+            if self.max_difference <= limit:
+                return None
+            return (
+                f"{precision}: largest probability difference {self.max_difference:.2e}, allowed "
+                f"{limit:.0e}"
+            )
+        loss = abs(self.accuracy - self.keras_accuracy)
+        if self.same_arg_max >= _MIN_SAME_ARG_MAX and loss <= _MAX_ACCURACY_LOSS + 1e-12:
+            return None
+        return (
+            f"{precision}: same arg max on {self.same_arg_max:.2%}, needed "
+            f"{_MIN_SAME_ARG_MAX:.0%}; accuracy {self.accuracy:.4f} against "
+            f"{self.keras_accuracy:.4f}, allowed difference {_MAX_ACCURACY_LOSS:.3f}"
+        )
+
+
+def compare(probabilities: Scores, reference: Scores, labels: npt.ArrayLike) -> Parity:
+    """Compares a file's probabilities with those of Keras.
+
+    Args:
+        probabilities: `(n, classes)` of the file.
+        reference: `(n, classes)` of Keras.
+        labels: `(n,)` true class indices.
+
+    Returns:
+        The figures of the parity gate.
+    """
+    truth = np.asarray(labels)
+    ours, theirs = reference.argmax(axis=1), probabilities.argmax(axis=1)
+    difference = np.abs(probabilities.astype(np.float64) - reference.astype(np.float64)).max()
+    return Parity(
+        float(difference),
+        float((ours == theirs).mean()),
+        float((theirs == truth).mean()),
+        float((ours == truth).mean()),
+    )
+
+
+def export_run(
+    run_dir: str | Path,
+    output_dir: str | Path | None = None,
+    *,
+    calibration_images: int = 512,
+    parity_images: int = 1000,
+    int8: bool = True,
+) -> dict[str, Any]:
+    """Exports the best network of a run.
+
+    Args:
+        run_dir: A run folder with `best.keras` and `experiment.json`.
+        output_dir: The export folder; `run_dir/export` by default. An earlier export there is
+            replaced after everything has succeeded.
+        calibration_images: Training images by which the ranges of the int8 file are found.
+        parity_images: Validation images for the comparison with Keras, spread over the split.
+        int8: Whether to make the int8 file.
+
+    Returns:
+        The content of `manifest.json`.
+
+    Raises:
+        ExportError: A file differs from Keras by more than is allowed (nothing is published), a
+            conversion failed, or the folder holds something else.
+        ModelFileError: `best.keras` is missing or refused.
+        DataError: The data set of the run is missing.
+    """
+    folder = Path(run_dir)
+    target = Path(output_dir) if output_dir is not None else folder / "export"
+    _check_target(target)
+    if calibration_images < 1 or parity_images < 1:
+        raise ExportError(
+            "Expected at least 1 calibration image and 1 parity image. Received: "
+            f"{calibration_images} and {parity_images}"
+        )
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        _export_on_tensorflow(folder, target, calibration_images, parity_images, int8)
+        from fer_keras.loading import read_json
+
+        return read_json(target / "manifest.json")
+
+    from fer_keras.config import load_experiment
+    from fer_keras.evaluate import run_samples
+    from fer_keras.loading import from_network, load_network
+
+    network, sha256 = load_network(folder / "best.keras")
+    network = _in_float32(network)
+    model = from_network(network, path=folder / "best.keras", sha256=sha256)
+    experiment = load_experiment(str(folder / "experiment.json"))
+    validation, train = run_samples(folder, "validation")
+    if validation.class_names != model.class_names:
+        raise DataError(
+            f"The network names {', '.join(model.class_names)}, the data set "
+            f"{', '.join(validation.class_names)}: {folder / 'best.keras'}"
+        )
+    figures = _validation_figures(model, validation, train)
+    deploy = _deploy_graph(network, figures["temperature"])
+    held_out = validation.take(_spread(len(validation), parity_images))
+    calibration = train.images[_random_rows(len(train), calibration_images)]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise ExportError(f"Cannot write ({error.strerror}): {target.parent}") from error
+    try:
+        parity = _build_files(deploy, building, held_out, calibration, int8)
+        manifest = {
+            "format": 1,
+            "name": experiment.name,
+            "class_names": list(model.class_names),
+            "image_size": list(model.image_shape[:2]),
+            "channels": model.image_shape[2],
+            "input": "raw pixels 0..255",
+            "temperature": figures["temperature"],
+            "output": "probabilities",
+            "precision_files": {
+                precision: name
+                for precision, name in _PRECISION_FILES.items()
+                if precision in parity["models"]
+            },
+            "files": {},
+            "dataset": validation.name,
+            "label_rule": train.label_rule,
+            "training": _training_facts(folder, experiment, train, sha256),
+            "parity": parity,
+            "validation": figures,
+        }
+        write_text(building / "labels.txt", "\n".join(model.class_names) + "\n")
+        write_text(building / "card.md", render_card(manifest))
+        manifest["files"] = _file_table(building)
+        write_text(building / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        card = (building / "card.md").read_text(encoding="utf-8")
+        _publish(building, target)
+        write_text(folder / "card.md", card)
+    except OSError as error:
+        raise ExportError(
+            f"The export could not be written ({error.strerror or error}). What was there before "
+            f"is unchanged: {target}"
+        ) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return manifest
+
+
+def report(manifest: Mapping[str, Any]) -> str:
+    """A table of sizes, times and parity figures.
+
+    Args:
+        manifest: Of `export_run`.
+
+    Returns:
+        Some ten lines.
+    """
+    validation, parity = manifest["validation"], manifest["parity"]
+    low, high = validation["accuracy_interval"]
+    lines = [
+        f"{manifest['name']}: {len(manifest['class_names'])} classes, "
+        f"{manifest['image_size'][0]} x {manifest['image_size'][1]} x {manifest['channels']}",
+        f"validation accuracy {validation['accuracy']:.4f} [{low:.4f}, {high:.4f}], n "
+        f"{validation['n']:,}, label rule {validation['label_rule']}",
+        f"temperature {manifest['temperature']:.3f}, fitted on the validation split: ECE "
+        f"{validation['ece']:.4f} -> {validation['calibrated']['ece']:.4f}, NLL "
+        f"{validation['nll']:.4f} -> {validation['calibrated']['nll']:.4f}",
+        "",
+        "model              KiB  ms/face  max difference  same arg max  accuracy",
+    ]
+    for name, row in parity["models"].items():
+        time_ms = f"{row['ms_per_face']:7.2f}" if row.get("ms_per_face") else "      -"
+        lines.append(
+            f"{name:<12}  {row['bytes'] / 1024:>8,.0f}  {time_ms}  {row['max_difference']:>14.1e}"
+            f"  {row['same_arg_max']:>12.2%}  {row['accuracy']:.4f}"
+        )
+    lines.append(
+        f"on {parity['n']:,} validation images (Keras: {parity['keras_accuracy']:.4f}); ms: median "
+        f"of {parity['timing_runs']} single pictures, one thread, {parity['machine']}"
+    )
+    for name, row in parity["models"].items():
+        if row.get("float_operators"):
+            what = "operators" if name == "int8" else "layers' weights"
+            lines.append(
+                f"{name} keeps {row['float_operators']} of {row['operators']} {what} in float32"
+            )
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see `--help`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m fer_keras.export",
+        description="Export a run to SavedModel and TFLite, checked against Keras.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, help="run folder with best.keras and experiment.json")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: RUN/export")
+    parser.add_argument(
+        "--calibration-images", type=int, default=512, metavar="N", help="for int8; default: 512"
+    )
+    parser.add_argument(
+        "--parity-images", type=int, default=1000, metavar="N", help="default: 1000"
+    )
+    parser.add_argument("--no-int8", action="store_true", help="leave the int8 file out")
+    arguments = parser.parse_args(argv)
+    target = arguments.output or arguments.run / "export"
+    manifest = export_run(
+        arguments.run,
+        target,
+        calibration_images=arguments.calibration_images,
+        parity_images=arguments.parity_images,
+        int8=not arguments.no_int8,
+    )
+    print(report(manifest))
+    print(f"\nwritten to {target}")
+    return 0
+
+
+def _export_on_tensorflow(
+    run_dir: Path, target: Path, calibration_images: int, parity_images: int, int8: bool
+) -> None:
+    """Does the export in a process of its own, because a process has one Keras backend."""
+    command = [
+        sys.executable, "-m", "fer_keras.export", str(run_dir), "--output", str(target),
+        "--calibration-images", str(calibration_images), "--parity-images", str(parity_images),
+    ]  # fmt: skip
+    if not int8:
+        command.append("--no-int8")
+    done = subprocess.run(
+        command,
+        env={**os.environ, "KERAS_BACKEND": "tensorflow"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        reason = next((s for s in reversed(lines) if s.startswith("error: ")), "")
+        raise ExportError(
+            reason.removeprefix("error: ")
+            or f"The TensorFlow process failed ({lines[-1] if lines else done.returncode})"
+        )
+
+
+def _check_target(target: Path) -> None:
+    if target.is_dir() and any(target.iterdir()) and not (target / "manifest.json").is_file():
+        raise ExportError(
+            f"The folder is neither empty nor an export; choose another --output: {target}"
+        )
+    if target.exists() and not target.is_dir():
+        raise ExportError(f"Expected a folder for the export. Received a file: {target}")
+
+
+def _in_float32(network: Any) -> Any:
+    """The same network with float32 arithmetic, for one that was trained in mixed precision."""
+    import keras
+
+    policies = {str(layer.dtype_policy.name) for layer in network._flatten_layers()}
+    mixed = [name for name in policies if name.startswith("mixed_")]
+    if not mixed:
+        return network
+    text = json.dumps(keras.saving.serialize_keras_object(network))
+    for name in mixed:
+        text = text.replace(f'"{name}"', '"float32"')
+    rebuilt = keras.saving.deserialize_keras_object(json.loads(text), safe_mode=True)
+    rebuilt.set_weights(network.get_weights())
+    return rebuilt
+
+
+def _deploy_graph(network: Any, temperature: float) -> Any:
+    """Raw pixels to probabilities `(batch, classes)`, with the temperature inside."""
+    import keras
+
+    scaled = keras.layers.Rescaling(1.0 / temperature, name="temperature", dtype="float32")(
+        network.output["logits"]
+    )
+    softmax = keras.layers.Softmax(name="probabilities", dtype="float32")(scaled)
+    return keras.Model(network.inputs, softmax, name="deploy")
+
+
+def _validation_figures(model: Any, validation: "Samples", train: "Samples") -> dict[str, Any]:
+    from fer_keras.metrics import (
+        evaluate_predictions,
+        expected_calibration_error,
+        fit_temperature,
+        negative_log_likelihood,
+        softmax,
+    )
+
+    logits = model.logits(validation.images)
+    temperature = fit_temperature(logits, validation.targets)
+    duplicates = np.isin(validation.facts["sha256"], train.facts["sha256"])
+    figures = evaluate_predictions(
+        softmax(logits), validation.targets, validation.class_names, duplicates=duplicates
+    )
+    figures.pop("reliability")
+    p = softmax(logits, temperature)
+    correct = p.argmax(axis=1) == validation.labels
+    return {
+        **figures,
+        "split": validation.split,
+        "label_rule": validation.label_rule,
+        "dataset_fingerprint": validation.fingerprint,
+        "temperature": temperature,
+        "temperature_fitted_on": "this validation split",
+        "calibrated": {
+            "nll": negative_log_likelihood(p, validation.targets),
+            "ece": expected_calibration_error(p.max(axis=1), correct),
+        },
+    }
+
+
+def _build_files(
+    deploy: Any, folder: Path, held_out: "Samples", calibration: Images, int8: bool
+) -> dict[str, Any]:
+    """Writes every file, compares each with Keras; returns the parity record or raises."""
+    images, labels = held_out.images, held_out.labels
+    reference = deploy.predict(images.astype(np.float32), batch_size=64, verbose=0)
+    models: dict[str, dict[str, Any]] = {}
+    problems: list[str] = []
+
+    def note(precision: str, parity: Parity, size: int, **more: Any) -> None:
+        models[precision] = {
+            "bytes": size,
+            "max_difference": parity.max_difference,
+            "same_arg_max": parity.same_arg_max,
+            "accuracy": parity.accuracy,
+            **more,
+        }
+        problem = parity.problem(precision)
+        if problem:
+            problems.append(problem)
+
+    saved_model = folder / "saved_model"
+    _quietly(lambda: _write_saved_model(deploy, saved_model))
+    probabilities = _saved_model_probabilities(saved_model, images)
+    size = sum(path.stat().st_size for path in saved_model.rglob("*") if path.is_file())
+    note("saved_model", compare(probabilities, reference, labels), size)
+
+    def passes(precision: str) -> Callable[[bytes], bool]:
+        return lambda data: (
+            compare(_tflite_probabilities(data, images), reference, labels).problem(precision)
+            is None
+        )
+
+    frozen = _frozen_function(deploy)
+    float32 = _convert(frozen, "float32")
+    contents: dict[str, tuple[bytes, dict[str, int]]] = {
+        "float32": (float32, {}),
+        "float16": _convert_float16(float32, passes("float16")),
+        "dynamic": (_convert(frozen, "dynamic"), {}),
+    }
+    if int8:
+        contents["int8"] = _convert_int8(frozen, calibration, passes("int8"))
+    for precision, (data, facts) in contents.items():
+        parity = compare(_tflite_probabilities(data, images), reference, labels)
+        # A file that is refused need not be timed.
+        ms = None if parity.problem(precision) else _ms_per_face(data, images)
+        note(precision, parity, len(data), ms_per_face=ms, **facts)
+        (folder / _PRECISION_FILES[precision]).write_bytes(data)
+    if problems:
+        if all(problem.startswith("int8") for problem in problems):
+            problems[-1] += ". Leave it out with --no-int8"
+        raise ExportError(
+            f"Not published: on {len(images)} validation images {len(problems)} of {len(models)} "
+            f"files differ from Keras by more than is allowed. {'. '.join(problems)}."
+        )
+    return {
+        "n": len(images),
+        "split": held_out.split,
+        "keras_accuracy": float((reference.argmax(axis=1) == labels).mean()),
+        "timing_runs": TIMING_RUNS,
+        "machine": _machine(),
+        "models": models,
+    }
+
+
+def _frozen_function(deploy: Any, batch_size: int | None = 1) -> Any:
+    """The graph from `image` to `probabilities`, with its weights as constants."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    shape = (batch_size, *deploy.inputs[0].shape[1:])
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
+    def graph(image: Any) -> Any:
+        return deploy(image, training=False)
+
+    return convert_variables_to_constants_v2(graph.get_concrete_function())
+
+
+def _write_saved_model(deploy: Any, folder: Path) -> None:
+    """A SavedModel with one signature, `serving_default`: `image` to `probabilities`."""
+    import tensorflow as tf
+
+    frozen = _frozen_function(deploy, None)
+    shape = (None, *deploy.inputs[0].shape[1:])
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
+    def serve(image: Any) -> dict[str, Any]:
+        (probabilities,) = frozen(image)
+        return {"probabilities": probabilities}
+
+    module = tf.Module()
+    module.serve = serve
+    # Keras' own export stores every weight twice.
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+
+
+def _converter(frozen: Any) -> Any:
+    import tensorflow as tf
+
+    converter = _quietly(lambda: tf.lite.TFLiteConverter.from_concrete_functions([frozen]))
+    # No operator outside the interpreter: the file must run on the bare runtime.
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    return converter
+
+
+def _convert(frozen: Any, precision: str) -> bytes:
+    """A TFLite file in `float32`, or `dynamic`: 8-bit weights, activations by the picture."""
+    import tensorflow as tf
+
+    converter = _converter(frozen)
+    if precision == "dynamic":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    data: bytes = _quietly(converter.convert)
+    return data
+
+
+def _convert_float16(
+    float32: bytes, accepted: Callable[[bytes], bool]
+) -> tuple[bytes, dict[str, int]]:
+    """The float32 file with its weights stored in 16 bits.
+
+    TensorFlow's converter rounds all weights or none. The layers nearest to the input hold few of
+    the weights and pass their rounding on to all the others, so where the file is not accepted
+    they stay in float32, as few as are needed.
+
+    Returns:
+        The file, and how many of its operators with weights keep them in float32.
+    """
+    data, kept, total = b"", 0, 1
+    for share in _FLOAT_SHARES:
+        data, kept, total = _half_weights(float32, share)
+        if accepted(data):
+            break
+    return data, {"float_operators": kept, "operators": total}
+
+
+def _half_weights(float32: bytes, kept_share: float) -> tuple[bytes, int, int]:
+    """Stores weights in 16 bits, as the converter does: a float16 constant and a `DEQUANTIZE`.
+
+    Args:
+        float32: A TFLite file.
+        kept_share: Share of the operators, from the input on, whose weights stay as they are.
+
+    Returns:
+        The file, the number of operators with weights that stayed, and of all with weights.
+    """
+    import flatbuffers  # type: ignore[import-untyped]
+    from ai_edge_litert import schema_py_generated as schema
+
+    class Aligned(schema.BufferT):  # type: ignore[misc]
+        """Data at multiples of 16 bytes, which the generated code does not see to."""
+
+        def Pack(self, builder: Any) -> Any:
+            data = None if self.data is None else bytes(bytearray(self.data))
+            if data:
+                builder.StartVector(1, len(data), 16)
+                builder.head -= len(data)
+                builder.Bytes[builder.head : builder.head + len(data)] = data
+                vector = builder.EndVector()
+            schema.BufferStart(builder)
+            if data:
+                schema.BufferAddData(builder, vector)
+            return schema.BufferEnd(builder)
+
+    operator, types = schema.BuiltinOperator, schema.TensorType
+    with_weights = (operator.CONV_2D, operator.DEPTHWISE_CONV_2D, operator.FULLY_CONNECTED)
+    model = schema.ModelT.InitFromPackedBuf(bytearray(float32), 0)
+    graph = model.subgraphs[0]
+    codes = [code.builtinCode for code in model.operatorCodes]
+    dequantize = schema.OperatorCodeT()
+    dequantize.builtinCode = dequantize.deprecatedBuiltinCode = operator.DEQUANTIZE
+    dequantize.version = 3  # The first that takes float16.
+    model.operatorCodes.append(dequantize)
+    steps: list[Any] = []
+    halved: set[int] = set()
+    kept = total = 0
+    for i, step in enumerate(graph.operators):
+        if codes[step.opcodeIndex] not in with_weights:
+            continue
+        index = int(step.inputs[1])
+        tensor = graph.tensors[index]
+        values = model.buffers[tensor.buffer].data
+        if tensor.type != types.FLOAT32 or values is None or not len(values):
+            continue
+        total += 1
+        if i < round(kept_share * len(graph.operators)):
+            kept += 1
+            continue
+        if index in halved:
+            continue
+        halved.add(index)
+        buffer = schema.BufferT()
+        numbers = np.frombuffer(bytes(bytearray(values)), "<f4")
+        # A larger weight would become infinite; whether the limit does harm is for the gate to say.
+        half = np.clip(numbers, -65504, 65504).astype("<f2")
+        buffer.data = np.frombuffer(half.tobytes(), np.uint8)
+        model.buffers.append(buffer)
+        constant = schema.TensorT()
+        constant.name, constant.shape, constant.type = tensor.name, tensor.shape, types.FLOAT16
+        constant.buffer = len(model.buffers) - 1
+        graph.tensors.append(constant)
+        tensor.buffer = 0  # By convention the empty one: from now on it is computed.
+        expand = schema.OperatorT()
+        expand.opcodeIndex = len(model.operatorCodes) - 1
+        expand.inputs, expand.outputs = [len(graph.tensors) - 1], [index]
+        steps.append(expand)
+    graph.operators = steps + graph.operators
+    used = {tensor.buffer for tensor in graph.tensors}
+    for number, buffer in enumerate(model.buffers):
+        aligned = Aligned()
+        metadata = any(entry.buffer == number for entry in model.metadata or ())
+        aligned.data = buffer.data if number in used or metadata else None
+        model.buffers[number] = aligned
+    builder = flatbuffers.Builder(len(float32))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output()), kept, total
+
+
+def _convert_int8(
+    frozen: Any, calibration: Images, accepted: Callable[[bytes], bool]
+) -> tuple[bytes, dict[str, int]]:
+    """A TFLite file with 8-bit weights and activations and a uint8 input.
+
+    The softmax stays in float32: an 8-bit one counts in steps of 1/256. Where that file is not
+    accepted, the operators nearest to the input, which move the decision most, and the classifier
+    stay in float32 too, as few as are needed.
+
+    Returns:
+        The file, and how many of its operators are float32.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python import convert as lite_convert
+
+    def examples() -> Iterator[list[npt.NDArray[np.float32]]]:
+        for image in calibration:
+            yield [image[np.newaxis].astype(np.float32)]
+
+    converter = _converter(frozen)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = examples
+    # Calibration and quantisation apart, as in TensorFlow's own QuantizationDebugger: only the
+    # second step can be told which operators to leave alone.
+    converter.experimental_mlir_quantizer = True
+    converter._experimental_calibrate_only = True
+    calibrated = _quietly(converter.convert)
+    names = _operator_outputs(calibrated)[:-1]
+    data, kept = b"", 0
+    for share in _FLOAT_SHARES:
+        kept = round(share * len(names))
+        floating = {*names[:kept], *(names[-1:] if kept else ())}
+        quantize = functools.partial(
+            lite_convert.mlir_quantize,
+            calibrated,
+            input_data_type=tf.uint8,
+            output_data_type=tf.float32,
+            denylisted_ops={"SOFTMAX"},
+            denylisted_nodes=floating or None,
+        )
+        data = _quietly(quantize)
+        kept = len(floating) + 1
+        if accepted(data):
+            break
+    return data, {"float_operators": kept, "operators": len(names) + 1}
+
+
+def _operator_outputs(data: bytes) -> list[str]:
+    """The name of the first output of every operator, in the order they run."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = schema.Model.GetRootAs(data, 0).Subgraphs(0)
+    return [
+        graph.Tensors(graph.Operators(i).Outputs(0)).Name().decode()
+        for i in range(graph.OperatorsLength())
+    ]
+
+
+def _saved_model_probabilities(folder: Path, images: Images) -> Scores:
+    """Runs the SavedModel that this process has just written; no other is ever loaded."""
+    import tensorflow as tf
+
+    serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    blocks = []
+    for start in range(0, len(images), 64):
+        block = tf.constant(images[start : start + 64].astype(np.float32))
+        (out,) = serve(block).values()
+        blocks.append(out.numpy())
+    return np.concatenate(blocks)
+
+
+def _tflite_probabilities(data: bytes, images: Images) -> Scores:
+    from fer_keras.loading import load_tflite_bytes
+
+    run, _, _ = load_tflite_bytes(data, Path("the converted model"))
+    return np.concatenate([run(image[np.newaxis]) for image in images])
+
+
+def _ms_per_face(data: bytes, images: Images) -> float:
+    """Median milliseconds of one picture on one thread."""
+    from fer_keras.loading import load_tflite_bytes
+
+    run, _, _ = load_tflite_bytes(data, Path("the converted model"), threads=1)
+    times = []
+    for i in range(_WARM_UP_RUNS + TIMING_RUNS):
+        image = images[i % len(images)][np.newaxis]
+        start = time.perf_counter()
+        run(image)
+        times.append(time.perf_counter() - start)
+    return round(1000 * float(np.median(times[_WARM_UP_RUNS:])), 4)
+
+
+def _training_facts(
+    folder: Path, experiment: "Experiment", train: "Samples", sha256: str
+) -> dict[str, Any]:
+    from fer_keras.data import describe
+    from fer_keras.loading import read_json
+
+    info = describe(train.name)
+    facts: dict[str, Any] = {
+        "experiment": experiment.name,
+        "seed": experiment.seed,
+        "network": experiment.network.name,
+        "network_options": dict(experiment.network.options),
+        "method": experiment.method.name,
+        "method_options": dict(experiment.method.options),
+        "augmentation": experiment.augmentation,
+        "dataset_title": info.title,
+        "dataset_licence": info.licence,
+        "dataset_citation": info.citation,
+        "model_sha256": sha256,
+    }
+    try:
+        result = read_json(folder / "result.json")
+    except FerKerasError:
+        return facts
+    if result.get("model_sha256") == sha256:
+        facts |= {
+            "fallback": result.get("fallback"),
+            "train_images": result.get("train_images"),
+            "trainable_parameters": result.get("trainable_parameters"),
+            "epochs": result.get("epochs"),
+            "best_epoch": result.get("best_epoch"),
+            "minutes": result.get("training_minutes"),
+            "backend": result.get("backend"),
+            "command": result.get("command"),
+        }
+    return facts
+
+
+def _file_table(folder: Path) -> dict[str, dict[str, Any]]:
+    table = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            data = path.read_bytes()
+            table[path.relative_to(folder).as_posix()] = {
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "bytes": len(data),
+            }
+    return table
+
+
+def _publish(building: Path, target: Path) -> None:
+    """Gives the finished folder its name; the old one stays until then."""
+    building.chmod(0o755)  # Temporary folders are made for their owner alone.
+    for path in building.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    if not target.exists():
+        building.rename(target)
+        return
+    old = building.with_name(f"{building.name}.old")
+    target.rename(old)
+    try:
+        building.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _spread(total: int, wanted: int) -> npt.NDArray[np.int64]:
+    """Indices spread evenly: the first rows of a source are often all of one class."""
+    return np.linspace(0, total - 1, min(total, wanted)).round().astype(np.int64)
+
+
+def _random_rows(total: int, wanted: int) -> npt.NDArray[np.int64]:
+    """Sorted random rows, the same in every export."""
+    chosen = np.random.default_rng(0).permutation(total)[: min(total, wanted)]
+    return np.sort(chosen)
+
+
+def _machine() -> str:
+    """The processor, by what the system calls it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("model name", "Model")):
+                return f"{line.split(':', 1)[1].strip()} ({platform.machine()})"
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _quietly(action: Callable[[], Any]) -> Any:
+    """Runs a converter step without its remarks; its failure becomes an `ExportError`."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    try:
+        # The converter's C++ part writes to the file descriptor, past Python's warnings.
+        with open(os.devnull, "wb") as nowhere, warnings.catch_warnings():
+            os.dup2(nowhere.fileno(), 2)
+            logger.setLevel(logging.ERROR)
+            warnings.simplefilter("ignore")
+            return action()
+    except OSError:
+        raise
+    except Exception as error:
+        # The converter raises many kinds, most with a page of MLIR after the first line.
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExportError(f"The conversion failed: {first[:300]}") from error
+    finally:
+        logger.setLevel(level)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,265 @@
+"""What is exported agrees with Keras, or is not published."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fer_keras import export
+from fer_keras.data.samples import Samples, one_hot
+from fer_keras.errors import ExportError
+from fer_keras.export import Parity, compare, export_run
+
+NAMES = ("neutral", "happiness", "anger")
+
+
+def samples(split: str, n: int) -> Samples:
+    """Pictures whose class is the brightest third."""
+    generator = np.random.default_rng(n)
+    labels = np.arange(n) % 3
+    images = generator.integers(0, 120, (n, 12, 12, 1), dtype=np.uint8)
+    for i, label in enumerate(labels):
+        images[i, :, 4 * label : 4 * label + 4] += 100
+    facts = {
+        "source": np.array([f"{split}#{i}" for i in range(n)]),
+        "sha256": np.array([f"{split}{i}" for i in range(n)]),
+        "subject": np.array([""] * n),
+    }
+    return Samples("fer2013", split, NAMES, "hard", images, one_hot(labels, 3), facts)
+
+
+def network() -> Any:
+    import keras
+
+    from fer_keras.models.layers import with_class_names
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((12, 12, 1), name="image")
+    x = keras.layers.Rescaling(1 / 64, offset=-2.0)(image)
+    x = keras.layers.Conv2D(16, 3, use_bias=False)(x)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.Activation("relu")(x)
+    x = keras.layers.Flatten()(keras.layers.AveragePooling2D(2)(x))
+    logits = keras.layers.Dense(3, name="logits")(x)
+    return with_class_names(keras.Model(image, {"logits": logits, "embedding": x}), NAMES)
+
+
+def train_a_little(model: Any) -> None:
+    import keras
+
+    data = samples("train", 192)
+    learner = keras.Model(model.inputs, model.output["logits"])
+    learner.compile(
+        keras.optimizers.Adam(3e-3), keras.losses.CategoricalCrossentropy(from_logits=True)
+    )
+    learner.fit(data.images.astype(np.float32), data.targets, epochs=4, verbose=0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from fer_keras.config import DatasetConfig, Experiment, to_json
+    from fer_keras.loading import save_network
+
+    run_dir = tmp_path_factory.mktemp("run")
+    model = network()
+    train_a_little(model)
+    save_network(model, run_dir / "best.keras")
+    experiment = Experiment("little", dataset=DatasetConfig("fer2013", image_size=12))
+    (run_dir / "experiment.json").write_text(to_json(experiment))
+    return run_dir
+
+
+@pytest.fixture(autouse=True)
+def _little_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "fer_keras.evaluate.run_samples",
+        lambda folder, split: (samples(split, 90), samples("train", 192)),
+    )
+    monkeypatch.setattr(export, "TIMING_RUNS", 5)
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Path) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "fer_keras.evaluate.run_samples",
+            lambda folder, split: (samples(split, 90), samples("train", 192)),
+        )
+        patch.setattr(export, "TIMING_RUNS", 5)
+        export_run(trained, calibration_images=64)
+    return trained / "export"
+
+
+def test_the_folder_holds_what_the_manifest_says(exported: Path) -> None:
+    import hashlib
+
+    manifest = json.loads((exported / "manifest.json").read_text())
+    assert manifest["class_names"] == list(NAMES)
+    assert (exported / "labels.txt").read_text().split() == list(NAMES)
+    assert manifest["image_size"] == [12, 12]
+    assert set(manifest["precision_files"]) == {"float32", "float16", "dynamic", "int8"}
+    present = {p.relative_to(exported).as_posix() for p in exported.rglob("*") if p.is_file()}
+    assert present == {*manifest["files"], "manifest.json"}
+    for name, entry in manifest["files"].items():
+        data = (exported / name).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == entry["sha256"]
+        assert len(data) == entry["bytes"]
+    assert "saved_model/saved_model.pb" in manifest["files"]
+    assert "| happiness | 30 |" in (exported / "card.md").read_text()
+    assert (exported.parent / "card.md").read_text() == (exported / "card.md").read_text()
+
+
+def test_every_file_agrees_with_keras(exported: Path, trained: Path) -> None:
+    from fer_keras.loading import load_model, load_tflite_bytes
+    from fer_keras.metrics import softmax
+    from fer_keras.runtime.recognizer import Recognizer
+
+    images = samples("validation", 90).images
+    keras_model = load_model(trained / "best.keras")
+    temperature = json.loads((exported / "manifest.json").read_text())["temperature"]
+    expected = softmax(keras_model.logits(images), temperature)
+    for precision, tolerance in (("float32", 1e-5), ("float16", 1e-3), ("int8", 0.05)):
+        model = load_model(exported, precision=precision)
+        np.testing.assert_allclose(model.predict(images), expected, atol=tolerance)
+        runtime = Recognizer(exported, detector="none", precision=precision)
+        np.testing.assert_allclose(runtime.predict_proba(images), expected, atol=tolerance)
+    int8 = (exported / "model_int8.tflite").read_bytes()
+    assert load_tflite_bytes(int8, exported)[2] == "uint8"
+
+
+def test_the_temperature_is_the_one_of_the_validation_split(exported: Path, trained: Path) -> None:
+    from fer_keras.loading import load_model
+    from fer_keras.metrics import fit_temperature
+
+    validation = samples("validation", 90)
+    logits = load_model(trained / "best.keras").logits(validation.images)
+    manifest = json.loads((exported / "manifest.json").read_text())
+    assert manifest["temperature"] == pytest.approx(fit_temperature(logits, validation.targets))
+    assert "validation" in manifest["validation"]["temperature_fitted_on"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "dynamic"])
+def test_a_spoilt_conversion_publishes_nothing(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    convert = export._convert
+    before = {p.name: p.read_bytes() for p in exported.iterdir() if p.is_file()}
+    run_dir = exported.parent
+    entries = sorted(p.name for p in run_dir.iterdir())
+
+    def spoilt(frozen: Any, wanted: str) -> bytes:
+        if wanted == precision:
+            frozen = export._frozen_function(export._deploy_graph(network(), 1.0))
+        return convert(frozen, wanted)
+
+    monkeypatch.setattr(export, "_convert", spoilt)
+    with pytest.raises(ExportError, match=rf"Not published.*{precision}: .*allowed"):
+        export_run(run_dir, int8=False)
+    assert {p.name: p.read_bytes() for p in exported.iterdir() if p.is_file()} == before
+    assert sorted(p.name for p in run_dir.iterdir()) == entries
+
+
+def test_a_rename_that_fails_gives_the_old_export_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, building = tmp_path / "export", tmp_path / ".export.new"
+    for folder, text in ((target, "old"), (building, "new")):
+        folder.mkdir()
+        (folder / "manifest.json").write_text(text)
+    rename = Path.rename
+
+    def refuses(self: Path, to: Path) -> Path:
+        if self == building:
+            raise OSError(28, "No space left on device")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", refuses)
+    with pytest.raises(OSError, match="No space"):
+        export._publish(building, target)
+    assert (target / "manifest.json").read_text() == "old"
+    monkeypatch.undo()
+    export._publish(building, target)
+    assert (target / "manifest.json").read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["export"]
+
+
+def test_a_folder_with_something_else_is_not_replaced(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(ExportError, match="neither empty nor an export"):
+        export_run(trained, tmp_path)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_the_gate_by_hand() -> None:
+    reference = np.array([[0.6, 0.4], [0.3, 0.7]], np.float32)
+    ours = np.array([[0.6, 0.4], [0.3 + 2e-4, 0.7 - 2e-4]], np.float32)
+    parity = compare(ours, reference, [0, 0])
+    assert parity.max_difference == pytest.approx(2e-4, rel=1e-3)
+    assert (parity.same_arg_max, parity.accuracy, parity.keras_accuracy) == (1.0, 0.5, 0.5)
+    assert parity.problem("float16") is None
+    assert "allowed 1e-05" in str(parity.problem("float32"))
+    assert Parity(1.0, 0.99, 0.700, 0.705).problem("int8") is None
+    assert Parity(1.0, 0.989, 0.700, 0.700).problem("int8") is not None
+    assert Parity(1.0, 1.0, 0.6949, 0.7000).problem("int8") is not None
+    assert Parity(float("nan"), 1.0, 0.5, 0.5).problem("float32") is not None
+
+
+def test_half_weights_keep_what_they_are_told_to_keep(exported: Path) -> None:
+    from fer_keras.loading import load_tflite_bytes
+
+    float32 = (exported / "model_float32.tflite").read_bytes()
+    image = samples("validation", 3).images[:1]
+    exact = load_tflite_bytes(float32, exported)[0](image)
+    sizes = []
+    for share in (0.0, 0.5, 1.0):
+        data, kept, total = export._half_weights(float32, share)
+        sizes.append(len(data))
+        difference = np.abs(load_tflite_bytes(data, exported)[0](image) - exact).max()
+        assert difference < 1e-3
+        assert (kept == 0, kept == total, difference == 0) == (
+            share == 0, share == 1, share == 1,
+        )  # fmt: skip
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+
+
+def test_mixed_precision_is_exported_as_float32() -> None:
+    import keras
+
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        mixed = network()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    plain = export._in_float32(mixed)
+    assert {layer.compute_dtype for layer in plain.layers} == {"float32"}
+    for ours, theirs in zip(plain.get_weights(), mixed.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert export._in_float32(plain) is plain
+
+
+@pytest.mark.backends
+def test_another_backend_hands_over_to_a_tensorflow_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    calls: list[tuple[list[str], str]] = []
+
+    class Done:
+        returncode, stderr = 2, "noise\nerror: Not published: int8: too far\n"
+
+    def run(command: list[str], env: dict[str, str], **_: Any) -> Done:
+        calls.append((command, env["KERAS_BACKEND"]))
+        return Done()
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(export.subprocess, "run", run)
+    with pytest.raises(ExportError, match=r"^Not published: int8: too far$"):
+        export_run(tmp_path, int8=False)
+    command, backend = calls[0]
+    assert backend == "tensorflow"
+    assert command[1:4] == ["-m", "fer_keras.export", str(tmp_path)]
+    assert "--no-int8" in command
