@@ -1,6 +1,7 @@
 """Fixtures and settings for all tests."""
 
 import os
+import shutil
 from pathlib import Path
 
 # Before Keras and TensorFlow are imported, which read these once.
@@ -37,6 +38,24 @@ def real_data() -> Path:
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for the whole session, so that a data set is prepared once."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow store without runs; making its tables takes seconds, so it is made once."""
+    import mlflow
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(_empty_store: Path, _own_places: None, tmp_path: Path) -> Path:
+    """The test's own MLflow store, which `MLFLOW_TRACKING_URI` names."""
+    path = tmp_path / "mlflow.db"
+    shutil.copy(_empty_store, path)
+    return path
 
 
 @pytest.fixture(autouse=True)

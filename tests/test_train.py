@@ -54,7 +54,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Experiment:
     monkeypatch.setattr(splits_module, "load_splits", lambda *_: (train, validation, train))
     return Experiment(
         name="tiny",
-        dataset=DatasetConfig(image_size=16),
+        dataset=DatasetConfig(name="tiny", image_size=16),
         augmentation="flip",
         network=NetworkConfig("compact", {"stem_filters": 4, "widths": [8], "depths": [1]}),
         training=TrainingConfig(epochs=3, batch_size=8, learning_rate=0.01),
@@ -78,7 +78,9 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(RunState, "on_train_batch_end", interrupt)
 
 
-def test_a_run_leaves_everything(tiny: Experiment, tmp_path: Path, capsys: Any) -> None:
+def test_a_run_leaves_everything(
+    tiny: Experiment, tmp_path: Path, store: Path, capsys: Any
+) -> None:
     import mlflow
 
     folder = tmp_path / "run"
@@ -161,7 +163,7 @@ def test_resuming_a_finished_run_trains_no_more(tiny: Experiment, tmp_path: Path
 
 
 def test_a_resumed_run_is_one_run_in_mlflow(
-    tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Experiment, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
 

@@ -4,11 +4,12 @@ Source: the usual recipe for FER2013 (Goodfellow et al. 2013), on the network of
 Command: python -m fer_keras.train --exp cross_entropy
 """
 
-from fer_keras.config import DatasetConfig, Experiment, MethodConfig
+from fer_keras.config import DatasetConfig, Experiment, MethodConfig, TrainingConfig
 
 experiment = Experiment(
     name="cross_entropy",
     dataset=DatasetConfig(name="fer2013"),
     augmentation="light",
     method=MethodConfig("cross_entropy"),
+    training=TrainingConfig(epochs=40),
 )

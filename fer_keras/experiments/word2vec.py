@@ -6,11 +6,12 @@ nine defects, listed in `fer_keras/methods/word2vec.py` with the test that guard
 Command: python -m fer_keras.train --exp word2vec
 """
 
-from fer_keras.config import DatasetConfig, Experiment, MethodConfig
+from fer_keras.config import DatasetConfig, Experiment, MethodConfig, TrainingConfig
 
 experiment = Experiment(
     name="word2vec",
     dataset=DatasetConfig(name="fer2013"),
     augmentation="light",
     method=MethodConfig("word2vec", {"loss": "cosine", "dropout": 0.3}),
+    training=TrainingConfig(epochs=40),
 )

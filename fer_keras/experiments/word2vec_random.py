@@ -4,11 +4,12 @@ What word2vec gains over this run is owed to the meaning of the words, not to th
 Command: python -m fer_keras.train --exp word2vec_random
 """
 
-from fer_keras.config import DatasetConfig, Experiment, MethodConfig
+from fer_keras.config import DatasetConfig, Experiment, MethodConfig, TrainingConfig
 
 experiment = Experiment(
     name="word2vec_random",
     dataset=DatasetConfig(name="fer2013"),
     augmentation="light",
     method=MethodConfig("word2vec", {"loss": "cosine", "random": True, "dropout": 0.3}),
+    training=TrainingConfig(epochs=40),
 )

@@ -5,11 +5,12 @@ Source: our extension of the word2vec write-up; normalised softmax as in NormFac
 Command: python -m fer_keras.train --exp word2vec_softmax
 """
 
-from fer_keras.config import DatasetConfig, Experiment, MethodConfig
+from fer_keras.config import DatasetConfig, Experiment, MethodConfig, TrainingConfig
 
 experiment = Experiment(
     name="word2vec_softmax",
     dataset=DatasetConfig(name="fer2013"),
     augmentation="light",
     method=MethodConfig("word2vec", {"loss": "cosine_softmax", "scale": 16.0, "dropout": 0.3}),
+    training=TrainingConfig(epochs=40),
 )
