@@ -254,7 +254,7 @@ def run_samples(run_dir: str | Path, split: str) -> "tuple[Samples, Samples]":
     from fer_keras.data.splits import load_splits
 
     experiment = load_experiment(str(Path(run_dir) / "experiment.json"))
-    # The validation split may have been cut from the training split: only the training knows how.
+    # The validation split may have been cut from the training split.
     _, validation, whole = load_splits(experiment.dataset, experiment.seed)
     if split == "validation":
         return validation, whole

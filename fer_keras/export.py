@@ -174,14 +174,14 @@ def export_run(
         return read_json(target / "manifest.json")
 
     from fer_keras.config import load_experiment
-    from fer_keras.evaluate import run_samples
+    from fer_keras.data.splits import load_splits
     from fer_keras.loading import from_network, load_network
 
     network, sha256 = load_network(folder / "best.keras")
     network = _in_float32(network)
     model = from_network(network, path=folder / "best.keras", sha256=sha256)
     experiment = load_experiment(str(folder / "experiment.json"))
-    validation, train = run_samples(folder, "validation")
+    _, validation, train = load_splits(experiment.dataset, experiment.seed)
     if validation.class_names != model.class_names:
         raise DataError(
             f"The network names {', '.join(model.class_names)}, the data set "
@@ -367,7 +367,7 @@ def _deploy_graph(network: Any, temperature: float) -> Any:
         network.output["logits"]
     )
     softmax = keras.layers.Softmax(name="probabilities", dtype="float32")(scaled)
-    return keras.Model(network.inputs, softmax, name="deploy")
+    return keras.Model(network.inputs[0], softmax, name="deploy")
 
 
 def _validation_figures(model: Any, validation: "Samples", train: "Samples") -> dict[str, Any]:
@@ -467,14 +467,14 @@ def _build_files(
     }
 
 
-def _frozen_function(deploy: Any, batch_size: int | None = 1) -> Any:
-    """The graph from `image` to `probabilities`, with its weights as constants."""
+def _frozen_function(deploy: Any) -> Any:
+    """The graph from one `image` to `probabilities`, with its weights as constants."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
 
-    shape = (batch_size, *deploy.inputs[0].shape[1:])
+    shape = (1, *deploy.inputs[0].shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
     def graph(image: Any) -> Any:
@@ -487,17 +487,16 @@ def _write_saved_model(deploy: Any, folder: Path) -> None:
     """A SavedModel with one signature, `serving_default`: `image` to `probabilities`."""
     import tensorflow as tf
 
-    frozen = _frozen_function(deploy, None)
     shape = (None, *deploy.inputs[0].shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
     def serve(image: Any) -> dict[str, Any]:
-        (probabilities,) = frozen(image)
-        return {"probabilities": probabilities}
+        return {"probabilities": deploy(image, training=False)}
 
+    # Keras' own export stores every weight twice, and constants in place of variables would be
+    # folded into one another, with other rounding.
     module = tf.Module()
-    module.serve = serve
-    # Keras' own export stores every weight twice.
+    module.weights = [variable.value for variable in deploy.variables]
     tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
 
 

@@ -243,7 +243,7 @@ def from_network(
             f"outputs: {where}"
         )
     # The other outputs (feature maps) are left out: they can be far larger than the logits.
-    scorer = keras.Model(network.inputs, outputs["logits"])
+    scorer = keras.Model(network.inputs[0], outputs["logits"])
 
     def run(images: Images) -> Scores:
         scores = scorer.predict_on_batch(images.astype(np.float32))

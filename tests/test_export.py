@@ -74,8 +74,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _little_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "fer_keras.evaluate.run_samples",
-        lambda folder, split: (samples(split, 90), samples("train", 192)),
+        "fer_keras.data.splits.load_splits",
+        lambda *_: (samples("train", 96), samples("validation", 90), samples("train", 192)),
     )
     monkeypatch.setattr(export, "TIMING_RUNS", 5)
 
@@ -84,8 +84,8 @@ def _little_data(monkeypatch: pytest.MonkeyPatch) -> None:
 def exported(trained: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "fer_keras.evaluate.run_samples",
-            lambda folder, split: (samples(split, 90), samples("train", 192)),
+            "fer_keras.data.splits.load_splits",
+            lambda *_: (samples("train", 96), samples("validation", 90), samples("train", 192)),
         )
         patch.setattr(export, "TIMING_RUNS", 5)
         export_run(trained, calibration_images=64)
