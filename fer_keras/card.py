@@ -4,7 +4,11 @@ The sections follow Mitchell et al., "Model Cards for Model Reporting" (FAT* 201
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fer_keras.config import Experiment
+    from fer_keras.data.samples import DatasetInfo
 
 _LIMITS = """\
 - **A facial expression is not an emotion.** The model names the expression that annotators saw in a
@@ -24,7 +28,8 @@ def render_card(manifest: Mapping[str, Any]) -> str:
     """Writes the model card of an export.
 
     Args:
-        manifest: The content of `manifest.json`.
+        manifest: The content of `manifest.json`; without `parity` and `files` the card is that of
+            a run that was not exported yet.
 
     Returns:
         Markdown text.
@@ -50,14 +55,43 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         _data(manifest, training),
         "## Figures",
         _figures(validation),
-        "## Files",
-        _files(manifest),
+        *(["## Files", _files(manifest)] if "parity" in manifest else []),
         "## Use and limits",
         _LIMITS,
         "## How to train it again",
         _again(training),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def training_facts(
+    experiment: "Experiment", info: "DatasetInfo", result: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the card and the manifest say about the training.
+
+    Args:
+        experiment: What was run.
+        info: Of its data set.
+        result: The content of the run's `result.json`; empty where it belongs to another model.
+
+    Returns:
+        A dict that `json.dumps` takes.
+    """
+    facts: dict[str, Any] = {
+        "experiment": experiment.name,
+        "seed": experiment.seed,
+        "network": experiment.network.name,
+        "network_options": dict(experiment.network.options),
+        "method": experiment.method.name,
+        "method_options": dict(experiment.method.options),
+        "augmentation": experiment.augmentation,
+        "dataset_title": info.title,
+        "dataset_licence": info.licence,
+        "dataset_citation": info.citation,
+    }
+    taken = ("fallback", "train_images", "trainable_parameters", "epochs", "best_epoch", "backend")
+    facts |= {name: result.get(name) for name in (*taken, "command", "model_sha256")}
+    return {**facts, "minutes": result.get("training_minutes")}
 
 
 def _summary(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:

@@ -28,12 +28,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_keras.card import render_card
-from fer_keras.errors import DataError, ExportError, FerKerasError, run_command
+from fer_keras.card import render_card, training_facts
+from fer_keras.errors import DataError, ExportError, run_command
 from fer_keras.files import write_text
 
 if TYPE_CHECKING:
-    from fer_keras.config import Experiment
     from fer_keras.data.samples import Samples
 
 _EXAMPLES = """examples:
@@ -167,13 +166,14 @@ def export_run(
         os.environ["KERAS_BACKEND"] = "tensorflow"
     import keras
 
+    from fer_keras.loading import read_json
+
     if keras.backend.backend() != "tensorflow":
         _export_on_tensorflow(folder, target, calibration_images, parity_images, int8)
-        from fer_keras.loading import read_json
-
         return read_json(target / "manifest.json")
 
     from fer_keras.config import load_experiment
+    from fer_keras.data import describe
     from fer_keras.data.splits import load_splits
     from fer_keras.loading import from_network, load_network
 
@@ -181,6 +181,10 @@ def export_run(
     network = _in_float32(network)
     model = from_network(network, path=folder / "best.keras", sha256=sha256)
     experiment = load_experiment(str(folder / "experiment.json"))
+    result_path = folder / "result.json"
+    result = read_json(result_path) if result_path.exists() else {}
+    if result.get("model_sha256") != sha256:
+        result = {"model_sha256": sha256}
     _, validation, train = load_splits(experiment.dataset, experiment.seed)
     if validation.class_names != model.class_names:
         raise DataError(
@@ -215,7 +219,7 @@ def export_run(
             "files": {},
             "dataset": validation.name,
             "label_rule": train.label_rule,
-            "training": _training_facts(folder, experiment, train, sha256),
+            "training": training_facts(experiment, describe(train.name), result),
             "parity": parity,
             "validation": figures,
         }
@@ -712,44 +716,6 @@ def _ms_per_face(data: bytes, images: Images) -> float:
         run(image)
         times.append(time.perf_counter() - start)
     return round(1000 * float(np.median(times[_WARM_UP_RUNS:])), 4)
-
-
-def _training_facts(
-    folder: Path, experiment: "Experiment", train: "Samples", sha256: str
-) -> dict[str, Any]:
-    from fer_keras.data import describe
-    from fer_keras.loading import read_json
-
-    info = describe(train.name)
-    facts: dict[str, Any] = {
-        "experiment": experiment.name,
-        "seed": experiment.seed,
-        "network": experiment.network.name,
-        "network_options": dict(experiment.network.options),
-        "method": experiment.method.name,
-        "method_options": dict(experiment.method.options),
-        "augmentation": experiment.augmentation,
-        "dataset_title": info.title,
-        "dataset_licence": info.licence,
-        "dataset_citation": info.citation,
-        "model_sha256": sha256,
-    }
-    try:
-        result = read_json(folder / "result.json")
-    except FerKerasError:
-        return facts
-    if result.get("model_sha256") == sha256:
-        facts |= {
-            "fallback": result.get("fallback"),
-            "train_images": result.get("train_images"),
-            "trainable_parameters": result.get("trainable_parameters"),
-            "epochs": result.get("epochs"),
-            "best_epoch": result.get("best_epoch"),
-            "minutes": result.get("training_minutes"),
-            "backend": result.get("backend"),
-            "command": result.get("command"),
-        }
-    return facts
 
 
 def _file_table(folder: Path) -> dict[str, dict[str, Any]]:

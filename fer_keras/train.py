@@ -30,6 +30,9 @@ _EXAMPLES = """examples:
 """
 
 
+_FALLBACK_EPOCHS = 20
+
+
 def run(
     experiment: Experiment,
     run_dir: Path,
@@ -60,7 +63,9 @@ def run(
     import keras
 
     from fer_keras.callbacks import Interrupted, ProgressBar, RunState, epoch_line
+    from fer_keras.card import render_card, training_facts
     from fer_keras.checkpoint import Progress, load_checkpoint
+    from fer_keras.data import describe
     from fer_keras.data.augment import check_policy
     from fer_keras.data.pipeline import (
         balanced_class_weights,
@@ -217,6 +222,18 @@ def run(
         "command": command,
     }
     write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
+    calibrated = figures["calibrated"] or {}
+    card = {
+        "name": experiment.name,
+        "class_names": train.class_names,
+        "image_size": image_shape[:2],
+        "channels": image_shape[2],
+        "dataset": train.name,
+        "label_rule": train.label_rule,
+        "training": training_facts(experiment, describe(experiment.dataset.name), result),
+        "validation": {**figures, "temperature": calibrated.get("temperature", 1.0)},
+    }
+    write_text(run_dir / "card.md", render_card(card))
     plot_curves(run_dir / "metrics.jsonl", run_dir / "curves.png")
     scores = {
         name: value
@@ -259,7 +276,11 @@ def with_fallback(experiment: Experiment, require_data: bool) -> Experiment:
     except DataError as notice:
         if require_data or config.source:
             raise
-        print(f"{notice}\nTraining on the built-in synthetic faces instead.\n", file=sys.stderr)
+        print(
+            f"{notice}\nTraining on the built-in synthetic faces instead, for at most "
+            f"{_FALLBACK_EPOCHS} epochs. --require-data makes this an error.\n",
+            file=sys.stderr,
+        )
     else:
         return experiment
     built_in = dataclasses.replace(
@@ -270,7 +291,10 @@ def with_fallback(experiment: Experiment, require_data: bool) -> Experiment:
         limit=0,
         fallback_for=config.name,
     )
-    return dataclasses.replace(experiment, dataset=built_in)
+    # Enough to see that everything works, within a few minutes on two cores.
+    epochs = min(experiment.training.epochs, _FALLBACK_EPOCHS)
+    training = dataclasses.replace(experiment.training, epochs=epochs)
+    return dataclasses.replace(experiment, dataset=built_in, training=training)
 
 
 def _stopped_early(progress: Any, experiment: Experiment) -> bool:

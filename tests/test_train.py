@@ -28,6 +28,8 @@ from fer_keras.data.samples import Samples, one_hot
 from fer_keras.errors import ConfigError, DataError, TrainingError, run_command
 from fer_keras.train import run, with_fallback
 
+# The name of a registered data set; the samples below stand in for it.
+DATASET = "synthetic_faces"
 NAMES = ("neutral", "happiness", "anger")
 
 
@@ -42,7 +44,7 @@ def make_samples(split: str, n: int) -> Samples:
         "subject": np.array([""] * n),
     }
     return Samples(
-        "tiny", split, NAMES, "hard", images.astype(np.uint8), one_hot(labels, 3), columns
+        DATASET, split, NAMES, "hard", images.astype(np.uint8), one_hot(labels, 3), columns
     )
 
 
@@ -54,7 +56,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Experiment:
     monkeypatch.setattr(splits_module, "load_splits", lambda *_: (train, validation, train))
     return Experiment(
         name="tiny",
-        dataset=DatasetConfig(name="tiny", image_size=16),
+        dataset=DatasetConfig(name=DATASET, image_size=16),
         augmentation="flip",
         network=NetworkConfig("compact", {"stem_filters": 4, "widths": [8], "depths": [1]}),
         training=TrainingConfig(epochs=3, batch_size=8, learning_rate=0.01),
@@ -97,6 +99,7 @@ def test_a_run_leaves_everything(
         "confusion_matrix_validation.png",
         "reliability_validation.png",
         "checkpoint",
+        "card.md",
     }
     assert not [name for name in found if "tmp" in name]
     assert load_experiment(str(folder)) == tiny
@@ -109,10 +112,11 @@ def test_a_run_leaves_everything(
     assert result["command"].endswith("--exp tiny")
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("epoch ") for line in lines) == 3
-    assert "dataset=tiny" in lines[-1]
+    assert f"dataset={DATASET}" in lines[0]
+    assert f"dataset={DATASET}" in lines[-1]
 
     client = mlflow.MlflowClient()
-    (tracked,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    (tracked,) = client.search_runs([client.get_experiment_by_name(DATASET).experiment_id])
     assert tracked.info.run_name == "tiny-seed0"
     assert tracked.info.status == "FINISHED"
     assert tracked.data.params["training.epochs"] == "3"
@@ -172,7 +176,7 @@ def test_a_resumed_run_is_one_run_in_mlflow(
         with pytest.raises(Interrupted):
             run(tiny, tmp_path / "run")
     client = mlflow.MlflowClient()
-    experiment = client.get_experiment_by_name("tiny").experiment_id
+    experiment = client.get_experiment_by_name(DATASET).experiment_id
     assert [each.info.status for each in client.search_runs([experiment])] == ["KILLED"]
     run(tiny, tmp_path / "run", resume=True)
     (only,) = client.search_runs([experiment])
