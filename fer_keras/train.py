@@ -268,9 +268,10 @@ def with_fallback(experiment: Experiment, require_data: bool) -> Experiment:
     Raises:
         DataError: The data set is missing and required, or it was given by its path.
     """
-    from fer_keras.data import require_source
+    from fer_keras.data import describe, require_source
 
     config = experiment.dataset
+    describe(config.name)  # An unknown name is a mistake, not a missing data set.
     try:
         require_source(config.name, config.source or None)
     except DataError as notice:

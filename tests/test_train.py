@@ -291,7 +291,8 @@ def test_every_experiment_takes_a_step(
 ) -> None:
     experiment = load_experiment(name)
     train = make_samples("train", 8)
-    monkeypatch.setattr(splits_module, "load_splits", lambda *_: (train, train, train))
+    validation = make_samples("validation", 8)
+    monkeypatch.setattr(splits_module, "load_splits", lambda *_: (train, validation, train))
     small = dataclasses.replace(
         experiment,
         network=NetworkConfig("compact", {"stem_filters": 4, "widths": [8], "depths": [1]}),
@@ -306,6 +307,7 @@ def test_every_experiment_takes_a_step(
         ([], "--exp NAME"),
         (["--exp", "wordvec"], "word2vec"),
         (["--exp", "word2vec", "--set", "training.epoch=3"], "training.epochs"),
+        (["--exp", "word2vec", "--set", "dataset.name=fer2014"], "fer2013"),
         (["--resume"], "--run-dir"),
         (["--exp", "word2vec", "--require-data"], "FER_KERAS_DATA"),
     ],

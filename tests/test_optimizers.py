@@ -1,0 +1,81 @@
+"""Schedules have the shape their names say; a recipe becomes the optimizer it describes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fer_keras.config import TrainingConfig
+from fer_keras.device import accelerator, use_xla
+from fer_keras.optimizers import WarmUp, build_optimizer, build_schedule
+
+RECIPE = TrainingConfig(epochs=10, learning_rate=0.1, warmup_epochs=0.0, decay_epochs=3)
+
+
+def rates(training: TrainingConfig, steps_per_epoch: int = 10) -> np.ndarray:
+    schedule = build_schedule(training, steps_per_epoch)
+    return np.array([float(schedule(step)) for step in range(training.epochs * steps_per_epoch)])
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", {0: 0.1, 50: 0.1, 99: 0.1}),
+        ("cosine", {0: 0.1, 50: 0.05}),
+        ("step", {0: 0.1, 29: 0.1, 30: 0.05, 60: 0.025, 90: 0.0125}),
+        ("exponential", {0: 0.1, 9: 0.1, 10: 0.05, 25: 0.025}),
+    ],
+)
+def test_schedules(schedule: str, expected: dict[int, float]) -> None:
+    values = rates(dataclasses.replace(RECIPE, schedule=schedule, decay_rate=0.5))
+    for step, rate in expected.items():
+        assert values[step] == pytest.approx(rate, rel=1e-5)
+    assert (np.diff(values) <= 1e-9).all()
+
+
+def test_warm_up_is_linear_and_then_the_schedule_itself() -> None:
+    plain = rates(RECIPE)
+    warm = rates(dataclasses.replace(RECIPE, warmup_epochs=1.0))
+    np.testing.assert_allclose(warm[:10], plain[:10] * np.arange(1, 11) / 10, rtol=1e-5)
+    np.testing.assert_allclose(warm[10:], plain[10:])
+
+
+def test_a_schedule_survives_its_own_config() -> None:
+    schedule = build_schedule(dataclasses.replace(RECIPE, warmup_epochs=0.5), 10)
+    again = WarmUp.from_config(schedule.get_config())
+    assert [float(again(step)) for step in (0, 3, 40)] == [
+        float(schedule(step)) for step in (0, 3, 40)
+    ]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_optimizer_takes_the_recipe(name: str) -> None:
+    training = dataclasses.replace(
+        RECIPE, optimizer=name, weight_decay=0.01, clip_norm=1.0, nesterov=True
+    )
+    optimizer = build_optimizer(training, 10)
+    assert type(optimizer).__name__.lower() == name
+    assert optimizer.weight_decay == 0.01
+    assert optimizer.global_clipnorm == 1.0
+    if name == "sgd":
+        assert optimizer.momentum == 0.9
+        assert optimizer.nesterov
+
+
+def test_biases_and_norms_do_not_decay() -> None:
+    import keras
+
+    image = keras.Input((4,))
+    x = keras.layers.Dense(3, name="first")(image)
+    model = keras.Model(image, keras.layers.BatchNormalization(name="norm")(x))
+    optimizer = build_optimizer(dataclasses.replace(RECIPE, weight_decay=0.1), 10)
+    optimizer.build(model.trainable_variables)
+    decaying = [v.path for v in model.trainable_variables if optimizer._use_weight_decay(v)]
+    assert decaying == ["first/kernel"]
+
+
+def test_xla_setting() -> None:
+    assert use_xla("on")
+    assert not use_xla("off")
+    assert use_xla("auto") == (accelerator() != "CPU")
