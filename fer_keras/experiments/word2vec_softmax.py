@@ -12,5 +12,5 @@ experiment = Experiment(
     dataset=DatasetConfig(name="fer2013"),
     augmentation="light",
     method=MethodConfig("word2vec", {"loss": "cosine_softmax", "scale": 16.0, "dropout": 0.3}),
-    training=TrainingConfig(epochs=40),
+    training=TrainingConfig(epochs=36, weight_decay=0.15),
 )
