@@ -91,6 +91,22 @@ def test_policy_eagerly_and_in_tf_data(name: str) -> None:
     np.testing.assert_allclose(eager, np.asarray(inside), atol=0.51)
 
 
+def test_a_shift_keeps_the_pixels_sharp() -> None:
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (1, 48, 48, 1)).astype(np.float32)
+    policy = build_policy("light", (48, 48, 1))
+    assert policy is not None
+    target = tf.constant([[1.0]])
+    pixels, _ = policy(np.repeat(image, 8, 0), tf.repeat(target, 8, 0), tf.constant([1, 0]))
+    # Noise keeps its contrast from pixel to pixel when it is moved, and loses it when averaged.
+    roughness = np.abs(np.diff(image, axis=2)).mean() / image.std()
+    inner = np.asarray(pixels)[:, 8:-8, 8:-8]
+    for moved in inner:
+        assert np.abs(np.diff(moved, axis=1)).mean() / moved.std() > 0.9 * roughness
+
+
 def test_balanced_sampling_draws_classes_equally() -> None:
     labels = np.array([0] * 900 + [1] * 100)
     drawn = labels[epoch_order(labels, seed=0, epoch=0, sampling="balanced")]
