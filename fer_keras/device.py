@@ -42,6 +42,10 @@ def accelerator() -> str:
     """`TPU`, `GPU` or `CPU`, whichever the backend would use first."""
     import keras
 
+    if keras.backend.backend() == "torch":  # keras.distribution knows no devices there
+        import torch
+
+        return "GPU" if torch.cuda.is_available() else "CPU"
     kinds = {device.split(":")[0].upper() for device in keras.distribution.list_devices()}
     return "TPU" if "TPU" in kinds else "GPU" if kinds & {"GPU", "CUDA"} else "CPU"
 

@@ -140,7 +140,7 @@ def test_same_seed_same_weights(tiny: Experiment, tmp_path: Path) -> None:
     assert any(not np.array_equal(first[name], other[name]) for name in first)
 
 
-@pytest.mark.parametrize("step", [2, 8, 10, 14])
+@pytest.mark.parametrize("step", [2, pytest.param(8, marks=pytest.mark.backends), 10, 14])
 def test_interrupted_and_resumed_is_never_interrupted(
     tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
