@@ -38,6 +38,7 @@ class RunState(keras.callbacks.Callback):
         training: The recipe.
         progress: How far the run is; updated in place.
         steps_per_epoch: Steps of one pass.
+        seed: The run's seed.
         save_best: Writes the network to a path, atomically.
         on_epoch: Called with the row of each finished epoch.
     """
@@ -48,6 +49,7 @@ class RunState(keras.callbacks.Callback):
         training: TrainingConfig,
         progress: Progress,
         steps_per_epoch: int,
+        seed: int,
         save_best: Callable[[Any, Path], None],
         on_epoch: Callable[[dict[str, float]], None],
     ) -> None:
@@ -56,6 +58,7 @@ class RunState(keras.callbacks.Callback):
         self._training = training
         self._progress = progress
         self._steps_per_epoch = steps_per_epoch
+        self._seed = seed
         self._save_best = save_best
         self._on_epoch = on_epoch
         self._clock = time.monotonic()
@@ -81,6 +84,15 @@ class RunState(keras.callbacks.Callback):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Makes dropout on PyTorch a function of the step, as it is elsewhere by its state."""
+        if keras.backend.backend() == "torch":
+            import torch
+
+            # Dropout layers without a seed draw from the global generator, from which every new
+            # data iterator draws too.
+            torch.manual_seed(self._seed * 1_000_003 + self._progress.step)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Counts the step, looks at the loss now and then, saves when it is time."""

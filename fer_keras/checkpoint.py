@@ -18,7 +18,6 @@ from fer_keras.errors import ModelFileError, TrainingError
 from fer_keras.files import atomic_path
 
 _NAME = "state.npz"
-_TORCH_RNG = "rng|torch"
 
 
 @dataclass
@@ -95,8 +94,6 @@ def load_checkpoint(folder: Path, method: Any) -> Progress | None:
     Raises:
         ModelFileError: The file is damaged or belongs to another network, method or optimizer.
     """
-    import keras
-
     path = folder / _NAME
     if not path.exists():
         return None
@@ -106,7 +103,6 @@ def load_checkpoint(folder: Path, method: Any) -> Progress | None:
         progress = Progress(**json.loads(bytes(stored.pop("progress"))))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ModelFileError(f"The checkpoint is damaged: {error}. Path: {path}.") from error
-    generator_state = stored.pop(_TORCH_RNG, None)
     variables = _variables(method)
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
     differing = sorted(
@@ -121,10 +117,6 @@ def load_checkpoint(folder: Path, method: Any) -> Progress | None:
         )
     for name, variable in variables.items():
         variable.assign(stored[name])
-    if generator_state is not None and keras.backend.backend() == "torch":
-        import torch
-
-        torch.set_rng_state(torch.from_numpy(generator_state))
     return progress
 
 
@@ -145,16 +137,10 @@ def _arrays(method: Any) -> dict[str, np.ndarray]:
     # On JAX the values live outside the variables while `fit` runs.
     if hasattr(method, "jax_state_sync"):
         method.jax_state_sync()
-    arrays = {
+    return {
         name: np.asarray(keras.ops.convert_to_numpy(variable.value))
         for name, variable in _variables(method).items()
     }
-    if keras.backend.backend() == "torch":
-        import torch
-
-        # Dropout without a seed of its own draws from PyTorch's global generator.
-        arrays[_TORCH_RNG] = torch.get_rng_state().numpy()
-    return arrays
 
 
 def _finite(array: np.ndarray) -> bool:

@@ -160,7 +160,9 @@ def run(
         print(epoch_line(row, training.epochs), flush=True)
         tracker.log({k: v for k, v in row.items() if k != "epoch"}, int(row["epoch"]))
 
-    state = RunState(run_dir, training, progress, per_epoch, save_network, on_epoch)
+    state = RunState(
+        run_dir, training, progress, per_epoch, experiment.seed, save_network, on_epoch
+    )
     held_out = evaluation_dataset(validation)
 
     def fit(first_epoch: int, last_epoch: int, steps: int) -> None:

@@ -17,7 +17,7 @@ def tiny_method(width: int = 4, seed: int = 0) -> Any:
     image = keras.Input((8, 8, 1))
     x = keras.layers.Conv2D(width, 3, use_bias=False)(image)
     x = keras.layers.BatchNormalization()(x)
-    x = keras.layers.Dropout(0.5)(x)
+    x = keras.layers.Dropout(0.5, seed=seed)(x)
     embedding = keras.layers.GlobalAveragePooling2D()(x)
     logits = keras.layers.Dense(2)(embedding)
     network = keras.Model(image, {"logits": logits, "embedding": embedding})
