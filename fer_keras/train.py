@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.config import Experiment, flatten, load_experiment, override
-from fer_keras.errors import ConfigError, DataError, TrainingError, run_command
+from fer_keras.errors import ConfigError, TrainingError, run_command
+from fer_keras.fallback import with_fallback
 from fer_keras.files import write_text
 from fer_keras.run_folder import new_run_dir, open_run_dir
 
@@ -28,9 +29,6 @@ _EXAMPLES = """examples:
   python -m fer_keras.train --run-dir runs/mine-1 --resume
   python -m fer_keras.train --exp runs/mine-1/experiment.json      the same run again
 """
-
-
-_FALLBACK_EPOCHS = 20
 
 
 def run(
@@ -186,6 +184,57 @@ def run(
             batches = batches.skip(per_epoch - inside)
         if epoch < training.epochs and not _stopped_early(progress, experiment):
             fit(epoch, training.epochs, per_epoch)
+        state.restore_signals()
+
+        best = progress.best(training.select_by) or {}
+        figures = evaluate(
+            load_model(run_dir / "best.keras"),
+            validation,
+            train_samples=left_out,
+            output_dir=run_dir,
+        )
+        result = {
+            **figures,
+            "experiment": experiment.name,
+            "run": f"{experiment.name} seed {experiment.seed} {tag}",
+            "fallback": fallback,
+            "seed": experiment.seed,
+            "best_epoch": int(best["epoch"]),
+            "epochs": len(progress.history),
+            "train_images": len(train),
+            "train_label_rule": train.label_rule,
+            "trainable_parameters": num_parameters,
+            "training_minutes": round(progress.seconds / 60, 2),
+            "images_per_second": round(progress.step * training.batch_size / progress.seconds, 1),
+            "backend": keras.backend.backend(),
+            "device": device,
+            "git_commit": tags["git_commit"],
+            "dataset_fingerprint": train.fingerprint,
+            "command": command,
+        }
+        write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
+        calibrated = figures["calibrated"] or {}
+        card = {
+            "name": experiment.name,
+            "class_names": train.class_names,
+            "image_size": image_shape[:2],
+            "channels": image_shape[2],
+            "dataset": train.name,
+            "label_rule": train.label_rule,
+            "training": training_facts(experiment, describe(experiment.dataset.name), result),
+            "validation": {**figures, "temperature": calibrated.get("temperature", 1.0)},
+        }
+        write_text(run_dir / "card.md", render_card(card))
+        plot_curves(run_dir / "metrics.jsonl", run_dir / "curves.png")
+        scores = {
+            name: value
+            for name, value in figures.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        tracker.log({f"best_{name}": value for name, value in scores.items()}, int(best["epoch"]))
+        for path in sorted(run_dir.iterdir()):
+            if path.is_file() and path.name != "mlflow_run_id.txt":
+                tracker.artifact(path)
         status = "FINISHED"
     except (Interrupted, KeyboardInterrupt):
         status = "KILLED"
@@ -197,56 +246,8 @@ def run(
         raise
     finally:
         state.restore_signals()
-        if status != "FINISHED":
-            tracker.finish(status)
+        tracker.finish(status)
 
-    best = progress.best(training.select_by) or {}
-    figures = evaluate(
-        load_model(run_dir / "best.keras"), validation, train_samples=left_out, output_dir=run_dir
-    )
-    result = {
-        **figures,
-        "experiment": experiment.name,
-        "run": f"{experiment.name} seed {experiment.seed} {tag}",
-        "fallback": fallback,
-        "seed": experiment.seed,
-        "best_epoch": int(best["epoch"]),
-        "epochs": len(progress.history),
-        "train_images": len(train),
-        "train_label_rule": train.label_rule,
-        "trainable_parameters": num_parameters,
-        "training_minutes": round(progress.seconds / 60, 2),
-        "images_per_second": round(progress.step * training.batch_size / progress.seconds, 1),
-        "backend": keras.backend.backend(),
-        "device": device,
-        "git_commit": tags["git_commit"],
-        "dataset_fingerprint": train.fingerprint,
-        "command": command,
-    }
-    write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
-    calibrated = figures["calibrated"] or {}
-    card = {
-        "name": experiment.name,
-        "class_names": train.class_names,
-        "image_size": image_shape[:2],
-        "channels": image_shape[2],
-        "dataset": train.name,
-        "label_rule": train.label_rule,
-        "training": training_facts(experiment, describe(experiment.dataset.name), result),
-        "validation": {**figures, "temperature": calibrated.get("temperature", 1.0)},
-    }
-    write_text(run_dir / "card.md", render_card(card))
-    plot_curves(run_dir / "metrics.jsonl", run_dir / "curves.png")
-    scores = {
-        name: value
-        for name, value in figures.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    tracker.log({f"best_{name}": value for name, value in scores.items()}, int(best["epoch"]))
-    for path in sorted(run_dir.iterdir()):
-        if path.is_file() and path.name != "mlflow_run_id.txt":
-            tracker.artifact(path)
-    tracker.finish("FINISHED")
     low, high = result["accuracy_interval"]
     print(
         f"{experiment.name} seed {experiment.seed}  {tag}  validation accuracy "
@@ -255,49 +256,6 @@ def run(
         f"{result['training_minutes']} min  {run_dir}"
     )
     return result
-
-
-def with_fallback(experiment: Experiment, require_data: bool) -> Experiment:
-    """Puts the built-in faces in the place of a data set that is not on this machine.
-
-    Args:
-        experiment: Names the data set.
-        require_data: Makes a missing data set an error.
-
-    Returns:
-        The experiment to run; its `dataset.fallback_for` names what was missing.
-
-    Raises:
-        DataError: The data set is missing and required, or it was given by its path.
-    """
-    from fer_keras.data import describe, require_source
-
-    config = experiment.dataset
-    describe(config.name)  # An unknown name is a mistake, not a missing data set.
-    try:
-        require_source(config.name, config.source or None)
-    except DataError as notice:
-        if require_data or config.source:
-            raise
-        print(
-            f"{notice}\nTraining on the built-in synthetic faces instead, for at most "
-            f"{_FALLBACK_EPOCHS} epochs. --require-data makes this an error.\n",
-            file=sys.stderr,
-        )
-    else:
-        return experiment
-    built_in = dataclasses.replace(
-        config,
-        name="synthetic_faces",
-        label_rule="",
-        eval_label_rule="",
-        limit=0,
-        fallback_for=config.name,
-    )
-    # Enough to see that everything works, within a few minutes on two cores.
-    epochs = min(experiment.training.epochs, _FALLBACK_EPOCHS)
-    training = dataclasses.replace(experiment.training, epochs=epochs)
-    return dataclasses.replace(experiment, dataset=built_in, training=training)
 
 
 def _stopped_early(progress: Any, experiment: Experiment) -> bool:

@@ -26,7 +26,8 @@ from fer_keras.config import (
 )
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.errors import ConfigError, DataError, TrainingError, run_command
-from fer_keras.train import run, with_fallback
+from fer_keras.fallback import with_fallback
+from fer_keras.train import run
 
 # The name of a registered data set; the samples below stand in for it.
 DATASET = "synthetic_faces"
