@@ -2,6 +2,8 @@
 
 Source: Barsoum et al. 2016 (ICMI), scheme CEL; validated on the majority label, as they do.
 Command: python -m fer_keras.train --exp ferplus_cel
+Cost: 24 epochs, 16 minutes on two free CPU cores (36 on busy ones).
+Result: 0.8546 on PublicTest = validation, majority label (n 3,199, seed 0, epoch chosen on it).
 """
 
 from fer_keras.config import DatasetConfig, Experiment, MethodConfig

@@ -124,10 +124,10 @@ def test_kill_9_inside_a_write(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB."""
+    """A file system of 4 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("needs the right to mount a tmpfs")
     yield folder
@@ -144,13 +144,12 @@ def test_full_disk(
     while not (run_dir / "checkpoint" / "state.npz").exists():
         time.sleep(0.05)
     filler = small_disk / "filler"
-    with filler.open("wb") as file:
-        try:
-            while True:
-                file.write(b"x" * 4096)
-                file.flush()
-        except OSError:
-            pass
+    try:
+        with filler.open("wb", buffering=0) as file:
+            while file.write(b"x" * 4096) == 4096:
+                pass
+    except OSError:
+        pass
     _, shown = process.communicate()
     assert process.returncode == 2
     assert [line for line in shown.splitlines() if line.startswith("error: ")]
