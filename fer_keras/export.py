@@ -8,19 +8,15 @@ at the end.
 """
 
 import argparse
-import functools
 import hashlib
 import json
-import logging
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_keras import conversion
 from fer_keras.card import render_card, training_facts
 from fer_keras.errors import DataError, ExportError, run_command
 from fer_keras.files import write_text
@@ -43,8 +40,6 @@ _EXAMPLES = """examples:
 A run trained on JAX or PyTorch is exported in the same way: the export itself runs on TensorFlow.
 """
 
-TIMING_RUNS = 200
-_WARM_UP_RUNS = 20
 _PRECISION_FILES = {
     "float32": "model_float32.tflite",
     "float16": "model_float16.tflite",
@@ -56,10 +51,7 @@ _MAX_DIFFERENCE = {"saved_model": 1e-6, "float32": 1e-5, "float16": 1e-3}
 # Files with 8-bit weights: the same decision, not the same probability.
 _MIN_SAME_ARG_MAX = 0.99
 _MAX_ACCURACY_LOSS = 0.005
-# Shares of the operators, counted from the input, that a smaller file may keep in float32.
-_FLOAT_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
 
-Images = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float32]
 
 
@@ -178,7 +170,7 @@ def export_run(
     from fer_keras.loading import from_network, load_network
 
     network, sha256 = load_network(folder / "best.keras")
-    network = _in_float32(network)
+    network = conversion.in_float32(network)
     model = from_network(network, path=folder / "best.keras", sha256=sha256)
     experiment = load_experiment(str(folder / "experiment.json"))
     result_path = folder / "result.json"
@@ -192,7 +184,7 @@ def export_run(
             f"{', '.join(validation.class_names)}: {folder / 'best.keras'}"
         )
     figures = _validation_figures(model, validation, train)
-    deploy = _deploy_graph(network, figures["temperature"])
+    deploy = conversion.deploy_graph(network, figures["temperature"])
     held_out = validation.take(_spread(len(validation), parity_images))
     calibration = train.images[_random_rows(len(train), calibration_images)]
     try:
@@ -347,33 +339,6 @@ def _check_target(target: Path) -> None:
         raise ExportError(f"Expected a folder for the export. Received a file: {target}")
 
 
-def _in_float32(network: Any) -> Any:
-    """The same network with float32 arithmetic, for one that was trained in mixed precision."""
-    import keras
-
-    policies = {str(layer.dtype_policy.name) for layer in network._flatten_layers()}
-    mixed = [name for name in policies if name.startswith("mixed_")]
-    if not mixed:
-        return network
-    text = json.dumps(keras.saving.serialize_keras_object(network))
-    for name in mixed:
-        text = text.replace(f'"{name}"', '"float32"')
-    rebuilt = keras.saving.deserialize_keras_object(json.loads(text), safe_mode=True)
-    rebuilt.set_weights(network.get_weights())
-    return rebuilt
-
-
-def _deploy_graph(network: Any, temperature: float) -> Any:
-    """Raw pixels to probabilities `(batch, classes)`, with the temperature inside."""
-    import keras
-
-    scaled = keras.layers.Rescaling(1.0 / temperature, name="temperature", dtype="float32")(
-        network.output["logits"]
-    )
-    softmax = keras.layers.Softmax(name="probabilities", dtype="float32")(scaled)
-    return keras.Model(network.inputs[0], softmax, name="deploy")
-
-
 def _validation_figures(model: Any, validation: "Samples", train: "Samples") -> dict[str, Any]:
     from fer_keras.metrics import (
         evaluate_predictions,
@@ -407,7 +372,7 @@ def _validation_figures(model: Any, validation: "Samples", train: "Samples") -> 
 
 
 def _build_files(
-    deploy: Any, folder: Path, held_out: "Samples", calibration: Images, int8: bool
+    deploy: Any, folder: Path, held_out: "Samples", calibration: npt.NDArray[np.uint8], int8: bool
 ) -> dict[str, Any]:
     """Writes every file, compares each with Keras; returns the parity record or raises."""
     images, labels = held_out.images, held_out.labels
@@ -428,30 +393,31 @@ def _build_files(
             problems.append(problem)
 
     saved_model = folder / "saved_model"
-    _quietly(lambda: _write_saved_model(deploy, saved_model))
-    probabilities = _saved_model_probabilities(saved_model, images)
+    conversion.quietly(lambda: conversion.write_saved_model(deploy, saved_model))
+    probabilities = conversion.saved_model_probabilities(saved_model, images)
     size = sum(path.stat().st_size for path in saved_model.rglob("*") if path.is_file())
     note("saved_model", compare(probabilities, reference, labels), size)
 
     def passes(precision: str) -> Callable[[bytes], bool]:
-        return lambda data: (
-            compare(_tflite_probabilities(data, images), reference, labels).problem(precision)
-            is None
-        )
+        def passed(data: bytes) -> bool:
+            answers = conversion.tflite_probabilities(data, images)
+            return compare(answers, reference, labels).problem(precision) is None
 
-    frozen = _frozen_function(deploy)
-    float32 = _convert(frozen, "float32")
+        return passed
+
+    frozen = conversion.frozen_function(deploy)
+    float32 = conversion.convert(frozen, "float32")
     contents: dict[str, tuple[bytes, dict[str, int]]] = {
         "float32": (float32, {}),
-        "float16": _convert_float16(float32, passes("float16")),
-        "dynamic": (_convert(frozen, "dynamic"), {}),
+        "float16": conversion.convert_float16(float32, passes("float16")),
+        "dynamic": (conversion.convert(frozen, "dynamic"), {}),
     }
     if int8:
-        contents["int8"] = _convert_int8(frozen, calibration, passes("int8"))
+        contents["int8"] = conversion.convert_int8(frozen, calibration, passes("int8"))
     for precision, (data, facts) in contents.items():
-        parity = compare(_tflite_probabilities(data, images), reference, labels)
+        parity = compare(conversion.tflite_probabilities(data, images), reference, labels)
         # A file that is refused need not be timed.
-        ms = None if parity.problem(precision) else _ms_per_face(data, images)
+        ms = None if parity.problem(precision) else conversion.ms_per_face(data, images)
         note(precision, parity, len(data), ms_per_face=ms, **facts)
         (folder / _PRECISION_FILES[precision]).write_bytes(data)
     if problems:
@@ -465,257 +431,10 @@ def _build_files(
         "n": len(images),
         "split": held_out.split,
         "keras_accuracy": float((reference.argmax(axis=1) == labels).mean()),
-        "timing_runs": TIMING_RUNS,
+        "timing_runs": conversion.TIMING_RUNS,
         "machine": _machine(),
         "models": models,
     }
-
-
-def _frozen_function(deploy: Any) -> Any:
-    """The graph from one `image` to `probabilities`, with its weights as constants."""
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
-
-    shape = (1, *deploy.inputs[0].shape[1:])
-
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
-    def graph(image: Any) -> Any:
-        return deploy(image, training=False)
-
-    return convert_variables_to_constants_v2(graph.get_concrete_function())
-
-
-def _write_saved_model(deploy: Any, folder: Path) -> None:
-    """A SavedModel with one signature, `serving_default`: `image` to `probabilities`."""
-    import tensorflow as tf
-
-    shape = (None, *deploy.inputs[0].shape[1:])
-
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
-    def serve(image: Any) -> dict[str, Any]:
-        return {"probabilities": deploy(image, training=False)}
-
-    # Keras' own export stores every weight twice, and constants in place of variables would be
-    # folded into one another, with other rounding.
-    module = tf.Module()
-    module.weights = [variable.value for variable in deploy.variables]
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
-
-
-def _converter(frozen: Any) -> Any:
-    import tensorflow as tf
-
-    converter = _quietly(lambda: tf.lite.TFLiteConverter.from_concrete_functions([frozen]))
-    # No operator outside the interpreter: the file must run on the bare runtime.
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    return converter
-
-
-def _convert(frozen: Any, precision: str) -> bytes:
-    """A TFLite file in `float32`, or `dynamic`: 8-bit weights, activations by the picture."""
-    import tensorflow as tf
-
-    converter = _converter(frozen)
-    if precision == "dynamic":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    data: bytes = _quietly(converter.convert)
-    return data
-
-
-def _convert_float16(
-    float32: bytes, accepted: Callable[[bytes], bool]
-) -> tuple[bytes, dict[str, int]]:
-    """The float32 file with its weights stored in 16 bits.
-
-    TensorFlow's converter rounds all weights or none. The layers nearest to the input hold few of
-    the weights and pass their rounding on to all the others, so where the file is not accepted
-    they stay in float32, as few as are needed.
-
-    Returns:
-        The file, and how many of its operators with weights keep them in float32.
-    """
-    data, kept, total = b"", 0, 1
-    for share in _FLOAT_SHARES:
-        data, kept, total = _half_weights(float32, share)
-        if accepted(data):
-            break
-    return data, {"float_operators": kept, "operators": total}
-
-
-def _half_weights(float32: bytes, kept_share: float) -> tuple[bytes, int, int]:
-    """Stores weights in 16 bits, as the converter does: a float16 constant and a `DEQUANTIZE`.
-
-    Args:
-        float32: A TFLite file.
-        kept_share: Share of the operators, from the input on, whose weights stay as they are.
-
-    Returns:
-        The file, the number of operators with weights that stayed, and of all with weights.
-    """
-    import flatbuffers  # type: ignore[import-untyped]
-    from ai_edge_litert import schema_py_generated as schema
-
-    class Aligned(schema.BufferT):  # type: ignore[misc]
-        """Data at multiples of 16 bytes, which the generated code does not see to."""
-
-        def Pack(self, builder: Any) -> Any:
-            data = None if self.data is None else bytes(bytearray(self.data))
-            if data:
-                builder.StartVector(1, len(data), 16)
-                builder.head -= len(data)
-                builder.Bytes[builder.head : builder.head + len(data)] = data
-                vector = builder.EndVector()
-            schema.BufferStart(builder)
-            if data:
-                schema.BufferAddData(builder, vector)
-            return schema.BufferEnd(builder)
-
-    operator, types = schema.BuiltinOperator, schema.TensorType
-    with_weights = (operator.CONV_2D, operator.DEPTHWISE_CONV_2D, operator.FULLY_CONNECTED)
-    model = schema.ModelT.InitFromPackedBuf(bytearray(float32), 0)
-    graph = model.subgraphs[0]
-    codes = [code.builtinCode for code in model.operatorCodes]
-    dequantize = schema.OperatorCodeT()
-    dequantize.builtinCode = dequantize.deprecatedBuiltinCode = operator.DEQUANTIZE
-    dequantize.version = 3  # The first that takes float16.
-    model.operatorCodes.append(dequantize)
-    steps: list[Any] = []
-    halved: set[int] = set()
-    kept = total = 0
-    for i, step in enumerate(graph.operators):
-        if codes[step.opcodeIndex] not in with_weights:
-            continue
-        index = int(step.inputs[1])
-        tensor = graph.tensors[index]
-        values = model.buffers[tensor.buffer].data
-        if tensor.type != types.FLOAT32 or values is None or not len(values):
-            continue
-        total += 1
-        if i < round(kept_share * len(graph.operators)):
-            kept += 1
-            continue
-        if index in halved:
-            continue
-        halved.add(index)
-        buffer = schema.BufferT()
-        numbers = np.frombuffer(bytes(bytearray(values)), "<f4")
-        # A larger weight would become infinite; whether the limit does harm is for the gate to say.
-        half = np.clip(numbers, -65504, 65504).astype("<f2")
-        buffer.data = np.frombuffer(half.tobytes(), np.uint8)
-        model.buffers.append(buffer)
-        constant = schema.TensorT()
-        constant.name, constant.shape, constant.type = tensor.name, tensor.shape, types.FLOAT16
-        constant.buffer = len(model.buffers) - 1
-        graph.tensors.append(constant)
-        tensor.buffer = 0  # By convention the empty one: from now on it is computed.
-        expand = schema.OperatorT()
-        expand.opcodeIndex = len(model.operatorCodes) - 1
-        expand.inputs, expand.outputs = [len(graph.tensors) - 1], [index]
-        steps.append(expand)
-    graph.operators = steps + graph.operators
-    used = {tensor.buffer for tensor in graph.tensors}
-    for number, buffer in enumerate(model.buffers):
-        aligned = Aligned()
-        metadata = any(entry.buffer == number for entry in model.metadata or ())
-        aligned.data = buffer.data if number in used or metadata else None
-        model.buffers[number] = aligned
-    builder = flatbuffers.Builder(len(float32))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output()), kept, total
-
-
-def _convert_int8(
-    frozen: Any, calibration: Images, accepted: Callable[[bytes], bool]
-) -> tuple[bytes, dict[str, int]]:
-    """A TFLite file with 8-bit weights and activations and a uint8 input.
-
-    The softmax stays in float32: an 8-bit one counts in steps of 1/256. Where that file is not
-    accepted, the operators nearest to the input, which move the decision most, and the classifier
-    stay in float32 too, as few as are needed.
-
-    Returns:
-        The file, and how many of its operators are float32.
-    """
-    import tensorflow as tf
-    from tensorflow.lite.python import convert as lite_convert
-
-    def examples() -> Iterator[list[npt.NDArray[np.float32]]]:
-        for image in calibration:
-            yield [image[np.newaxis].astype(np.float32)]
-
-    converter = _converter(frozen)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = examples
-    # Calibration and quantisation apart, as in TensorFlow's own QuantizationDebugger: only the
-    # second step can be told which operators to leave alone.
-    converter.experimental_mlir_quantizer = True
-    converter._experimental_calibrate_only = True
-    calibrated = _quietly(converter.convert)
-    names = _operator_outputs(calibrated)[:-1]
-    data, kept = b"", 0
-    for share in _FLOAT_SHARES:
-        kept = round(share * len(names))
-        floating = {*names[:kept], *(names[-1:] if kept else ())}
-        quantize = functools.partial(
-            lite_convert.mlir_quantize,
-            calibrated,
-            input_data_type=tf.uint8,
-            output_data_type=tf.float32,
-            denylisted_ops={"SOFTMAX"},
-            denylisted_nodes=floating or None,
-        )
-        data = _quietly(quantize)
-        kept = len(floating) + 1
-        if accepted(data):
-            break
-    return data, {"float_operators": kept, "operators": len(names) + 1}
-
-
-def _operator_outputs(data: bytes) -> list[str]:
-    """The name of the first output of every operator, in the order they run."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    graph = schema.Model.GetRootAs(data, 0).Subgraphs(0)
-    return [
-        graph.Tensors(graph.Operators(i).Outputs(0)).Name().decode()
-        for i in range(graph.OperatorsLength())
-    ]
-
-
-def _saved_model_probabilities(folder: Path, images: Images) -> Scores:
-    """Runs the SavedModel that this process has just written; no other is ever loaded."""
-    import tensorflow as tf
-
-    serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    blocks = []
-    for start in range(0, len(images), 64):
-        block = tf.constant(images[start : start + 64].astype(np.float32))
-        (out,) = serve(block).values()
-        blocks.append(out.numpy())
-    return np.concatenate(blocks)
-
-
-def _tflite_probabilities(data: bytes, images: Images) -> Scores:
-    from fer_keras.loading import load_tflite_bytes
-
-    run, _, _ = load_tflite_bytes(data, Path("the converted model"))
-    return np.concatenate([run(image[np.newaxis]) for image in images])
-
-
-def _ms_per_face(data: bytes, images: Images) -> float:
-    """Median milliseconds of one picture on one thread."""
-    from fer_keras.loading import load_tflite_bytes
-
-    run, _, _ = load_tflite_bytes(data, Path("the converted model"), threads=1)
-    times = []
-    for i in range(_WARM_UP_RUNS + TIMING_RUNS):
-        image = images[i % len(images)][np.newaxis]
-        start = time.perf_counter()
-        run(image)
-        times.append(time.perf_counter() - start)
-    return round(1000 * float(np.median(times[_WARM_UP_RUNS:])), 4)
 
 
 def _file_table(folder: Path) -> dict[str, dict[str, Any]]:
@@ -770,31 +489,6 @@ def _machine() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _quietly(action: Callable[[], Any]) -> Any:
-    """Runs a converter step without its remarks; its failure becomes an `ExportError`."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    try:
-        # The converter's C++ part writes to the file descriptor, past Python's warnings.
-        with open(os.devnull, "wb") as nowhere, warnings.catch_warnings():
-            os.dup2(nowhere.fileno(), 2)
-            logger.setLevel(logging.ERROR)
-            warnings.simplefilter("ignore")
-            return action()
-    except OSError:
-        raise
-    except Exception as error:
-        # The converter raises many kinds, most with a page of MLIR after the first line.
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ExportError(f"The conversion failed: {first[:300]}") from error
-    finally:
-        logger.setLevel(level)
-        os.dup2(stderr, 2)
-        os.close(stderr)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_keras import export
+from fer_keras import conversion, export
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.errors import ExportError
 from fer_keras.export import Parity, compare, export_run
@@ -77,7 +77,7 @@ def _little_data(monkeypatch: pytest.MonkeyPatch) -> None:
         "fer_keras.data.splits.load_splits",
         lambda *_: (samples("train", 96), samples("validation", 90), samples("train", 192)),
     )
-    monkeypatch.setattr(export, "TIMING_RUNS", 5)
+    monkeypatch.setattr(conversion, "TIMING_RUNS", 5)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def exported(trained: Path) -> Path:
             "fer_keras.data.splits.load_splits",
             lambda *_: (samples("train", 96), samples("validation", 90), samples("train", 192)),
         )
-        patch.setattr(export, "TIMING_RUNS", 5)
+        patch.setattr(conversion, "TIMING_RUNS", 5)
         export_run(trained, calibration_images=64)
     return trained / "export"
 
@@ -144,17 +144,17 @@ def test_the_temperature_is_the_one_of_the_validation_split(exported: Path, trai
 def test_a_spoilt_conversion_publishes_nothing(
     exported: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
-    convert = export._convert
+    convert = conversion.convert
     before = {p.name: p.read_bytes() for p in exported.iterdir() if p.is_file()}
     run_dir = exported.parent
     entries = sorted(p.name for p in run_dir.iterdir())
 
     def spoilt(frozen: Any, wanted: str) -> bytes:
         if wanted == precision:
-            frozen = export._frozen_function(export._deploy_graph(network(), 1.0))
+            frozen = conversion.frozen_function(conversion.deploy_graph(network(), 1.0))
         return convert(frozen, wanted)
 
-    monkeypatch.setattr(export, "_convert", spoilt)
+    monkeypatch.setattr(conversion, "convert", spoilt)
     with pytest.raises(ExportError, match=rf"Not published.*{precision}: .*allowed"):
         export_run(run_dir, int8=False)
     assert {p.name: p.read_bytes() for p in exported.iterdir() if p.is_file()} == before
@@ -214,7 +214,7 @@ def test_half_weights_keep_what_they_are_told_to_keep(exported: Path) -> None:
     exact = load_tflite_bytes(float32, exported)[0](image)
     sizes = []
     for share in (0.0, 0.5, 1.0):
-        data, kept, total = export._half_weights(float32, share)
+        data, kept, total = conversion.half_weights(float32, share)
         sizes.append(len(data))
         difference = np.abs(load_tflite_bytes(data, exported)[0](image) - exact).max()
         assert difference < 1e-3
@@ -233,11 +233,11 @@ def test_mixed_precision_is_exported_as_float32() -> None:
         mixed = network()
     finally:
         keras.config.set_dtype_policy("float32")
-    plain = export._in_float32(mixed)
+    plain = conversion.in_float32(mixed)
     assert {layer.compute_dtype for layer in plain.layers} == {"float32"}
     for ours, theirs in zip(plain.get_weights(), mixed.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert export._in_float32(plain) is plain
+    assert conversion.in_float32(plain) is plain
 
 
 @pytest.mark.backends
