@@ -19,7 +19,7 @@ _DATASETS = {
 }
 # Figures of others on other splits, for orientation; none of them was measured here.
 _PUBLISHED = {
-    "cross_entropy": "0.66 PrivateTest, mini-Xception (its authors)",
+    "cross_entropy": "0.66, mini-Xception (its authors; split not stated)",
     "ferplus_majority": "0.8385 PrivateTest, VGG13 MV (Barsoum et al. 2016)",
     "ferplus_cel": "0.8472 PrivateTest, VGG13 CEL (Barsoum et al. 2016)",
     "ferplus_pld": "0.8499 PrivateTest, VGG13 PLD (Barsoum et al. 2016)",

@@ -2,8 +2,9 @@
 
 Source: Barsoum et al. 2016 (ICMI), scheme CEL; validated on the majority label, as they do.
 Command: python -m fer_keras.train --exp ferplus_cel
-Cost: 24 epochs, 16 minutes on two free CPU cores (36 on busy ones).
-Result: 0.8546 on PublicTest = validation, majority label (n 3,199, seed 0, epoch chosen on it).
+Cost: 24 epochs, 36 minutes on two CPU cores that other work shared.
+Result: 0.8546 on PublicTest = validation, majority label (n 3,199, seed 0, epoch chosen on it),
+at commit 5b5bce8, when `light` still interpolated its shifts; not run again since.
 """
 
 from fer_keras.config import DatasetConfig, Experiment, MethodConfig
