@@ -35,6 +35,14 @@ class DatasetConfig:
         without_duplicates: Leave out training images whose exact pixels also occur in a held-out
             split.
         validation_fraction: Share of train that becomes validation where a data set has none.
+        split: `official` (a missing validation split is cut from train); `subjects`, all pictures
+            70/20/10 with no person in two parts; `folds`, fold number `fold` of `folds` for test
+            and the next one for validation; `leave_one_subject_out`, subject number `fold`.
+        folds: Number of subject-disjoint folds.
+        fold: Which one is tested.
+        label_noise: Share of the training labels that is replaced by another class, for studies.
+        oversample_to: Classes with fewer training images are repeated up to so many an epoch, every
+            repetition augmented anew (0 = off).
         limit: Use only so many training images, spread evenly (0 = all), for quick trials.
         fallback_for: The data set in whose place this one stands; set by the training command.
     """
@@ -47,6 +55,11 @@ class DatasetConfig:
     channels: Literal[1, 3] = 1
     without_duplicates: bool = False
     validation_fraction: float = 0.1
+    split: Literal["official", "subjects", "folds", "leave_one_subject_out"] = "official"
+    folds: int = 10
+    fold: int = 0
+    label_noise: float = 0.0
+    oversample_to: int = 0
     limit: int = 0
     fallback_for: str = ""
 
@@ -94,7 +107,7 @@ class TrainingConfig:
         deterministic: Same seed, same weights, bit for bit.
     """
 
-    epochs: int = 24
+    epochs: int = 40
     batch_size: int = 64
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     learning_rate: float = 0.003
@@ -104,7 +117,7 @@ class TrainingConfig:
     warmup_epochs: float = 1.0
     decay_epochs: int = 10
     decay_rate: float = 0.1
-    weight_decay: float = 0.05
+    weight_decay: float = 0.15
     clip_norm: float = 0.0
     clip_value: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
@@ -146,6 +159,10 @@ _MINIMUM = {
     "training.batch_size": 1,
     "seed": 0,
     "dataset.limit": 0,
+    "dataset.folds": 3,
+    "dataset.fold": 0,
+    "dataset.label_noise": 0,
+    "dataset.oversample_to": 0,
     "training.early_stopping_patience": 0,
     "training.decay_epochs": 1,
 }

@@ -250,24 +250,14 @@ def run_samples(run_dir: str | Path, split: str) -> "tuple[Samples, Samples]":
         DataError: The data set or the split is missing.
     """
     from fer_keras.config import load_experiment
-    from fer_keras.data import load_samples
-    from fer_keras.data.splits import load_splits
+    from fer_keras.data.splits import load_splits, load_test
 
     experiment = load_experiment(str(Path(run_dir) / "experiment.json"))
     # The validation split may have been cut from the training split.
     _, validation, whole = load_splits(experiment.dataset, experiment.seed)
     if split == "validation":
         return validation, whole
-    config = experiment.dataset
-    test = load_samples(
-        config.name,
-        split,
-        label_rule=config.eval_label_rule or None,
-        image_size=config.image_size,
-        channels=config.channels,
-        source=config.source or None,
-    )
-    return test, whole
+    return load_test(experiment.dataset), whole
 
 
 def _requested_samples(

@@ -79,7 +79,8 @@ class Samples:
 
     def __post_init__(self) -> None:
         count = len(self.images)
-        if self.images.ndim != 4 or self.images.dtype != np.uint8:
+        # Five dimensions are several pictures for each sample: pairs and clips.
+        if self.images.ndim not in (4, 5) or self.images.dtype != np.uint8:
             raise DataError(
                 f"{self.name} {self.split}: expected images (n, height, width, channels) uint8. "
                 f"Received: {self.images.shape} {self.images.dtype}."
@@ -145,6 +146,8 @@ class Example:
         subject: Who is shown; `""` where unknown.
         votes: `(10,)` vote counts; None where the data set has none.
         attributes: One value for each of `DatasetInfo.attributes`.
+        crop: `(left, top, width, height)` in pixels of the upright picture; only what lies in this
+            box, clipped to the picture, is stored. None for the whole picture.
     """
 
     image: np.ndarray | Path
@@ -153,6 +156,7 @@ class Example:
     subject: str = ""
     votes: np.ndarray | None = None
     attributes: Mapping[str, str | int | float] = field(default_factory=dict)
+    crop: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -163,11 +167,14 @@ class SourceContent:
         class_names: Emotions in the order of `Example.label`.
         splits: Split -> its examples, read once. A split that this copy lacks is left out.
         notes: What a reader of a result should know about this copy.
+        listings: Name -> lines; each is written to `NAME.txt` beside the prepared data, so that a
+            choice made here can be published and repeated.
     """
 
     class_names: tuple[str, ...]
     splits: Mapping[str, Iterable[Example]]
     notes: tuple[str, ...] = ()
+    listings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def pixel_sha256(pixels: np.ndarray) -> str:

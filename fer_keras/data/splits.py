@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -191,34 +190,103 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
     """The training and validation samples of an experiment.
 
     Args:
-        config: Names the data set, label rules and what to leave out.
-        seed: Seeds the cut where a data set has no validation split.
+        config: Names the data set, label rules, how it is divided and what is changed in train.
+        seed: Seeds the cut where a data set has no validation split, and the label noise.
 
     Returns:
         Train, validation, and the whole of train by which exact duplicates are found.
 
     Raises:
-        DataError: The data set is missing or malformed.
+        ConfigError: There is no fold of that number, or the label noise is out of range.
+        DataError: The data set is missing or malformed, or its subjects are not known.
     """
-    from fer_keras.data import describe, load_samples
+    from fer_keras.data import describe
+    from fer_keras.data.label_noise import with_label_noise
 
-    common: dict[str, Any] = {
-        "image_size": config.image_size,
-        "channels": config.channels,
-        "source": config.source or None,
-    }
-    splits = describe(config.name).splits
-    train = load_samples(config.name, "train", label_rule=config.label_rule or None, **common)
-    if "validation" in splits or not splits:
-        validation = load_samples(
-            config.name, "validation", label_rule=config.eval_label_rule or None, **common
-        )
+    if config.split != "official":
+        train, validation = _by_subject(config, "train"), _by_subject(config, "validation")
     else:
-        train, validation = cut_validation(train, config.validation_fraction, seed)
+        splits = describe(config.name).splits
+        train = _load(config, "train", config.label_rule)
+        if "validation" in splits or not splits:
+            validation = _load(config, "validation", config.eval_label_rule)
+        else:
+            train, validation = cut_validation(train, config.validation_fraction, seed)
     whole = train
     if config.without_duplicates:
         train = drop_duplicates_of(train, validation)
     if config.limit and config.limit < len(train):
         # Spread evenly: the first rows of a source are often all of one class.
         train = train.take(np.linspace(0, len(train) - 1, config.limit).round().astype(np.int64))
+    if config.label_noise:
+        train = with_label_noise(train, config.label_noise, seed)
+    if config.oversample_to:
+        train = oversample(train, config.oversample_to)
     return train, validation, whole
+
+
+def load_test(config: DatasetConfig) -> Samples:
+    """The test samples of an experiment, with its evaluation label rule.
+
+    Args:
+        config: Names the data set, label rules and how it is divided.
+
+    Returns:
+        The official test split, or the part that the configuration holds out.
+
+    Raises:
+        DataError: The data set is missing or malformed, or has no test split.
+    """
+    if config.split != "official":
+        return _by_subject(config, "test")
+    return _load(config, "test", config.eval_label_rule)
+
+
+def oversample(samples: Samples, least: int) -> Samples:
+    """Repeats the samples of rare classes; to be used after the splits are made.
+
+    Args:
+        samples: A training split.
+        least: Classes that occur, but less often than this, are repeated up to this number.
+
+    Returns:
+        The samples, then the repetitions; the images are copied into memory.
+    """
+    counts = np.bincount(samples.labels, minlength=len(samples.class_names))
+    added = [
+        np.resize(np.flatnonzero(samples.labels == label), least - count)
+        for label, count in enumerate(counts)
+        if 0 < count < least
+    ]
+    return samples.take(np.concatenate([np.arange(len(samples)), *added])) if added else samples
+
+
+def _load(config: DatasetConfig, split: str, label_rule: str) -> Samples:
+    from fer_keras.data import load_samples
+
+    return load_samples(
+        config.name,
+        split,
+        label_rule=label_rule or None,
+        image_size=config.image_size,
+        channels=config.channels,
+        source=config.source or None,
+    )
+
+
+def _by_subject(config: DatasetConfig, split: str) -> Samples:
+    from fer_keras.data import prepare
+    from fer_keras.data.folds import describe_division, divide, part_of, pool
+    from fer_keras.data.prepared import read_content
+
+    stored = read_content(prepare(config.name, config.source or None)).counts
+
+    def pooled(rule: str) -> Samples:
+        return pool([_load(config, name, rule) for name in stored])
+
+    # By the evaluation rule: runs that differ in the training labels are tested on the same people.
+    whole = pooled(config.eval_label_rule)
+    parts = divide(whole, config)
+    if split == "train" and config.label_rule != config.eval_label_rule:
+        whole = pooled(config.label_rule)
+    return part_of(whole, parts, split, describe_division(parts, config))

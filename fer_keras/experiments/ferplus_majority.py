@@ -9,6 +9,6 @@ from fer_keras.config import DatasetConfig, Experiment, MethodConfig
 experiment = Experiment(
     name="ferplus_majority",
     dataset=DatasetConfig(name="ferplus", label_rule="majority"),
-    augmentation="light",
+    augmentation="standard",
     method=MethodConfig("label_distribution", {"scheme": "majority"}),
 )

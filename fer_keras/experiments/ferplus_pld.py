@@ -9,6 +9,6 @@ from fer_keras.config import DatasetConfig, Experiment, MethodConfig
 experiment = Experiment(
     name="ferplus_pld",
     dataset=DatasetConfig(name="ferplus", label_rule="probability"),
-    augmentation="light",
+    augmentation="standard",
     method=MethodConfig("label_distribution", {"scheme": "probabilistic"}),
 )

@@ -6,12 +6,11 @@ nine defects, listed in `fer_keras/methods/word2vec.py` with the test that guard
 Command: python -m fer_keras.train --exp word2vec
 """
 
-from fer_keras.config import DatasetConfig, Experiment, MethodConfig, TrainingConfig
+from fer_keras.config import DatasetConfig, Experiment, MethodConfig
 
 experiment = Experiment(
     name="word2vec",
     dataset=DatasetConfig(name="fer2013"),
-    augmentation="light",
+    augmentation="standard",
     method=MethodConfig("word2vec", {"loss": "cosine", "dropout": 0.3}),
-    training=TrainingConfig(epochs=36, weight_decay=0.15),
 )

@@ -4,12 +4,11 @@ What word2vec gains over this run is owed to the meaning of the words, not to th
 Command: python -m fer_keras.train --exp word2vec_random
 """
 
-from fer_keras.config import DatasetConfig, Experiment, MethodConfig, TrainingConfig
+from fer_keras.config import DatasetConfig, Experiment, MethodConfig
 
 experiment = Experiment(
     name="word2vec_random",
     dataset=DatasetConfig(name="fer2013"),
-    augmentation="light",
+    augmentation="standard",
     method=MethodConfig("word2vec", {"loss": "cosine", "random": True, "dropout": 0.3}),
-    training=TrainingConfig(epochs=36, weight_decay=0.15),
 )

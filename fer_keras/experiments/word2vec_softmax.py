@@ -5,12 +5,11 @@ Source: our extension of the word2vec write-up; normalised softmax as in NormFac
 Command: python -m fer_keras.train --exp word2vec_softmax
 """
 
-from fer_keras.config import DatasetConfig, Experiment, MethodConfig, TrainingConfig
+from fer_keras.config import DatasetConfig, Experiment, MethodConfig
 
 experiment = Experiment(
     name="word2vec_softmax",
     dataset=DatasetConfig(name="fer2013"),
-    augmentation="light",
+    augmentation="standard",
     method=MethodConfig("word2vec", {"loss": "cosine_softmax", "scale": 16.0, "dropout": 0.3}),
-    training=TrainingConfig(epochs=36, weight_decay=0.15),
 )

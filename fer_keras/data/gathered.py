@@ -1,0 +1,66 @@
+"""Several pictures for each sample, gathered only when a batch asks for them."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+
+class GatheredImages:
+    """An array `(n, k, height, width, channels)` that holds row numbers instead of pictures.
+
+    Pairs and clips use every picture many times: as arrays they would be many times as large as
+    the data set. This has what the pipeline uses of an array: shape, length, reading by index.
+
+    Args:
+        sources: Arrays `(m, height, width, channels)` uint8, in memory or memory-mapped; their rows
+            are numbered through, one array after the other.
+        rows: `(n, k)` row numbers.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, sources: Sequence[np.ndarray], rows: np.ndarray) -> None:
+        self._sources = tuple(sources)
+        self._ends = np.cumsum([len(source) for source in sources])
+        self._rows = rows
+        self.shape: tuple[int, ...] = (*rows.shape, *sources[0].shape[1:])
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, chosen: Any) -> np.ndarray:
+        """The pictures of samples, by number, slice, mask or array of numbers."""
+        rows = self._rows[chosen]
+        # A memory-mapped file is read in order, and each picture once.
+        unique, places = np.unique(rows, return_inverse=True)
+        which = np.searchsorted(self._ends, unique, side="right")
+        parts = [
+            source[unique[which == number] - (end - len(source))]
+            for number, (source, end) in enumerate(zip(self._sources, self._ends, strict=True))
+        ]
+        return np.concatenate(parts)[places.reshape(rows.shape)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
+
+    def as_array(self) -> np.ndarray:
+        """The same object, declared as the array that it reads like."""
+        return cast(np.ndarray, self)
+
+
+def gathered_fingerprint(parents: Sequence[str], rows: np.ndarray) -> str:
+    """sha256 that identifies gathered data.
+
+    Args:
+        parents: Fingerprints of the samples that the rows are taken from.
+        rows: `(n, k)` row numbers.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256("\n".join(parents).encode())
+    digest.update(np.ascontiguousarray(rows, dtype="<i8").tobytes())
+    return digest.hexdigest()
