@@ -1,6 +1,7 @@
 """Data sets by name: describe, prepare, load. Importing this needs no TensorFlow."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,7 @@ def prepare(
     source: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    beam: Sequence[str] = (),
 ) -> Path:
     """Prepares a data set for TFDS, once; a second call returns at once.
 
@@ -122,6 +124,8 @@ def prepare(
         source: A file or folder to use; without it, `$FER_KERAS_DATA` is searched.
         cache_dir: Where prepared data is kept; else `$FER_KERAS_CACHE` or `~/.cache/fer_keras`.
         progress: Shows a progress bar on stderr.
+        beam: Flags of Apache Beam, which then makes the records in parallel; see
+            `fer_keras.data.beam_records.beam_flags`.
 
     Returns:
         The TFDS folder, readable with `tfds.builder_from_directory`.
@@ -133,7 +137,7 @@ def prepare(
     from fer_keras.data.prepared import cache_folder, prepare_once
 
     found = require_source(name, source)
-    return prepare_once(dataset_module(name), found, cache_folder(cache_dir), progress)
+    return prepare_once(dataset_module(name), found, cache_folder(cache_dir), progress, beam)
 
 
 def load_samples(

@@ -1,4 +1,4 @@
-"""Lists, describes, prepares, audits and shows data sets.
+"""Lists, describes, prepares, audits and shows data sets; cuts faces out of photos.
 
 The command is `python -m fer_keras.data`.
 """
@@ -8,25 +8,60 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_keras.data import describe, is_available, list_datasets, load_samples, prepare
-from fer_keras.data.prepared import read_content
+from fer_keras.data import (
+    describe,
+    is_available,
+    list_datasets,
+    load_samples,
+    prepare,
+    require_source,
+)
+from fer_keras.data.prepared import PreparedContent, read_content
 from fer_keras.data.samples import DatasetInfo, Samples
 from fer_keras.errors import DataError, run_command
+from fer_keras.files import write_text
+
+if TYPE_CHECKING:
+    from fer_keras.data.near_duplicates import NearDuplicateReport
+    from fer_keras.data.splits import DuplicateReport
 
 _EXAMPLES = """\
 examples:
   python -m fer_keras.data list
   python -m fer_keras.data describe fer2013
   python -m fer_keras.data prepare ferplus --source ~/data/fer2013
+  python -m fer_keras.data prepare affectnet --source /data/AffectNet --workers 8
   python -m fer_keras.data audit fer2013
   python -m fer_keras.data audit folder --source ~/pictures
+  python -m fer_keras.data audit ferplus --html ferplus.html
   python -m fer_keras.data preview ferplus --augment standard --output sheet.png
+  python -m fer_keras.data crop ~/photos --out ~/faces --size 112
 
 Data sets are looked for under $FER_KERAS_DATA and prepared once, in $FER_KERAS_CACHE
 (~/.cache/fer_keras without it).
+"""
+_CROP_HELP = """\
+examples:
+  python -m fer_keras.data crop ~/photos --out ~/faces
+  python -m fer_keras.data crop ~/photos --out ~/faces48 --no-align --size 48 --undetected keep
+  python -m fer_keras.data crop ~/photos --out ~/drawn --draw --size 112
+  python -m fer_keras.data audit folder --source ~/faces/pictures
+
+output:
+  DIR/pictures   PNG files in the folders of SOURCE (ROOT/split/class/, ROOT/class/ or flat);
+                 loads as data set `folder` where SOURCE does
+  DIR/crops.csv  a row for each photo (with --faces all, for each face): path, status (kept,
+                 largest_kept of several, no_face, whole_kept, unreadable), reason, number of
+                 faces, box and five landmarks in pixels of the photo, score, file written
+  Run again with the same arguments it goes on where it stopped.
+
+exit code:
+  0  every photo was read, with or without a face
+  2  nothing was done, or some photos could not be read: the others are done, these are listed
 """
 _AUGMENTED_ROWS = 3
 _SHOWN_CONFLICTS = 5
@@ -39,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process without it.
 
     Returns:
-        Exit code 0.
+        Exit code: 0, or 2 where `crop` could not read some photos.
 
     Raises:
         FerKerasError: Reported by `run_command` in one line, exit code 2.
@@ -48,11 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "list":
         _list()
     elif arguments.command == "describe":
-        _describe(describe(arguments.name))
+        _describe(arguments)
     elif arguments.command == "prepare":
         _prepare(arguments)
     elif arguments.command == "audit":
         _audit(arguments)
+    elif arguments.command == "crop":
+        return _crop(arguments)
     else:
         _preview(arguments)
     return 0
@@ -61,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fer_keras.data",
-        description="List, describe, prepare, audit and show data sets.",
+        description="List, describe, prepare, audit and show data sets; crop photos to faces.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -70,24 +107,97 @@ def _parser() -> argparse.ArgumentParser:
     for command, text in (
         ("describe", "classes, official counts, licence, how to get it"),
         ("prepare", "read, check and store a data set once"),
-        ("audit", "counts per class and split, exact duplicates, label conflicts"),
+        ("audit", "counts per class and split, exact and near duplicates, label conflicts"),
         ("preview", "write a picture with samples of every class"),
     ):
         sub = commands.add_parser(command, help=text, description=text)
         sub.add_argument("name", metavar="NAME", help="a data set of `list`")
+        if command in ("describe", "audit"):
+            sub.add_argument(
+                "--html",
+                nargs="?",
+                const="",
+                metavar="FILE.html",
+                help=f"also write a page with pictures (default: NAME-{command}.html); it may be "
+                "passed on only where the pictures may",
+            )
         if command == "describe":
+            sub.set_defaults(source=None, cache_dir=None, label_rule=None)
             continue
         sub.add_argument("--source", metavar="PATH", help="its file or folder")
         sub.add_argument("--cache-dir", metavar="DIR", help="where prepared data is kept")
+        if command == "prepare":
+            sub.add_argument(
+                "--workers", type=int, metavar="N", help="processes of Apache Beam; without: none"
+            )
+            sub.add_argument(
+                "--beam-flag",
+                action="append",
+                default=[],
+                metavar="=--FLAG=VALUE",
+                help="a flag of Beam, for another runner: --beam-flag=--runner=FlinkRunner",
+            )
         if command in ("audit", "preview"):
             sub.add_argument("--label-rule", metavar="RULE", help="how votes become labels")
+        if command == "audit":
+            sub.add_argument(
+                "--near",
+                action=argparse.BooleanOptionalAction,
+                default=True,
+                help="look for near duplicates, some seconds for 30,000 images (default: yes)",
+            )
         if command == "preview":
             sub.add_argument("--split", default="train", help="default: train")
             sub.add_argument("--augment", default="none", metavar="POLICY", help="default: none")
             sub.add_argument("--image-size", type=int, default=48, metavar="PIXELS")
             sub.add_argument("--seed", type=int, default=0)
             sub.add_argument("--output", type=Path, default=Path("sheet.png"), metavar="FILE.png")
+    _add_crop(commands)
     return parser
+
+
+def _add_crop(commands: Any) -> None:
+    sub = commands.add_parser(
+        "crop",
+        help="cut the faces out of a folder of photos",
+        description="Cut the faces out of a folder of photos.",
+        epilog=_CROP_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = sub.add_argument
+    add("source", type=Path, metavar="SOURCE", help="photos in folders of any depth")
+    add("--out", type=Path, required=True, metavar="DIR", help="new folder, or one to go on with")
+    add(
+        "--detector",
+        default="mtcnn",
+        metavar="NAME",
+        help="mtcnn (default), haar, yunet, blazeface, none",
+    )
+    add(
+        "--align",
+        action=argparse.BooleanOptionalAction,
+        help="turn faces upright by their landmarks (default: where the detector gives them), "
+        "or cut out the squared box",
+    )
+    add("--size", type=int, default=112, metavar="PIXELS", help="side written (default: 112)")
+    add(
+        "--margin",
+        type=float,
+        metavar="SHARE",
+        help="grow the box by this share of its side on each side; implies --no-align",
+    )
+    add("--faces", choices=("largest", "all"), default="largest", help="default: largest")
+    add(
+        "--undetected",
+        choices=("drop", "keep"),
+        default="drop",
+        help="photos without a face: write nothing (default), or the whole photo",
+    )
+    add(
+        "--draw",
+        action="store_true",
+        help="write the whole photo with box and landmarks drawn, in place of the crop",
+    )
 
 
 def _list() -> None:
@@ -102,7 +212,9 @@ def _list() -> None:
         print("\nFER_KERAS_DATA is not set: it names the folder that holds the data sets.")
 
 
-def _describe(info: DatasetInfo) -> None:
+def _describe(arguments: argparse.Namespace) -> None:
+    info = describe(arguments.name)
+    page = _page_path(arguments)
     print(f"{info.name}: {info.title}\n")
     print("\n".join(f"  {code}  {emotion}" for code, emotion in info.codes.items()))
     if info.official_counts:
@@ -113,23 +225,84 @@ def _describe(info: DatasetInfo) -> None:
     if info.citation:
         print(f"Source: {info.citation}")
     print(f"\nHow to get it:\n{info.how_to_get}")
+    if page:
+        splits = {}
+        if is_available(info.name):
+            splits = {split: _load(arguments, split) for split in _prepared(arguments)[1].counts}
+        _write_page(page, arguments, splits)
+
+
+def _page_path(arguments: argparse.Namespace) -> Path | None:
+    """The page that is asked for; checked before the work is done."""
+    if arguments.html is None:
+        return None
+    page = Path(arguments.html or f"{arguments.name}-{arguments.command}.html")
+    if page.suffix.lower() != ".html" or not page.parent.is_dir():
+        raise DataError(f"--html: expected a .html in a folder that exists. Received: {page}")
+    return page
+
+
+def _prepared(arguments: argparse.Namespace) -> tuple[Path, PreparedContent]:
+    folder = prepare(arguments.name, arguments.source, arguments.cache_dir)
+    return folder, read_content(folder)
+
+
+def _write_page(
+    page: Path,
+    arguments: argparse.Namespace,
+    splits: Mapping[str, Samples],
+    duplicates: "DuplicateReport | None" = None,
+    near: "NearDuplicateReport | None" = None,
+) -> None:
+    from fer_keras.data.page import PageContent, build_page, native_sizes
+
+    found = PageContent()
+    if splits:
+        folder, content = _prepared(arguments)
+        found = PageContent(
+            source=str(require_source(arguments.name, arguments.source)),
+            splits=splits,
+            stored=content.counts,
+            sizes=native_sizes(folder, content.counts),
+            notes=content.notes,
+            duplicates=duplicates,
+            near=near,
+        )
+    write_text(page, build_page(describe(arguments.name), found))
+    print(f"Page: {page}")
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
     folder = prepare(
-        arguments.name, arguments.source, arguments.cache_dir, progress=sys.stderr.isatty()
+        arguments.name,
+        arguments.source,
+        arguments.cache_dir,
+        progress=sys.stderr.isatty(),
+        beam=_beam(arguments),
     )
     content = read_content(folder)
     print(folder)
     print(_table([["split", "images"], *([s, str(n)] for s, n in content.counts.items())]))
+    for path in content.listings:
+        print(f"Listing: {path}")
     _print_notes(content.notes)
 
 
+def _beam(arguments: argparse.Namespace) -> tuple[str, ...]:
+    if arguments.workers is None and not arguments.beam_flag:
+        return ()
+    from fer_keras.data.beam_records import beam_flags
+
+    return beam_flags(1 if arguments.workers is None else arguments.workers, arguments.beam_flag)
+
+
 def _audit(arguments: argparse.Namespace) -> None:
+    from fer_keras.data.near_duplicates import near_duplicate_audit
     from fer_keras.data.splits import duplicate_audit
 
     info = describe(arguments.name)
-    content = read_content(prepare(arguments.name, arguments.source, arguments.cache_dir))
+    page = _page_path(arguments)
+    _, content = _prepared(arguments)
     splits = {split: _load(arguments, split) for split in content.counts}
     rule = next(iter(splits.values())).label_rule
     print(f"{info.title}\nLabel rule: {rule}\n")
@@ -143,10 +316,15 @@ def _audit(arguments: argparse.Namespace) -> None:
         print(f"\nOfficial counts: {_compare(counts, info)}")
     report = duplicate_audit(splits)
     print("\nExact duplicates (equal decoded pixels):\n")
-    rows = [["images of", "that occur", "number"]]
-    rows += [[split, "twice or more in it", str(n)] for split, n in report.within.items()]
-    rows += [[one, f"in {other}", str(n)] for (one, other), n in report.across.items()]
-    print(_table(rows))
+    _print_duplicates(report, "twice or more in it", "in {}")
+    near = near_duplicate_audit(splits) if arguments.near else None
+    if near:
+        print("\nNear duplicates (saved again, brightened, mirrored, moved by a pixel or two):\n")
+        _print_duplicates(near, "near to another of it", "near to one in {}, none equal")
+        print(
+            f"{near.num_pairs} pairs, {near.num_mirrored} mirrored, {near.num_conflicts} with "
+            f"different labels; {near.num_flat} images are too flat to be compared"
+        )
     print(
         f"\nLabel conflicts: {report.num_conflicts} groups of identical images with different "
         f"labels, {report.num_conflicting_images} images"
@@ -158,6 +336,42 @@ def _audit(arguments: argparse.Namespace) -> None:
     # Preparation refuses a source with any unreadable picture, so that none is skipped silently.
     print("Unreadable files: 0")
     _print_notes(content.notes)
+    if page:
+        _write_page(page, arguments, splits, report, near)
+
+
+def _print_duplicates(
+    report: "DuplicateReport | NearDuplicateReport", within: str, across: str
+) -> None:
+    rows = [["images of", "that are", "number"]]
+    rows += [[split, within, str(n)] for split, n in report.within.items()]
+    rows += [[one, across.format(other), str(n)] for (one, other), n in report.across.items()]
+    print(_table(rows))
+
+
+def _crop(arguments: argparse.Namespace) -> int:
+    from fer_keras.data.crop import CropSettings, crop_folder
+    from fer_keras.data.crop_table import PICTURES, TABLE, detection_table
+
+    out: Path = arguments.out
+    settings = CropSettings(
+        detector=arguments.detector,
+        align=arguments.align,
+        size=arguments.size,
+        margin=arguments.margin,
+        faces=arguments.faces,
+        undetected=arguments.undetected,
+        draw=arguments.draw,
+    )
+    rows, passed_over = crop_folder(arguments.source, out, settings, progress=sys.stderr.isatty())
+    print(_table(detection_table(rows)))
+    print(f"\n{out / TABLE}\n{out / PICTURES}")
+    if passed_over:
+        print(f"{len(passed_over)} other files passed over, the first: {passed_over[0]}")
+    unreadable = [row["reason"] for row in rows if row["status"] == "unreadable"]
+    for reason in unreadable:
+        print(f"error: {reason}", file=sys.stderr)
+    return 2 if unreadable else 0
 
 
 def _preview(arguments: argparse.Namespace) -> None:

@@ -16,13 +16,14 @@ import shutil
 import time
 import uuid
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fer_keras.data.beam_records import beam_config, collect_faults
 from fer_keras.data.registry import make_builder, open_prepared
 from fer_keras.data.samples import DatasetInfo, Example, SourceContent
 from fer_keras.decode import decode_image, resize
@@ -44,11 +45,13 @@ class PreparedContent:
         class_names: Emotions in the order of the labels.
         counts: Split -> number of records.
         notes: Carried over from the source.
+        listings: Text files beside it, one for each of `SourceContent.listings`.
     """
 
     class_names: tuple[str, ...]
     counts: Mapping[str, int]
     notes: tuple[str, ...]
+    listings: tuple[Path, ...] = ()
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
@@ -57,7 +60,9 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
     return Path(chosen).expanduser()
 
 
-def prepare_once(module: Any, source: Path, cache: Path, progress: bool) -> Path:
+def prepare_once(
+    module: Any, source: Path, cache: Path, progress: bool, beam: Sequence[str] = ()
+) -> Path:
     """Prepares a data set unless that was done before.
 
     Args:
@@ -65,6 +70,8 @@ def prepare_once(module: Any, source: Path, cache: Path, progress: bool) -> Path
         source: As found by its `find`.
         cache: Cache folder.
         progress: Shows a progress bar on stderr.
+        beam: Flags of Apache Beam (see `beam_flags`), which then makes the records; none for this
+            process alone.
 
     Returns:
         The TFDS folder `.../NAME/VERSION`.
@@ -81,13 +88,16 @@ def prepare_once(module: Any, source: Path, cache: Path, progress: bool) -> Path
         content: SourceContent = module.read(source)
         if progress:
             content = _with_progress(content)
-        counts = _write_records(info, content, temporary, source)
+        counts = _write_records(info, content, temporary, source, beam)
+        for name, lines in content.listings.items():
+            _write_lines(temporary / f"{name}.txt", lines)
         _write_json(
             temporary / _CONTENT_FILE,
             {
                 "class_names": list(content.class_names),
                 "counts": counts,
                 "notes": list(content.notes),
+                "listings": list(content.listings),
                 "source": str(source),
             },
         )
@@ -113,6 +123,7 @@ def read_content(folder: Path) -> PreparedContent:
             class_names=tuple(content["class_names"]),
             counts={split: int(count) for split, count in content["counts"].items()},
             notes=tuple(content["notes"]),
+            listings=tuple(path.parent / f"{name}.txt" for name in content.get("listings", ())),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path.parent, error) from error
@@ -169,7 +180,7 @@ def _source_key(module: Any, source: Path) -> str:
 
 
 def _write_records(
-    info: DatasetInfo, content: SourceContent, folder: Path, source: Path
+    info: DatasetInfo, content: SourceContent, folder: Path, source: Path, beam: Sequence[str]
 ) -> dict[str, int]:
     """Runs the TFDS builder and counts what it wrote; anything left out is an error."""
     read = dict.fromkeys(content.splits, 0)
@@ -181,21 +192,27 @@ def _write_records(
 
     splits = {split: counted(split, examples) for split, examples in content.splits.items()}
     content = replace(content, splits=splits)
-    builder = make_builder(info, content, folder)
+    faults = folder / "faults"
+    faults.mkdir()
+    builder = make_builder(info, content, folder, faults if beam else None)
     with _quiet_tfds():
         try:
-            builder.download_and_prepare()
+            builder.download_and_prepare(download_config=beam_config(beam) if beam else None)
         except Exception as error:
             # TFDS also fails when every picture of a split is bad: the list says more than that.
+            builder.unreadable.extend(collect_faults(faults))
             if not builder.unreadable or _out_of_space(error):
                 raise
+        else:
+            builder.unreadable.extend(collect_faults(faults))
     if builder.unreadable:
         listed = "\n  ".join(builder.unreadable)
         raise DataError(
             f"{len(builder.unreadable)} pictures in {source} cannot be used; nothing was prepared. "
             f"Replace or remove them:\n  {listed}"
         )
-    shutil.rmtree(folder / "downloads", ignore_errors=True)
+    for leftover in (faults, folder / "downloads"):
+        shutil.rmtree(leftover, ignore_errors=True)
     written = {split: int(facts.num_examples) for split, facts in builder.info.splits.items()}
     if written != read:
         raise DataError(f"{source}: read {read} examples but stored {written}. Prepare it again.")
@@ -303,6 +320,13 @@ def _out_of_space(error: BaseException | None) -> bool:
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     with path.open("w", encoding="utf-8") as stream:
         json.dump(content, stream, indent=2)
+        _flush(stream)
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    # A file name need not be valid text.
+    with path.open("w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.writelines(f"{line}\n" for line in lines)
         _flush(stream)
 
 

