@@ -7,11 +7,13 @@ python docs/results_table.py --add runs/NAME     take a run's result.json in, th
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[1]
 _RESULTS = Path(__file__).resolve().parent / "results"
+_COMMAND = "python -m fer_keras.train "
 _START, _END = "<!-- results -->", "<!-- /results -->"
 _DATASETS = {
     ("fer2013", "hard"): "FER2013, PublicTest",
@@ -43,7 +45,7 @@ def _row(result: dict[str, Any]) -> tuple[str, ...]:
     without = result["without_duplicates"]
     place = _DATASETS[result["dataset"], result["label_rule"]]
     return (
-        f"`{result['command'].removeprefix('python -m fer_keras.train ').split(' --run-dir')[0]}`",
+        f"`{re.sub(r' --run-dir [^ ]+', '', result['command']).removeprefix(_COMMAND)}`",
         place,
         f"{result['accuracy']:.4f} [{low:.4f}, {high:.4f}]",
         f"{without['accuracy']:.4f} (n {without['n']:,})",

@@ -282,7 +282,8 @@ def _parser() -> argparse.ArgumentParser:
         "--detector",
         default="mtcnn",
         metavar="NAME",
-        help="mtcnn (default), haar (upright frontal faces), none (pictures are ready crops)",
+        help="mtcnn (default), haar (upright frontal faces), yunet, blazeface, none (pictures are "
+        "ready crops)",
     )
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help=".csv or .jsonl file (default: the terminal)"

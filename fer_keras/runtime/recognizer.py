@@ -51,7 +51,8 @@ class Recognizer:
     Args:
         model: An export folder (with `manifest.json`) or a `.tflite` file inside one; or a
             `.tflite` file with `labels.txt` beside it.
-        detector: "mtcnn", "haar", "none" (every picture is one face), or a detector of your own.
+        detector: "mtcnn", "haar", "yunet", "blazeface", "none" (every picture is one face), or a
+            detector of your own.
         threads: How many threads LiteRT uses, at least 1.
         precision: Which of the folder's files: "float32", "float16", "dynamic", "int8"; None takes
             float32, or the first there is.
