@@ -2,6 +2,8 @@
 
 Source: the usual recipe for FER2013 (Goodfellow et al. 2013), on the network of this project.
 Command: python -m fer_keras.train --exp cross_entropy
+Cost: 40 epochs, 17 minutes on two CPU cores that other work shared.
+Result: 0.6645 on PublicTest = validation (n 3,589, seed 0, epoch chosen on it).
 """
 
 from fer_keras.config import DatasetConfig, Experiment, MethodConfig

@@ -3,6 +3,8 @@
 Source: our extension of the word2vec write-up; normalised softmax as in NormFace (Wang et al.
 2017), with fixed class vectors.
 Command: python -m fer_keras.train --exp word2vec_softmax
+Cost: 40 epochs, 18 minutes on two CPU cores that other work shared.
+Result: 0.6629 on PublicTest = validation (n 3,589, seed 0, epoch chosen on it).
 """
 
 from fer_keras.config import DatasetConfig, Experiment, MethodConfig
