@@ -7,6 +7,7 @@ pixels also occur in the training split.
 
 import argparse
 import csv
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ _EXAMPLES = """examples:
   python -m fer_keras.evaluate runs/word2vec-seed0 --split test
   python -m fer_keras.evaluate runs/word2vec-seed0 --dataset ferplus --label-rule majority
   python -m fer_keras.evaluate runs/word2vec-seed0/export --precision int8
+  python -m fer_keras.evaluate runs/fer2013_vgg19-seed0 --split test --ten-crop 48
   python -m fer_keras.evaluate best.keras --dataset fer2013 --source fer2013.csv --output results
 
 Written to the run folder, or to a folder of its own beside any other model:
@@ -44,6 +46,7 @@ def evaluate(
     train_samples: "Samples | None" = None,
     output_dir: str | Path,
     overwrite: bool = False,
+    ten_crop: bool = False,
 ) -> dict[str, Any]:
     """Evaluates a model on one split and writes the results.
 
@@ -61,6 +64,8 @@ def evaluate(
         output_dir: Receives `result.json` (`result_test.json` for the test split),
             `predictions_<split>.csv`, `confusion_matrix_<split>.png`, `reliability_<split>.png`.
         overwrite: Replace the results of another model, data set or label rule.
+        ten_crop: The pictures of `samples` are at least as large as the model's; its logits are
+            averaged over ten crops of each (`fer_keras.tta`), and no temperature is used.
 
     Returns:
         The content of the result file: the figures of `metrics.evaluate_predictions`, what was
@@ -68,24 +73,32 @@ def evaluate(
 
     Raises:
         DataError: A class of the data set is unknown to the model (both lists are named).
-        ModelFileError: The model cannot be read or does not take these images.
-        ConfigError: `output_dir` holds results of something else.
+        ModelFileError: The model cannot be read, does not take these images, or gives no logits to
+            average.
+        ConfigError: The pictures are too small for ten crops, or `output_dir` holds results of
+            something else.
     """
     from fer_keras.loading import LoadedModel, load_model
     from fer_keras.metrics import evaluate_predictions, reliability_bins, softmax
     from fer_keras.plots import plot_confusion_matrix, plot_reliability
+    from fer_keras.tta import predict_logits
 
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
     folder = Path(output_dir)
     split = samples.split
     result_path = folder / ("result.json" if split == "validation" else f"result_{split}.json")
-    earlier = _check_earlier(result_path, loaded, samples, overwrite)
+    crops_from = samples.images.shape[1] if ten_crop else None
+    earlier = _check_earlier(result_path, loaded, samples, crops_from, overwrite)
     mapping, left_out = _columns(loaded, samples)
     duplicates = _duplicates(samples, train_samples)
 
     logits: npt.NDArray[np.float32] | None = None
-    if loaded.has_logits:
+    if ten_crop:
+        size = loaded.image_shape[0]
+        logits = predict_logits(loaded.logits, samples.images, size)[:, mapping]
+    elif loaded.has_logits:
         logits = loaded.logits(samples.images)[:, mapping]
+    if logits is not None:
         probabilities = softmax(logits)
     else:
         probabilities = _renormalised(loaded.predict(samples.images)[:, mapping])
@@ -102,12 +115,13 @@ def evaluate(
         "model_kind": loaded.kind,
         "model_sha256": loaded.sha256,
         "model_classes_left_out": list(left_out),
+        "ten_crop_from": crops_from,
         "calibrated": None,
     }
 
     folder.mkdir(parents=True, exist_ok=True)
     note = f"ECE {figures['ece']:.3f}\nn = {figures['n']:,}"
-    if logits is not None:
+    if logits is not None and not ten_crop:
         figures["calibrated"] = calibrated = _calibrated(loaded, logits, samples, left_out, folder)
         if calibrated:
             note += f"\nwith temperature {calibrated['temperature']:.2f}: {calibrated['ece']:.3f}"
@@ -144,9 +158,11 @@ def report(figures: dict[str, Any]) -> str:
         Some 20 lines.
     """
     low, high = figures["accuracy_interval"]
+    crops_from = figures["ten_crop_from"]
     lines = [
         f"{figures['model']} on {figures['dataset']}, {figures['split']} split, label rule "
         f"{figures['label_rule']}, n {figures['n']:,}",
+        *([f"ten crops of pictures of {crops_from} pixels, logits averaged"] if crops_from else []),
         f"accuracy            {figures['accuracy']:.4f}  [{low:.4f}, {high:.4f}] (95 % Wilson)",
     ]
     without = figures["without_duplicates"]
@@ -211,6 +227,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--precision", help="float32 (default), float16, dynamic, int8: of an export"
     )
+    parser.add_argument(
+        "--ten-crop",
+        type=int,
+        metavar="SIDE",
+        help="load the pictures in this size and average the logits over ten crops of the model's "
+        "size; no .tflite",
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of a .tflite model")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the results go")
     parser.add_argument("--overwrite", action="store_true", help="replace results of another model")
@@ -223,23 +246,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     path: Path = arguments.model
     model = load_model(path, precision=arguments.precision or "float32", threads=arguments.threads)
+    if arguments.ten_crop is not None and arguments.ten_crop < max(model.image_shape[:2]):
+        raise ConfigError(
+            "--ten-crop: expected pictures of at least the model's size, "
+            f"{max(model.image_shape[:2])} pixels. Received: {arguments.ten_crop}."
+        )
     samples, train = _requested_samples(arguments, model)
     is_run = (path / "experiment.json").is_file()
     folder = arguments.output or _default_output(path, model, samples, is_run)
+    if arguments.ten_crop and not arguments.output:
+        folder = folder / f"ten_crop_{arguments.ten_crop}"
     figures = evaluate(
-        model, samples, train_samples=train, output_dir=folder, overwrite=arguments.overwrite
+        model,
+        samples,
+        train_samples=train,
+        output_dir=folder,
+        overwrite=arguments.overwrite,
+        ten_crop=bool(arguments.ten_crop),
     )
     print(report(figures))
     print(f"\nwritten to {folder}")
     return 0
 
 
-def run_samples(run_dir: str | Path, split: str) -> "tuple[Samples, Samples]":
+def run_samples(
+    run_dir: str | Path, split: str, image_size: int | None = None
+) -> "tuple[Samples, Samples]":
     """The data of a run as it was trained: a held-out split, and the training split.
 
     Args:
         run_dir: A folder with `experiment.json`.
         split: `"validation"` or `"test"`.
+        image_size: Side of the pictures in pixels in place of that of the training.
 
     Returns:
         The samples of the split, with the evaluation label rule of the experiment, and the
@@ -253,11 +291,14 @@ def run_samples(run_dir: str | Path, split: str) -> "tuple[Samples, Samples]":
     from fer_keras.data.splits import load_splits, load_test
 
     experiment = load_experiment(str(Path(run_dir) / "experiment.json"))
+    config = experiment.dataset
+    if image_size:
+        config = dataclasses.replace(config, image_size=image_size)
     # The validation split may have been cut from the training split.
-    _, validation, whole = load_splits(experiment.dataset, experiment.seed)
+    _, validation, whole = load_splits(config, experiment.seed)
     if split == "validation":
         return validation, whole
-    return load_test(experiment.dataset), whole
+    return load_test(config), whole
 
 
 def _requested_samples(
@@ -269,13 +310,13 @@ def _requested_samples(
     if (path / "experiment.json").is_file() and not (
         arguments.dataset or arguments.label_rule or arguments.source
     ):
-        return run_samples(path, arguments.split)
+        return run_samples(path, arguments.split, arguments.ten_crop)
     name, rule, source = arguments.dataset, arguments.label_rule, arguments.source
     if not name:
         name, rule, source = _known_dataset(path, model, rule, source)
     height, width, channels = model.image_shape
     common: dict[str, Any] = {
-        "image_size": height if height == width else (height, width),
+        "image_size": arguments.ten_crop or (height if height == width else (height, width)),
         "channels": channels,
         "source": source,
     }
@@ -322,7 +363,11 @@ def _default_output(path: Path, model: "LoadedModel", samples: "Samples", is_run
 
 
 def _check_earlier(
-    path: Path, model: "LoadedModel", samples: "Samples", overwrite: bool
+    path: Path,
+    model: "LoadedModel",
+    samples: "Samples",
+    crops_from: int | None,
+    overwrite: bool,
 ) -> dict[str, Any]:
     """What is kept of an earlier result of the same model; refuses those of anything else."""
     from fer_keras.loading import read_json
@@ -338,16 +383,21 @@ def _check_earlier(
     # A run's own best.keras may have changed since: the run was trained on.
     own = path.parent.resolve() in (model.path.resolve(), model.path.resolve().parent)
     same_model = bool(model.sha256) and earlier.get("model_sha256") == model.sha256
-    theirs = (earlier.get("dataset"), earlier.get("label_rule"))
-    if (same_model or own) and theirs == (samples.name, samples.label_rule):
+    theirs = (earlier.get("dataset"), earlier.get("label_rule"), earlier.get("ten_crop_from"))
+    if (same_model or own) and theirs == (samples.name, samples.label_rule, crops_from):
         return earlier if same_model else {}
     if overwrite:
         return {}
     raise ConfigError(
-        f"The folder holds results of {earlier.get('model')} on {theirs[0]} ({theirs[1]}), not of "
-        f"{model.path.name} on {samples.name} ({samples.label_rule}). Choose another --output, or "
+        f"The folder holds results of {earlier.get('model')} on {theirs[0]} ({theirs[1]}"
+        f"{_crops(theirs[2])}), not of {model.path.name} on {samples.name} ({samples.label_rule}"
+        f"{_crops(crops_from)}). Choose another --output, or "
         f"add --overwrite: {path}"
     )
+
+
+def _crops(crops_from: int | None) -> str:
+    return f", ten crops from {crops_from} pixels" if crops_from else ""
 
 
 def _columns(model: "LoadedModel", samples: "Samples") -> tuple[list[int], tuple[str, ...]]:

@@ -93,5 +93,5 @@ def build_optimizer(training: TrainingConfig, steps_per_epoch: int) -> Any:
     else:
         optimizer = keras.optimizers.AdamW(**{**common, "weight_decay": training.weight_decay})
     if training.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "alpha"])
     return optimizer

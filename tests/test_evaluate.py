@@ -13,7 +13,7 @@ import pytest
 
 from fer_keras.data.samples import Samples
 from fer_keras.errors import ConfigError, DataError
-from fer_keras.evaluate import evaluate, main, report
+from fer_keras.evaluate import evaluate, main, report, run_samples
 from fer_keras.loading import LoadedModel, load_model
 
 NAMES = ("neutral", "happiness", "anger")
@@ -175,6 +175,60 @@ def test_a_keras_file_is_evaluated(tmp_path: Path) -> None:
     predicted = model.logits(samples().images).argmax(axis=1)
     assert figures["accuracy"] == pytest.approx((predicted == samples().labels).mean())
     assert figures["model_sha256"] == model.sha256
+
+
+def test_ten_crops_are_averaged_and_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    larger = np.pad(samples().images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    # Crops of the first picture that start in its first row look like anger, not neutral.
+    larger[0, 0] = 150
+    asked: list[Any] = []
+
+    def load_samples(name: str, split: str, image_size: int = 4, **_: Any) -> Samples:
+        asked.append(image_size)
+        return dataclasses.replace(samples(split=split), images=larger)
+
+    run = tmp_path / "run"
+    model = oracle(run / "best.keras")
+    monkeypatch.setattr("fer_keras.data.load_samples", load_samples)
+    monkeypatch.setattr("fer_keras.loading.load_model", lambda *_, **__: model)
+    assert main([str(run), "--dataset", "fer2013", "--ten-crop", "6"]) == 0
+    assert asked == [6, 6]
+    assert "ten crops of pictures of 6 pixels" in capsys.readouterr().out
+    folder = run / "evaluation_best_fer2013" / "ten_crop_6"
+    figures = json.loads((folder / "result.json").read_text())
+    assert figures["ten_crop_from"] == 6
+    assert figures["calibrated"] is None
+    with (folder / "predictions_validation.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    # Both upper corners and their mirror images: 4 of 10 crops say anger, 6 neutral.
+    logits = np.exp([2 * 0.6, 0, 2 * 0.4])
+    assert float(row["p_anger"]) == pytest.approx(logits[2] / logits.sum(), abs=1e-6)
+
+    with pytest.raises(ConfigError, match="ten crops from 6 pixels"):
+        evaluate(model, samples(), output_dir=folder)
+    with pytest.raises(ConfigError, match=r"--ten-crop: .* 4 pixels. Received: 3"):
+        main([str(run), "--dataset", "fer2013", "--ten-crop", "3"])
+
+
+def test_a_run_is_read_in_the_size_of_its_crops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fer_keras.config import DatasetConfig, Experiment, to_json
+
+    experiment = Experiment("x", DatasetConfig(image_size=44))
+    (tmp_path / "experiment.json").write_text(to_json(experiment))
+    sizes = []
+
+    def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Samples]:
+        sizes.append(config.image_size)
+        return samples(), samples(), samples()
+
+    monkeypatch.setattr("fer_keras.data.splits.load_splits", load_splits)
+    run_samples(tmp_path, "validation")
+    run_samples(tmp_path, "validation", 48)
+    assert sizes == [44, 48]
 
 
 def test_help_answers_at_once() -> None:

@@ -1,6 +1,7 @@
 """The real loop on a tiny network: files, record, resume, faults."""
 
 import dataclasses
+import importlib
 import json
 import os
 import signal
@@ -34,11 +35,12 @@ DATASET = "synthetic_faces"
 NAMES = ("neutral", "happiness", "anger")
 
 
-def make_samples(split: str, n: int) -> Samples:
+def make_samples(split: str, n: int, side: int = 16) -> Samples:
     """Three classes by brightness: a network can learn them in a few steps."""
     rng = np.random.default_rng(len(split))
     labels = np.arange(n) % 3
-    images = np.clip(rng.normal(60 + 60 * labels[:, None, None, None], 20, (n, 16, 16, 1)), 0, 255)
+    shape = (n, side, side, 1)
+    images = np.clip(rng.normal(60 + 60 * labels[:, None, None, None], 20, shape), 0, 255)
     columns = {
         "source": np.array([f"{split}:{i}" for i in range(n)]),
         "sha256": np.array([f"{split}{i:060d}" for i in range(n)]),
@@ -286,17 +288,25 @@ def test_missing_data_falls_back_and_says_so(capsys: Any) -> None:
         with_fallback(experiment, require_data=True)
 
 
+def _small(network: NetworkConfig) -> NetworkConfig:
+    """The experiment's own network, whose outputs its method may need, in its small version."""
+    module = importlib.import_module(f"fer_keras.models.{network.name}")
+    least = {"stem_filters": 4, "widths": [8], "depths": [1]} if network.name == "compact" else {}
+    options = {**network.options, **getattr(module, "SMALL", least)}
+    return NetworkConfig(network.name, options)
+
+
 @pytest.mark.parametrize("name", sorted(list_experiments()))
 def test_every_experiment_takes_a_step(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = load_experiment(name)
-    train = make_samples("train", 8)
-    validation = make_samples("validation", 8)
+    train = make_samples("train", 8, side=48)
+    validation = make_samples("validation", 8, side=48)
     monkeypatch.setattr(splits_module, "load_splits", lambda *_: (train, validation, train))
     small = dataclasses.replace(
         experiment,
-        network=NetworkConfig("compact", {"stem_filters": 4, "widths": [8], "depths": [1]}),
+        network=_small(experiment.network),
         training=dataclasses.replace(experiment.training, epochs=1, batch_size=8),
     )
     assert np.isfinite(run(small, tmp_path / "run", track=False)["nll"])

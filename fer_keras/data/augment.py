@@ -59,7 +59,7 @@ def _warp(*, shift: float, rotation: float, scale: float) -> Callable[[Any, Any]
         x = x0 + draws[2] * shift * size[1] - cos * x0 + sin * y0
         y = y0 + draws[3] * shift * size[0] - sin * x0 - cos * y0
         zero = tf.zeros_like(cos)
-        return tf.raw_ops.ImageProjectiveTransformV3(
+        warped = tf.raw_ops.ImageProjectiveTransformV3(
             images=tf.cast(images, tf.float32),
             transforms=tf.stack([cos, -sin, x, sin, cos, y, zero, zero], axis=1),
             output_shape=tf.shape(images)[1:3],
@@ -67,6 +67,8 @@ def _warp(*, shift: float, rotation: float, scale: float) -> Callable[[Any, Any]
             interpolation="BILINEAR",
             fill_mode="NEAREST",
         )
+        # The operator forgets the size, which later layers ask for.
+        return tf.ensure_shape(warped, images.shape)
 
     return warp
 

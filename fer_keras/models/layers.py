@@ -240,3 +240,89 @@ class ClassVectors(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments from which Keras rebuilds the layer."""
         return {**super().get_config(), "words": list(self.words), "space": self.space}
+
+
+@keras.saving.register_keras_serializable(package="fer_keras")
+class ChannelPool(keras.layers.Layer):
+    """The largest value or the mean of the channels at each place of a map.
+
+    Args:
+        reduction: `"max"` or `"mean"`.
+        **kwargs: Options of `keras.layers.Layer`.
+
+    Raises:
+        ConfigError: An unknown reduction.
+    """
+
+    def __init__(self, reduction: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if reduction not in ("max", "mean"):
+            raise ConfigError(
+                "Invalid value for `reduction`. Expected 'max' or 'mean'. Received: "
+                f"reduction={reduction!r}"
+            )
+        self.reduction = reduction
+
+    def call(self, inputs: Any) -> Any:
+        """Returns `(batch, h, w, 1)` of a feature map `(batch, h, w, c)`."""
+        reduce = keras.ops.max if self.reduction == "max" else keras.ops.mean
+        return reduce(inputs, axis=-1, keepdims=True)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        """Returns `(batch, h, w, 1)`."""
+        return (*input_shape[:-1], 1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments from which Keras rebuilds the layer."""
+        return {**super().get_config(), "reduction": self.reduction}
+
+
+def cbam(x: Any, *, reduction: int = 16, name: str) -> tuple[Any, Any, Any]:
+    """Convolutional block attention: a gate for every channel, then one for every place.
+
+    Woo et al., "CBAM: Convolutional Block Attention Module" (ECCV 2018), section 3.
+
+    Args:
+        x: Feature map `(batch, h, w, c)`.
+        reduction: Channels for one hidden unit of the channel gate.
+        name: Stem of the layers' names.
+
+    Returns:
+        The gated map `(batch, h, w, c)`, the channel gate `(batch, c)` and the spatial gate
+        `(batch, h, w, 1)`, both 0..1.
+    """
+    filters = x.shape[-1]
+    # The narrowest published layer has 64 / 16 units; fewer, in narrow versions, can all be silent.
+    hidden = keras.layers.Dense(
+        max(4, filters // reduction), activation="relu", name=f"{name}_hidden"
+    )
+    weigh = keras.layers.Dense(filters, name=f"{name}_weigh")
+    mean = keras.layers.GlobalAveragePooling2D(name=f"{name}_mean")(x)
+    largest = keras.layers.GlobalMaxPooling2D(name=f"{name}_max")(x)
+    channel = keras.layers.Add(name=f"{name}_sum")([weigh(hidden(mean)), weigh(hidden(largest))])
+    channel = keras.layers.Activation("sigmoid", name=f"{name}_channel_gate")(channel)
+    columns = keras.layers.Reshape((1, 1, filters), name=f"{name}_channel_column")(channel)
+    x = keras.layers.Multiply(name=f"{name}_channel")([x, columns])
+    places = [ChannelPool(kind, name=f"{name}_channel_{kind}")(x) for kind in ("max", "mean")]
+    spatial = keras.layers.Concatenate(name=f"{name}_places")(places)
+    spatial = conv(spatial, 1, 7, name=f"{name}_conv")
+    # PyTorch's momentum 0.01, where all other layers have 0.1.
+    spatial = keras.layers.BatchNormalization(momentum=0.99, epsilon=1e-5, name=f"{name}_conv_bn")(
+        spatial
+    )
+    spatial = keras.layers.Activation("sigmoid", name=f"{name}_spatial_gate")(spatial)
+    return keras.layers.Multiply(name=f"{name}_spatial")([x, spatial]), channel, spatial
+
+
+def stack(vectors: Sequence[Any], *, name: str) -> Any:
+    """Lays vectors of one length beside each other.
+
+    Args:
+        vectors: n tensors `(batch, d)`.
+        name: Name of the last layer and stem of the other's.
+
+    Returns:
+        Tensor `(batch, n, d)`.
+    """
+    joined = keras.layers.Concatenate(name=f"{name}_joined")(vectors)
+    return keras.layers.Reshape((len(vectors), vectors[0].shape[-1]), name=name)(joined)

@@ -16,7 +16,17 @@ def build_tiny_network(num_classes: int = len(NAMES), *, regularizer: str | None
     embedding = keras.layers.GlobalAveragePooling2D(name="embedding")(features)
     dropped = keras.layers.Dropout(0.1, name="dropout")(embedding)
     logits = keras.layers.Dense(num_classes, name="logits")(dropped)
-    outputs = {"logits": logits, "embedding": embedding, "features": features}
+    # Two heads without weights of their own, which would be still in methods that use no heads.
+    maps = keras.layers.Activation("sigmoid", name="maps")(features)
+    split = keras.layers.Reshape((6, 6, 2, 3), name="split")(maps)
+    attention = keras.layers.Permute((3, 1, 2, 4), name="attention")(split)
+    outputs = {
+        "logits": logits,
+        "embedding": embedding,
+        "features": features,
+        "attention": attention,
+        "branch_logits": keras.layers.RepeatVector(2, name="branch_logits")(logits),
+    }
     return keras.Model(image, outputs, name="tiny")
 
 

@@ -1,0 +1,99 @@
+"""`resnet18`: ResNet18 as it is used on CIFAR and FER2013, without the early halvings.
+
+Source: He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), sections 3 and 4.2,
+in the form of the public FER2013 baseline WuJie1010/Facial-Expression-Recognition.Pytorch (44x44x3,
+71.2 % on PublicTest and 73.0 % on PrivateTest by its own figures, with ten crops and the epoch
+chosen on PrivateTest). A 3x3 convolution stands for the 7x7 one and the maximum of ImageNet's form.
+"""
+
+from typing import Any
+
+import keras
+
+from fer_keras.errors import ConfigError
+from fer_keras.models.layers import batch_norm, conv, conv_bn
+
+# Channels of the four stages of two blocks each; all but the first halve the map.
+_CHANNELS = (64, 128, 256, 512)
+_POOLINGS = ("global", "valid4")
+
+# 4 to 32 channels: some 45,000 parameters.
+SMALL = {"width": 1 / 16}
+
+
+def build(
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    width: float = 1.0,
+    pooling: str = "global",
+    dropout: float = 0.5,
+) -> Any:
+    """Builds the network.
+
+    At the source's 44x44x3 with 7 classes 11,172,423 parameters are trained and the map shrinks
+    44, 44, 22, 11, 6.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        num_classes: Number of classes.
+        width: Factor of all channels, above 0; the products are rounded.
+        pooling: What the embedding averages of the last map: `"global"` all of it, `"valid4"` the
+            first 4x4 positions as in the source, whose pooling drops what does not fill a second
+            window: the last two rows and columns of 6x6. That needs sides of 25 to 56 pixels.
+        dropout: Rate before the classifier, in [0, 1).
+
+    Returns:
+        `keras.Model` from raw pixels in 0..255 to `logits` `(batch, num_classes)`, `embedding`
+        `(batch, 512 * width)` and `features` `(batch, ceil(height / 8), ceil(width / 8), 512 *
+        width)`.
+
+    Raises:
+        ConfigError: If an option is out of its range or does not fit the picture.
+    """
+    if width <= 0:
+        raise ConfigError(
+            f"Invalid value for `width`. Expected width > 0. Received: width={width!r}"
+        )
+    if pooling not in _POOLINGS:
+        raise ConfigError(
+            f"Invalid value for `pooling`. Expected one of {', '.join(_POOLINGS)}. "
+            f"Received: pooling={pooling!r}"
+        )
+    if pooling == "valid4" and not all(25 <= side <= 56 for side in image_shape[:2]):
+        raise ConfigError(
+            "Invalid value for `image_shape`. Expected sides of 25 to 56 pixels with "
+            f"pooling='valid4'; 'global' takes any. Received: image_shape={image_shape!r}"
+        )
+    if not 0 <= dropout < 1:
+        raise ConfigError(
+            f"Invalid value for `dropout`. Expected 0 <= dropout < 1. Received: dropout={dropout!r}"
+        )
+    image = keras.Input(image_shape, name="image")
+    x = keras.layers.Rescaling(1 / 255, name="scale")(image)
+    filters = [max(1, round(channels * width)) for channels in _CHANNELS]
+    x = conv_bn(x, filters[0], 3, name="stem")
+    for stage, stage_filters in enumerate(filters, start=1):
+        for block in (1, 2):
+            strides = 2 if stage > 1 and block == 1 else 1
+            x = _residual_block(x, stage_filters, strides, name=f"stage{stage}_block{block}")
+    if pooling == "valid4":
+        pooled = keras.layers.AveragePooling2D(4, name="pool")(x)
+        embedding = keras.layers.Flatten(name="embedding")(pooled)
+    else:
+        embedding = keras.layers.GlobalAveragePooling2D(name="embedding")(x)
+    dropped = keras.layers.Dropout(dropout, name="dropout")(embedding)
+    logits = keras.layers.Dense(num_classes, name="logits")(dropped)
+    outputs = {"logits": logits, "embedding": embedding, "features": x}
+    return keras.Model(image, outputs, name="resnet18")
+
+
+def _residual_block(x: Any, filters: int, strides: int, *, name: str) -> Any:
+    shortcut = x
+    if strides > 1:
+        shortcut = conv_bn(x, filters, 1, strides=strides, activation=None, name=f"{name}_shortcut")
+    y = conv_bn(x, filters, 3, strides=strides, name=f"{name}_conv1")
+    y = conv(y, filters, 3, name=f"{name}_conv2")
+    y = batch_norm(y, name=f"{name}_conv2_bn")
+    y = keras.layers.Add(name=f"{name}_add")([shortcut, y])
+    return keras.layers.Activation("relu", name=f"{name}_relu")(y)

@@ -1,0 +1,121 @@
+"""Our convolution, batch normalisation and residual block against the same layers of PyTorch."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from fer_keras.models.layers import batch_norm, conv
+from fer_keras.models.resnet18 import SMALL, build
+
+torch = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.backends
+RNG = np.random.default_rng
+
+
+def to_torch(x: np.ndarray) -> Any:
+    return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    return x.detach().numpy().transpose(0, 2, 3, 1)
+
+
+def answer(model: Any, x: np.ndarray, training: bool = False) -> np.ndarray:
+    return keras.ops.convert_to_numpy(model(x, training=training))
+
+
+def torch_conv(channels: int, filters: int, kernel_size: int, stride: int) -> Any:
+    return torch.nn.Conv2d(
+        channels, filters, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
+    )
+
+
+def copy_conv(source: Any, layer: Any) -> None:
+    """OIHW to HWIO."""
+    layer.set_weights([source.weight.detach().numpy().transpose(2, 3, 1, 0)])
+
+
+def copy_batch_norm(source: Any, layer: Any) -> None:
+    """Gives the source weights that are not 0 and 1, and copies them."""
+    rng = RNG(3)
+    for tensor in (source.weight, source.bias, source.running_mean, source.running_var):
+        values = rng.uniform(0.5, 1.5, tensor.shape).astype("float32")
+        tensor.data.copy_(torch.from_numpy(values))
+    names = ("weight", "bias", "running_mean", "running_var")
+    layer.set_weights([getattr(source, name).detach().numpy() for name in names])
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "stride"), [(8, 3, 2), (7, 3, 2), (8, 1, 2), (8, 5, 1)]
+)
+def test_convolution(size: int, kernel_size: int, stride: int) -> None:
+    torch.manual_seed(0)
+    x = RNG(0).normal(size=(2, size, size, 3)).astype("float32")
+    image = keras.Input((size, size, 3))
+    ours = keras.Model(image, conv(image, 4, kernel_size, strides=stride, name="conv"))
+    theirs = torch_conv(3, 4, kernel_size, stride)
+    copy_conv(theirs, ours.get_layer("conv"))
+    np.testing.assert_allclose(answer(ours, x), to_numpy(theirs(to_torch(x))), atol=1e-5, rtol=0)
+
+
+def test_batch_normalisation() -> None:
+    x = RNG(0).normal(2, 3, size=(4, 5, 5, 3)).astype("float32")
+    image = keras.Input((5, 5, 3))
+    ours = keras.Model(image, batch_norm(image, name="bn"))
+    theirs = torch.nn.BatchNorm2d(3)
+    layer = ours.get_layer("bn")
+    copy_batch_norm(theirs, layer)
+
+    theirs.eval()
+    np.testing.assert_allclose(answer(ours, x), to_numpy(theirs(to_torch(x))), atol=1e-5, rtol=0)
+    variance_before = theirs.running_var.numpy().copy()
+    theirs.train()
+    np.testing.assert_allclose(
+        answer(ours, x, training=True), to_numpy(theirs(to_torch(x))), atol=1e-5, rtol=0
+    )
+    _, _, mean, variance = layer.get_weights()
+    np.testing.assert_allclose(mean, theirs.running_mean.numpy(), atol=1e-5, rtol=0)
+    # PyTorch divides the variance that it keeps by n - 1, Keras by n = 4 * 5 * 5 values.
+    added = (theirs.running_var.numpy() - 0.9 * variance_before) * 99 / 100
+    np.testing.assert_allclose(variance, 0.9 * variance_before + added, atol=1e-5, rtol=0)
+
+
+class TorchBlock(torch.nn.Module):
+    """A basic block of He et al. 2016 with a strided shortcut."""
+
+    def __init__(self, channels: int, filters: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = torch_conv(channels, filters, 3, stride)
+        self.conv1_bn = torch.nn.BatchNorm2d(filters)
+        self.conv2 = torch_conv(filters, filters, 3, 1)
+        self.conv2_bn = torch.nn.BatchNorm2d(filters)
+        self.shortcut = torch_conv(channels, filters, 1, stride)
+        self.shortcut_bn = torch.nn.BatchNorm2d(filters)
+
+    def forward(self, x: Any) -> Any:
+        y = torch.relu(self.conv1_bn(self.conv1(x)))
+        y = self.conv2_bn(self.conv2(y))
+        return torch.relu(y + self.shortcut_bn(self.shortcut(x)))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_residual_block_of_resnet18(training: bool) -> None:
+    torch.manual_seed(0)
+    keras.utils.set_random_seed(0)
+    network = build((12, 12, 3), 7, **SMALL)
+    name = "stage2_block1"
+    before, after = (network.get_layer(n).output for n in ("stage1_block2_relu", f"{name}_relu"))
+    ours = keras.Model(network.input, {"before": before, "after": after})
+    theirs = TorchBlock(4, 8, stride=2).train(training)
+    for part, module in theirs.named_children():
+        copy = copy_batch_norm if part.endswith("_bn") else copy_conv
+        copy(module, network.get_layer(f"{name}_{part}"))
+    images = RNG(1).uniform(0, 255, (3, 12, 12, 3)).astype("float32")
+    found = ours(images, training=training)
+    x, y = (keras.ops.convert_to_numpy(found[key]) for key in ("before", "after"))
+    assert y.shape == (3, 6, 6, 8)
+    assert (y > 0).mean() > 0.2
+    np.testing.assert_allclose(y, to_numpy(theirs(to_torch(x))), atol=1e-5, rtol=0)
