@@ -91,6 +91,7 @@ def collect_faults(fault_folder: Path) -> list[str]:
 def _numbered_records(
     chunk: tuple[int, list[Example]], info: DatasetInfo, fault_folder: str
 ) -> Iterator[tuple[int, dict[str, Any]]]:
+    # Here, because the registry imports this module.
     from fer_keras.data.registry import record_of
 
     first, examples = chunk

@@ -204,7 +204,8 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
     from fer_keras.data.label_noise import with_label_noise
 
     if config.split != "official":
-        train, validation = _by_subject(config, "train"), _by_subject(config, "validation")
+        parts = _by_subject(config)
+        train, validation = parts["train"], parts["validation"]
     else:
         splits = describe(config.name).splits
         train = _load(config, "train", config.label_rule)
@@ -238,7 +239,7 @@ def load_test(config: DatasetConfig) -> Samples:
         DataError: The data set is missing or malformed, or has no test split.
     """
     if config.split != "official":
-        return _by_subject(config, "test")
+        return _by_subject(config)["test"]
     return _load(config, "test", config.eval_label_rule)
 
 
@@ -274,9 +275,10 @@ def _load(config: DatasetConfig, split: str, label_rule: str) -> Samples:
     )
 
 
-def _by_subject(config: DatasetConfig, split: str) -> Samples:
+def _by_subject(config: DatasetConfig) -> dict[str, Samples]:
+    """All parts of a data set that is divided by subject, checked to be disjoint."""
     from fer_keras.data import prepare
-    from fer_keras.data.folds import describe_division, divide, part_of, pool
+    from fer_keras.data.folds import check_disjoint, describe_division, divide, part_of, pool
     from fer_keras.data.prepared import read_content
 
     stored = read_content(prepare(config.name, config.source or None)).counts
@@ -285,8 +287,14 @@ def _by_subject(config: DatasetConfig, split: str) -> Samples:
         return pool([_load(config, name, rule) for name in stored])
 
     # By the evaluation rule: runs that differ in the training labels are tested on the same people.
-    whole = pooled(config.eval_label_rule)
-    parts = divide(whole, config)
-    if split == "train" and config.label_rule != config.eval_label_rule:
-        whole = pooled(config.label_rule)
-    return part_of(whole, parts, split, describe_division(parts, config))
+    held_out = pooled(config.eval_label_rule)
+    same = config.label_rule == config.eval_label_rule
+    parts = divide(held_out, config)
+    note = describe_division(parts, config)
+    splits = {
+        "train": part_of(held_out if same else pooled(config.label_rule), parts, "train", note),
+        "validation": part_of(held_out, parts, "validation", note),
+        "test": part_of(held_out, parts, "test", note),
+    }
+    check_disjoint(splits)
+    return splits
