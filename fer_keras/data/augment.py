@@ -1,6 +1,7 @@
 """Augmentation policies, made of Keras' preprocessing layers and, where Keras has none, keras-cv's.
 
-The exception is the warp of `standard`, which does in one resampling what Keras does in three.
+The exceptions are the warp of `standard`, which does in one resampling what Keras does in three, and
+what `camera` adds: losses of a webcam that Keras has no layer for, or draws once for a whole batch.
 
 A policy is a pure function of (images, targets, seed): the layers draw from a seed that the
 pipeline derives from the run's seed and the step, so a resumed run sees the same pictures, however
@@ -73,6 +74,79 @@ def _warp(*, shift: float, rotation: float, scale: float) -> Callable[[Any, Any]
     return warp
 
 
+def _dim(images: Any, seed: Any) -> Any:
+    """Half the pictures under another light: 0.35 to 1.3 times as bright, evenly on a log scale."""
+    import tensorflow as tf
+
+    draws = tf.random.stateless_uniform((2, tf.shape(images)[0], 1, 1, 1), seed)
+    low, high = math.log(0.35), math.log(1.3)
+    gain = tf.exp(low + draws[0] * (high - low))
+    return tf.where(draws[1] < 0.5, images * gain, images)
+
+
+def _coarsen(images: Any, seed: Any) -> Any:
+    """A sixth of the pictures as from far away: a third to three quarters of their pixels a side.
+
+    One size for all pictures of a step: a resize of each picture by itself would take longer than
+    the training step.
+    """
+    import tensorflow as tf
+
+    batch, side = tf.shape(images)[0], tf.shape(images)[1:3]
+    chosen = tf.random.stateless_uniform((batch, 1, 1, 1), tf.random.fold_in(seed, 0)) < 1 / 6
+    share = tf.random.stateless_uniform((), tf.random.fold_in(seed, 1), 0.33, 0.75)
+    small = tf.cast(tf.cast(side, tf.float32) * share, tf.int32)
+    coarse = tf.image.resize(tf.image.resize(images, small, antialias=True), side)
+    return tf.where(chosen, coarse, images)
+
+
+def _defocus(images: Any, seed: Any) -> Any:
+    """A sixth of the pictures blurred by a Gaussian, one sigma of 0.6 to 2 pixels for a step."""
+    import tensorflow as tf
+
+    batch, channels = tf.shape(images)[0], images.shape[-1]
+    chosen = tf.random.stateless_uniform((batch, 1, 1, 1), tf.random.fold_in(seed, 0)) < 1 / 6
+    sigma = tf.random.stateless_uniform((), tf.random.fold_in(seed, 1), 0.6, 2.0)
+    kernel = tf.exp(-0.5 * (tf.range(-4.0, 5.0) / sigma) ** 2)
+    kernel = tf.tile((kernel / tf.reduce_sum(kernel))[:, None, None, None], (1, 1, channels, 1))
+    padded = tf.pad(images, [[0, 0], [4, 4], [4, 4], [0, 0]], mode="SYMMETRIC")
+    rows = tf.nn.depthwise_conv2d(padded, kernel, [1, 1, 1, 1], "VALID")
+    blurred = tf.nn.depthwise_conv2d(
+        rows, tf.transpose(kernel, (1, 0, 2, 3)), [1, 1, 1, 1], "VALID"
+    )
+    return tf.where(chosen, blurred, images)
+
+
+def _grain(images: Any, seed: Any) -> Any:
+    """Sensor noise on a quarter of the pictures: Gaussian, of up to 16 grey levels."""
+    import tensorflow as tf
+
+    draws = tf.random.stateless_uniform(
+        (2, tf.shape(images)[0], 1, 1, 1), tf.random.fold_in(seed, 0)
+    )
+    noise = tf.random.stateless_normal(tf.shape(images), tf.random.fold_in(seed, 1))
+    return images + tf.where(draws[0] < 0.25, draws[1] * 16, 0.0) * noise
+
+
+def _hide(images: Any, seed: Any) -> Any:
+    """A rectangle over 40 % of the pictures: a hand, a mask, glasses; of any grey.
+
+    It is 0.3 to 1 times as wide and 0.12 to 0.42 times as high as the picture, and lies anywhere.
+    """
+    import tensorflow as tf
+
+    batch = tf.shape(images)[0]
+    size = tf.cast(tf.shape(images)[1:3], tf.float32)
+    draws = tf.random.stateless_uniform((6, batch, 1, 1), seed)
+    height, width = size[0] * (0.12 + 0.3 * draws[0]), size[1] * (0.3 + 0.7 * draws[1])
+    top, left = draws[2] * (size[0] - height), draws[3] * (size[1] - width)
+    y = tf.range(size[0])[None, :, None]
+    x = tf.range(size[1])[None, None, :]
+    inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
+    covered = inside & (draws[4] < 0.4)
+    return tf.where(covered[..., None], 255.0 * draws[5][..., None], images)
+
+
 def _none(image_shape: tuple[int, int, int]) -> list[Any]:
     return []
 
@@ -117,6 +191,22 @@ def _strong(image_shape: tuple[int, int, int]) -> list[Any]:
         factor=(0.0, 1.0), scale=(0.02, 0.2), fill_value=127.0, value_range=_RANGE
     )
     return [*_standard(image_shape), erasing]
+
+
+def _camera(image_shape: tuple[int, int, int]) -> list[Any]:
+    """What webcams do: wider warps than `standard`, dim light, few pixels, blur, noise, a hand."""
+    from keras import layers
+
+    return [
+        layers.RandomFlip("horizontal"),
+        _warp(shift=0.08, rotation=20, scale=0.12),
+        layers.RandomContrast(0.25, value_range=_RANGE),
+        _dim,
+        _coarsen,
+        _defocus,
+        _grain,
+        _hide,
+    ]
 
 
 def _ferplus(image_shape: tuple[int, int, int]) -> list[Any]:
@@ -183,6 +273,7 @@ _POLICIES: dict[str, Callable[[tuple[int, int, int]], list[Any]]] = {
     "light": _light,
     "standard": _standard,
     "strong": _strong,
+    "camera": _camera,
     "ferplus": _ferplus,
     "rand_augment": _rand_augment,
     "cut_mix": _cut_mix,
