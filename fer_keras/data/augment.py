@@ -1,7 +1,7 @@
 """Augmentation policies, made of Keras' preprocessing layers and, where Keras has none, keras-cv's.
 
-The exceptions are the warp of `standard`, which does in one resampling what Keras does in three, and
-what `camera` adds: losses of a webcam that Keras has no layer for, or draws once for a whole batch.
+The exceptions are the warp of `standard`, which does in one resampling what Keras does in three,
+and what `camera` adds: losses of a webcam that Keras has no layer for or that cost it too much.
 
 A policy is a pure function of (images, targets, seed): the layers draw from a seed that the
 pipeline derives from the run's seed and the step, so a resumed run sees the same pictures, however
@@ -316,13 +316,20 @@ def build_policy(name: str, image_shape: tuple[int, int, int]) -> Policy | None:
     Raises:
         ConfigError: An unknown name.
     """
+    import keras
+
     check_policy(name)
-    layers = _POLICIES[name](image_shape)
+    # A network in mixed precision must not make its pictures coarse: bfloat16 has 8 bits.
+    network_precision = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        layers = _POLICIES[name](image_shape)
+    finally:
+        keras.config.set_dtype_policy(network_precision)
     if not layers:
         return None
 
     def policy(images: Any, targets: Any, seed: Any) -> tuple[Any, Any]:
-        import keras
         import tensorflow as tf
 
         seeds = _step_seeds(seed)
