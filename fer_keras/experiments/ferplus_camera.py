@@ -23,5 +23,5 @@ experiment = Experiment(
         {"first_stride": 1, "widths": [48, 96, 160, 256], "depths": [1, 2, 2, 1]},
     ),
     method=MethodConfig("label_distribution", {"scheme": "cross_entropy"}),
-    training=TrainingConfig(epochs=60, precision="mixed_bfloat16"),
+    training=TrainingConfig(epochs=40, precision="mixed_bfloat16"),
 )
