@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from fer_keras.runtime.recognizer import FaceResult, Recognizer
 
 Row = tuple[str, int | None, "FaceResult | None"]
-FACE_COLUMNS = ("path", "face", "x", "y", "width", "height", "dominant", "score")
+FACE_COLUMNS = (
+    "path", "face", "x", "y", "width", "height", "dominant", "score", "unsure", "label_set",
+)  # fmt: skip
 VIDEO_SUFFIXES = frozenset(
     (".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 )
@@ -38,9 +40,11 @@ examples:
 output:
   One row per face, the largest face of a picture first: path, face (its number in the picture,
   from 0), box in pixels, dominant emotion, score (the detector's confidence: a probability for
-  mtcnn, a weight for haar, 1 for none) and the probability of every emotion. JSON Lines has the
-  landmarks too. A picture without a face has one row with empty face fields, and a warning on
-  stderr. An --output file appears when all pictures are done, in place of the old one.
+  mtcnn, a weight for haar, 1 for none), unsure (the model would rather not say), label_set (the
+  emotions that cannot be ruled out, joined by |; see the model's card) and the probability of
+  every emotion. JSON Lines has the landmarks too. A picture without a face has one row with empty
+  face fields, and a warning on stderr. An --output file appears when all pictures are done, in
+  place of the old one.
 
 pictures:
   JPEG, PNG, BMP and WebP, at most 16 megapixels and 8 MiB each. Folders are read with all their
@@ -192,11 +196,15 @@ def _write_csv(
         box = [f"{side:.1f}" for side in face["box"]]
         probabilities = [f"{face['emotions'][name]:.6f}" for name in class_names]
         score = f"{face['score']:.4f}"
-        writer.writerow([path, number, *box, face["dominant"], score, *probabilities])
+        # As JSON writes it, so that both tables are read alike.
+        unsure, label_set = str(face["unsure"]).lower(), "|".join(face["label_set"])
+        facts = [face["dominant"], score, unsure, label_set]
+        writer.writerow([path, number, *box, *facts, *probabilities])
 
 
 def _write_jsonl(stream: TextIO, rows: Iterable[Row]) -> None:
-    empty = dict.fromkeys(("box", "landmarks", "emotions", "dominant", "score"))
+    keys = ("box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set", "track")
+    empty = dict.fromkeys(keys)
     for path, number, face in rows:
         row: dict[str, Any] = {"path": path, "face": number, **(empty if face is None else face)}
         stream.write(json.dumps(row, ensure_ascii=False) + "\n")

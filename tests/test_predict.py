@@ -50,7 +50,7 @@ def test_csv_of_a_folder(
     assert predict.main(arguments) == 0
     text = output.read_bytes().decode()
     assert text.splitlines()[0] == ",".join(
-        ["path,face,x,y,width,height,dominant,score", *CLASS_NAMES]
+        ["path,face,x,y,width,height,dominant,score,unsure,label_set", *CLASS_NAMES]
     )
     assert "\r" not in text
     rows = read_csv(text)
@@ -59,6 +59,7 @@ def test_csv_of_a_folder(
     assert [row["dominant"] for row in rows] == ["happiness", "sadness", "surprise"]
     for row in rows:
         assert (row["face"], row["x"], row["width"], row["score"]) == ("0", "0.0", "24.0", "1.0000")
+        assert (row["unsure"], row["label_set"]) == ("false", row["dominant"])
         probabilities = [float(row[name]) for name in CLASS_NAMES]
         assert sum(probabilities) == pytest.approx(1, abs=1e-5)
         assert CLASS_NAMES[int(np.argmax(probabilities))] == row["dominant"]
@@ -98,7 +99,10 @@ def test_picture_without_a_face(
     assert predict.main([str(path), "--model", export, "--format", "jsonl"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert row == {"path": str(path), **dict.fromkeys(row.keys() - {"path"})}
-    assert row.keys() == {"path", "face", "box", "landmarks", "emotions", "dominant", "score"}
+    assert row.keys() == {
+        "path", "face", "box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set",
+        "track",
+    }  # fmt: skip
 
 
 def test_unreadable_pictures_are_named_and_the_others_kept(

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from fer_keras.decode import decode_image, read_image, resize
 from fer_keras.errors import ConfigError, DataError, ModelFileError
 from fer_keras.faces.align import crop_face
-from fer_keras.faces.detect import Detector, build_detector
+from fer_keras.faces.detect import Detector, Face, build_detector
 from fer_keras.opencv import cv2
+from fer_keras.runtime.calibration import read_decision
 from fer_keras.runtime.model_files import ModelFiles, read_model_files
 
 Pixels = NDArray[np.uint8]
@@ -33,6 +34,11 @@ class FaceResult(TypedDict):
         emotions: Label -> probability; they sum to 1.
         dominant: The label with the highest probability.
         score: The detector's confidence in the face (see `fer_keras.faces.Face`).
+        unsure: Whether the highest probability is below the model's rejection threshold; False
+            where the model has none.
+        label_set: The labels that cannot be ruled out at the coverage that the model states, the
+            most probable first; the dominant one alone where the model has no threshold.
+        track: Number of the person in a stream; None for single pictures.
     """
 
     box: tuple[float, float, float, float]
@@ -40,6 +46,9 @@ class FaceResult(TypedDict):
     emotions: dict[str, float]
     dominant: str
     score: float
+    unsure: bool
+    label_set: list[str]
+    track: int | None
 
 
 class Recognizer:
@@ -62,6 +71,7 @@ class Recognizer:
         image_size: `(height, width)` of the model's input in pixels.
         channels: 1 (grey) or 3 (RGB).
         manifest: The model's `manifest.json`; empty for a bare file.
+        decision: The thresholds behind `unsure` and `label_set`.
 
     Raises:
         ModelFileError: The model is missing, damaged, not what the manifest says, uses operations
@@ -85,6 +95,7 @@ class Recognizer:
         self.image_size = self._network.image_size
         self.channels = self._network.channels
         self.manifest = files.manifest
+        self.decision = read_decision(files.manifest, files.path)
 
     def predict_proba(self, images: Pixels | Sequence[Picture]) -> NDArray[np.float32]:
         """Probabilities of ready face crops.
@@ -123,28 +134,70 @@ class Recognizer:
         Raises:
             DataError: The picture cannot be read, or the array is not of that kind.
         """
+        pixels = _pixels(picture)
+        faces = self.detect(pixels)
+        rows = self.read_faces(pixels, faces)
+        return [self.result(face, row) for face, row in zip(faces, rows, strict=True)]
+
+    def detect(self, picture: Picture) -> list[Face]:
+        """Find the faces of one picture: the first step of `recognize`.
+
+        Args:
+            picture: As for `recognize`.
+
+        Returns:
+            The faces, the largest first.
+
+        Raises:
+            DataError: The picture cannot be read, or the array is not of that kind.
+        """
+        return self._detector.detect(_with_channels(_pixels(picture), 3))
+
+    def read_faces(self, picture: Picture, faces: Sequence[Face]) -> NDArray[np.float32]:
+        """Read the expressions of faces that are known: the second step of `recognize`.
+
+        Args:
+            picture: As for `recognize`.
+            faces: Of this picture; from `detect`, or moved along by a tracker.
+
+        Returns:
+            Probabilities, float32 `(n, classes)`; rows sum to 1, columns as in `classes_`.
+
+        Raises:
+            DataError: The picture cannot be read, or the array is not of that kind.
+        """
         pixels = _with_channels(_pixels(picture), 3)
-        faces = self._detector.detect(pixels)
         crops = [
             self._input(crop_face(pixels, face.box, margin=self._detector.margin)) for face in faces
         ]
-        results: list[FaceResult] = []
-        for face, row in zip(faces, self._network.probabilities(crops), strict=True):
-            points = face.landmarks
-            results.append(
-                {
-                    "box": face.box,
-                    "landmarks": None
-                    if points is None
-                    else [(float(x), float(y)) for x, y in points],
-                    "emotions": {
-                        str(name): float(p) for name, p in zip(self.classes_, row, strict=True)
-                    },
-                    "dominant": str(self.classes_[row.argmax()]),
-                    "score": face.score,
-                }
-            )
-        return results
+        return self._network.probabilities(crops)
+
+    def result(
+        self, face: Face, probabilities: NDArray[np.floating], track: int | None = None
+    ) -> FaceResult:
+        """What is said about a face: the last step of `recognize`.
+
+        Args:
+            face: Where it is.
+            probabilities: `(classes,)`, for instance smoothed over time; columns as in `classes_`.
+            track: Number of the person in a stream.
+
+        Returns:
+            Plain Python values, ready for JSON.
+        """
+        names = [str(name) for name in self.classes_]
+        label_set = self.decision.label_set(probabilities)
+        points = face.landmarks
+        return {
+            "box": face.box,
+            "landmarks": None if points is None else [(float(x), float(y)) for x, y in points],
+            "emotions": {name: float(p) for name, p in zip(names, probabilities, strict=True)},
+            "dominant": names[label_set[0]],
+            "score": face.score,
+            "unsure": self.decision.unsure(probabilities),
+            "label_set": [names[i] for i in label_set],
+            "track": track,
+        }
 
     def _input(self, pixels: Pixels) -> Pixels:
         return resize(_with_channels(pixels, self.channels), self.image_size)
