@@ -80,9 +80,9 @@ def read_decision(manifest: Mapping[str, Any], path: Path) -> Decision:
         raise ModelFileError(
             f"decision: expected an object, received {block!r}. Export the model again: {path}"
         )
-    thresholds = {}
+    thresholds: dict[str, float] = {}
     for key in ("reject_threshold", "conformal_threshold"):
-        value = block.get(key)
+        value: Any = block.get(key)
         # Written so that NaN fails; True is an int for Python.
         if type(value) not in (int, float) or not 0 <= value <= 1:
             raise ModelFileError(

@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fer_keras.errors import ModelFileError
 
@@ -16,6 +16,7 @@ MAX_MODEL_BYTES = 256 * 1024 * 1024
 # A manifest or a label file is a page of text.
 MAX_TEXT_BYTES = 1024 * 1024
 MANIFEST_FORMAT = 1
+SHIPPED_MODEL = "ferplus"
 _EXPORT_HINT = "Write an export folder with: python -m fer_keras.export RUN"
 
 
@@ -29,15 +30,41 @@ class ModelFiles:
         class_names: Labels in the order of the model's output.
         image_size: `(height, width)` of the input in pixels; None where no manifest says it.
         channels: 1 or 3; None where no manifest says it.
+        input_kind: "image", or "pair" where an input is a reference and a face; None where no
+            manifest says it.
         manifest: The whole `manifest.json`; empty for a bare file.
     """
 
     path: Path
     content: bytes
     class_names: tuple[str, ...]
-    image_size: tuple[int, int] | None
-    channels: int | None
-    manifest: Mapping[str, Any]
+    image_size: tuple[int, int] | None = None
+    channels: int | None = None
+    input_kind: str | None = None
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+def default_model() -> Path:
+    """The export folder of the model that is shipped.
+
+    Returns:
+        `saved_models/ferplus` of the checkout that this package lies in, or the copy of it that a
+        wheel brings inside the package.
+
+    Raises:
+        ModelFileError: There is neither.
+    """
+    package = Path(__file__).parents[1]
+    # setup.py puts the checkout's folder of models into the wheel's package.
+    places = [parent / "saved_models" / SHIPPED_MODEL for parent in (package.parent, package)]
+    for folder in places:
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise ModelFileError(
+        "no model is shipped with this copy of fer_keras: give the folder of one, or make one with "
+        "python -m fer_keras.train --exp ferplus_cel --run-dir runs/ferplus, then python -m "
+        f"fer_keras.export runs/ferplus --output {places[0]}. Looked for: {places[0]}, {places[1]}"
+    )
 
 
 def read_model_files(model: str | PathLike[str], precision: str | None = None) -> ModelFiles:
@@ -47,7 +74,8 @@ def read_model_files(model: str | PathLike[str], precision: str | None = None) -
         model: An export folder (with `manifest.json`), a `.tflite` file inside one, or a `.tflite`
             file of its own with `labels.txt` beside it.
         precision: Which of the folder's files: "float32", "float16", "dynamic" or "int8"; None
-            takes float32, or the first there is. For a path to a file: None, or what the file is.
+            takes the manifest's `default_precision`, otherwise float32, or the first there is.
+            For a path to a file: None, or what the file is.
 
     Returns:
         The verified files.
@@ -85,7 +113,7 @@ def read_model_files(model: str | PathLike[str], precision: str | None = None) -
             f"{path}"
         )
     names = _check_names(_read_text(folder / LABELS).splitlines(), folder / LABELS)
-    return ModelFiles(path, _read_bytes(path, MAX_MODEL_BYTES), names, None, None, {})
+    return ModelFiles(path, _read_bytes(path, MAX_MODEL_BYTES), names)
 
 
 def _read_with_manifest(path: Path, folder: Path, precision: str | None) -> ModelFiles:
@@ -107,13 +135,7 @@ def _read_with_manifest(path: Path, folder: Path, precision: str | None) -> Mode
             )
         file_name = path.name
     else:
-        wanted = precision or ("float32" if "float32" in choices else min(choices, default=""))
-        if wanted not in choices:
-            raise ModelFileError(
-                f"precision: expected one of {sorted(choices)}, received {wanted!r}. Export it, or "
-                f"choose another: {where}"
-            )
-        file_name = choices[wanted]
+        file_name = choices[_precision(precision, manifest, choices, where)]
     labels = _read_text(folder / LABELS).splitlines() if (folder / LABELS).exists() else None
     if labels is None:
         raise ModelFileError(f"{LABELS} is missing. {_EXPORT_HINT}. Folder: {folder}")
@@ -131,7 +153,32 @@ def _read_with_manifest(path: Path, folder: Path, precision: str | None) -> Mode
     channels = _field(manifest, "channels", int, where)
     if channels not in (1, 3):
         raise ModelFileError(f"channels: expected 1 or 3, received {channels}: {where}")
-    return ModelFiles(folder / file_name, content, names, (size[0], size[1]), channels, manifest)
+    # Exports from before there were pairs say nothing.
+    kind = manifest.get("input_kind", "image")
+    if kind not in ("image", "pair"):
+        raise ModelFileError(f"input_kind: expected image or pair, received {kind!r}: {where}")
+    return ModelFiles(
+        folder / file_name, content, names, (size[0], size[1]), channels, kind, manifest
+    )
+
+
+def _precision(
+    wanted: str | None, manifest: Mapping[str, Any], choices: Mapping[str, Any], where: Path
+) -> str:
+    key = "precision"
+    if wanted is None and "default_precision" in manifest:
+        key, wanted = (
+            "default_precision",
+            cast(str, _field(manifest, "default_precision", str, where)),
+        )
+    elif wanted is None:
+        wanted = "float32" if "float32" in choices else min(choices, default="")
+    if wanted not in choices:
+        raise ModelFileError(
+            f"{key}: expected one of {sorted(choices)}, received {wanted!r}. Export it, or choose "
+            f"another: {where}"
+        )
+    return wanted
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -1,0 +1,172 @@
+"""The LiteRT interpreter of one model, checked once against its labels and its manifest."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_keras.errors import ModelFileError
+from fer_keras.runtime.model_files import ModelFiles
+
+Pixels = NDArray[np.uint8]
+InputKind = Literal["image", "pair"]
+
+_BATCH_SIZE = 32
+# An int8 softmax counts in steps of 1/256, so eight classes can miss the sum of 1 by 8 x 1/512.
+_SUM_TOLERANCE = 0.05
+
+
+class Network:
+    """Pixels in, probabilities out.
+
+    Args:
+        files: The verified model.
+        threads: How many threads LiteRT uses, at least 1.
+
+    Attributes:
+        input_kind: "image", or "pair" where an input is a reference and a face.
+        image_size: `(height, width)` of one picture of the input in pixels.
+        channels: 1 (grey) or 3 (RGB).
+
+    Raises:
+        ModelFileError: The model is damaged, uses operations that are not built in, does not fit
+            its labels or its manifest, or gives something else than probabilities.
+    """
+
+    def __init__(self, files: ModelFiles, threads: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._path = files.path
+        self._batch_size = 1
+        if files.content[4:8] != b"TFL3":
+            raise ModelFileError(f"not a TFLite model. Export it again: {files.path}")
+        try:
+            # The default resolver knows the built-in operations alone; others end in an error, here
+            # or in the first run.
+            self._interpreter: Any = Interpreter(model_content=files.content, num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise self._failure(error) from error
+        self._input, output = self._only_tensors()
+        self._check_input(files)
+        shape = [int(side) for side in self._input["shape_signature"]]
+        self._any_batch = shape[0] == -1
+        self.input_kind: InputKind = "pair" if len(shape) == 5 else "image"
+        self.image_size, self.channels = (shape[-3], shape[-2]), shape[-1]
+        self._output_index = output["index"]
+        self._num_classes = len(files.class_names)
+        self._check_output(output, files)
+
+    def probabilities(self, inputs: Sequence[Pixels]) -> NDArray[np.float32]:
+        """Run the model.
+
+        Args:
+            inputs: uint8 arrays in 0..255, `(height, width, channels)` of the model's own size, or
+                `(2, height, width, channels)` for pairs.
+
+        Returns:
+            float32 `(n, classes)`.
+
+        Raises:
+            ModelFileError: The model fails.
+        """
+        rows = [np.empty((0, self._num_classes), np.float32)]
+        batch_size = _BATCH_SIZE if self._any_batch else 1
+        for start in range(0, len(inputs), batch_size):
+            rows.append(self._run(np.stack(inputs[start : start + batch_size])))
+        return np.concatenate(rows)
+
+    def _run(self, batch: Pixels) -> NDArray[np.float32]:
+        index = self._input["index"]
+        try:
+            if self._any_batch and self._batch_size != len(batch):
+                self._interpreter.resize_tensor_input(index, batch.shape)
+                self._interpreter.allocate_tensors()
+                self._batch_size = len(batch)
+            self._interpreter.set_tensor(index, self._quantised(batch))
+            self._interpreter.invoke()
+            result = self._interpreter.get_tensor(self._output_index)
+        except (ValueError, RuntimeError) as error:
+            raise self._failure(error) from error
+        if result.shape != (len(batch), self._num_classes):
+            raise ModelFileError(
+                f"output: expected shape {(len(batch), self._num_classes)}, received "
+                f"{result.shape}. Export it again: {self._path}"
+            )
+        return np.asarray(result, np.float32)
+
+    def _failure(self, error: Exception) -> ModelFileError:
+        reason = " ".join(str(error).split())[:300]
+        return ModelFileError(
+            "the model cannot be run; it is damaged or uses operations that are not built into "
+            f"LiteRT ({reason}). Export it again: {self._path}"
+        )
+
+    def _quantised(self, batch: Pixels) -> NDArray[Any]:
+        """Pixels 0..255 as the type, and on the scale, that the model's input has."""
+        dtype = self._input["dtype"]
+        scale, zero_point = self._input["quantization"]
+        # (0, 0) means not quantised; (1, 0) means that a step is a grey level.
+        if dtype is np.float32 or (dtype is np.uint8 and (scale, zero_point) in ((0, 0), (1, 0))):
+            return batch.astype(dtype)
+        steps = np.rint(batch / (scale or 1.0) + zero_point)
+        limits = np.iinfo(dtype)
+        return np.clip(steps, limits.min, limits.max).astype(dtype)
+
+    def _only_tensors(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ModelFileError(
+                f"expected one input and one output, received {len(inputs)} and {len(outputs)}: "
+                f"{self._path}"
+            )
+        return inputs[0], outputs[0]
+
+    def _check_input(self, files: ModelFiles) -> None:
+        details = self._input
+        shape = [int(side) for side in details["shape_signature"]]
+        # Only a manifest says what the input is; a bare file shows it by its shape.
+        kind = files.input_kind or ("pair" if len(shape) == 5 else "image")
+        middle = ["2"] if kind == "pair" else []
+        expected = [
+            "n", *middle, *(files.image_size or ("height", "width")), files.channels or "1 or 3",
+        ]  # fmt: skip
+        fits = (
+            len(shape) == len(expected)
+            and shape[0] in (-1, 1)
+            and shape[1:-3] == ([2] if kind == "pair" else [])
+            and min(shape[1:]) >= 1
+            and shape[-1] in (1, 3)
+            and files.image_size in (None, (shape[-3], shape[-2]))
+            and files.channels in (None, shape[-1])
+        )
+        if not fits or details["dtype"] not in (np.float32, np.uint8, np.int8):
+            raise ModelFileError(
+                f"input: expected {expected} raw pixels as float32, uint8 or int8, received "
+                f"{shape} {details['dtype'].__name__}. Export it again: {files.path}"
+            )
+
+    def _check_output(self, output: dict[str, Any], files: ModelFiles) -> None:
+        num_outputs = int(output["shape"][-1]) if len(output["shape"]) == 2 else None
+        if num_outputs != self._num_classes:
+            raise ModelFileError(
+                f"the model's outputs do not fit its labels: {self._num_classes} labels "
+                f"{list(files.class_names)}, output shape {output['shape'].tolist()}. Give it its "
+                f"own labels: {files.path}"
+            )
+        if output["dtype"] is not np.float32:
+            raise ModelFileError(
+                f"output: expected float32 probabilities, received {output['dtype'].__name__}. "
+                f"Export it again: {files.path}"
+            )
+        # One grey input tells probabilities from logits before a user's pictures are read.
+        shape = (*self.image_size, self.channels)
+        grey = np.full((2, *shape) if self.input_kind == "pair" else shape, 128, np.uint8)
+        row = self.probabilities([grey])[0]
+        if not np.isfinite(row).all() or row.min() < 0 or abs(row.sum() - 1) > _SUM_TOLERANCE:
+            raise ModelFileError(
+                f"output: expected probabilities (from 0, sum 1), received {row.tolist()}. Export "
+                f"the model with its softmax: {files.path}"
+            )

@@ -1,0 +1,93 @@
+"""What users hand over as pictures - paths, file contents, arrays - as pixels."""
+
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_keras.decode import decode_image, read_image
+from fer_keras.errors import DataError
+from fer_keras.opencv import cv2
+
+Pixels = NDArray[np.uint8]
+Picture = str | PathLike[str] | bytes | Pixels
+
+
+def as_pixels(picture: Picture) -> Pixels:
+    """One picture as an array.
+
+    Args:
+        picture: A path, a file's content (bytes), or a uint8 array `(height, width)` or
+            `(height, width, 1 or 3)`, grey or RGB, in 0..255.
+
+    Returns:
+        uint8 `(height, width, channels)`; files have 3 channels.
+
+    Raises:
+        DataError: The picture cannot be read, or the array is not of that kind.
+    """
+    if isinstance(picture, bytes):
+        return decode_image(picture, channels=3, source="picture given as bytes")
+    if isinstance(picture, str | PathLike):
+        return read_image(Path(picture))
+    usable = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size
+    if usable and picture.ndim == 2:
+        return picture[:, :, np.newaxis]
+    if not usable or picture.ndim != 3 or picture.shape[2] not in (1, 3):
+        received = (
+            f"{picture.dtype} {picture.shape}"
+            if isinstance(picture, np.ndarray)
+            else type(picture).__name__
+        )
+        raise DataError(
+            "picture: expected a path, bytes or a uint8 array (height, width[, 1 or 3]) in 0..255, "
+            f"received {received}"
+        )
+    return picture
+
+
+def each_picture(images: Pixels | Sequence[Picture]) -> Iterator[Pixels]:
+    """Several pictures, one after the other.
+
+    Args:
+        images: uint8 array `(n, height, width)` or `(n, height, width, 1 or 3)`, or a sequence of
+            what `as_pixels` takes.
+
+    Yields:
+        uint8 `(height, width, channels)`.
+
+    Raises:
+        DataError: One picture in place of several, or one that `as_pixels` refuses.
+    """
+    if isinstance(images, str | bytes | PathLike):
+        raise DataError("images: expected a sequence of pictures, received one. Put it into a list")
+    if isinstance(images, np.ndarray) and (
+        images.ndim not in (3, 4) or (images.ndim == 3 and images.shape[2] in (1, 3))
+    ):
+        raise DataError(
+            "images: expected an array (n, height, width) or (n, height, width, 1 or 3), received "
+            f"{images.shape}. For one picture: images[np.newaxis]"
+        )
+    for picture in images:
+        yield as_pixels(cast(Picture, picture))
+
+
+def with_channels(pixels: Pixels, channels: int) -> Pixels:
+    """A picture as grey or as RGB.
+
+    Args:
+        pixels: uint8 `(height, width, 1 or 3)`.
+        channels: 1 or 3.
+
+    Returns:
+        uint8 `(height, width, channels)`.
+    """
+    if pixels.shape[2] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=2)
+    # The same weights as `decode_image` uses.
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, np.newaxis]
