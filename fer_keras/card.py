@@ -50,7 +50,12 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         "0..255 (scaling is inside the model); float32, or uint8 for the int8 file.\n"
         "- Output: float32 probabilities, in this order: "
         + ", ".join(f"{i} {name}" for i, name in enumerate(manifest["class_names"]))
-        + ".",
+        + "."
+        + (
+            "\n- Inside, the logits of the picture and of its mirror image are averaged."
+            if manifest.get("mirror_average")
+            else ""
+        ),
         "## Data",
         _data(manifest, training),
         "## Figures",
@@ -62,6 +67,40 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         _again(training),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def card_of_run(
+    experiment: "Experiment",
+    info: "DatasetInfo",
+    result: Mapping[str, Any],
+    image_shape: tuple[int, int, int],
+    label_rule: str,
+) -> str:
+    """Writes the card of a run that is not exported yet.
+
+    Args:
+        experiment: What was run.
+        info: Of its data set.
+        result: The content of the run's `result.json`.
+        image_shape: `(height, width, channels)` of the input.
+        label_rule: How the training labels were made.
+
+    Returns:
+        Markdown text.
+    """
+    calibrated = result["calibrated"] or {}
+    return render_card(
+        {
+            "name": experiment.name,
+            "class_names": result["class_names"],
+            "image_size": image_shape[:2],
+            "channels": image_shape[2],
+            "dataset": info.name,
+            "label_rule": label_rule,
+            "training": training_facts(experiment, info, result),
+            "validation": {**result, "temperature": calibrated.get("temperature", 1.0)},
+        }
+    )
 
 
 def training_facts(
@@ -89,8 +128,11 @@ def training_facts(
         "dataset_licence": info.licence,
         "dataset_citation": info.citation,
     }
-    taken = ("fallback", "train_images", "trainable_parameters", "epochs", "best_epoch", "backend")
-    facts |= {name: result.get(name) for name in (*taken, "command", "model_sha256")}
+    taken = (
+        "fallback", "train_images", "trainable_parameters", "initial_weights", "teacher", "epochs",
+        "best_epoch", "backend", "command", "model_sha256",
+    )  # fmt: skip
+    facts |= {name: result.get(name) for name in taken}
     return {**facts, "minutes": result.get("training_minutes")}
 
 
@@ -112,6 +154,8 @@ def _data(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
         ("Cite", training.get("dataset_citation")),
         ("Training images", _count(training.get("train_images"))),
         ("Label rule of the training images", f"`{manifest['label_rule']}`"),
+        ("Started from", training.get("initial_weights")),
+        ("Teacher", training.get("teacher")),
         ("Trainable parameters", _count(training.get("trainable_parameters"))),
         ("Epochs (the kept one)", _epochs(training)),
         ("Time", f"{training['minutes']:.0f} minutes" if training.get("minutes") else None),

@@ -66,10 +66,18 @@ class DatasetConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The network: a file of `fer_keras/models` and the options of its `build`."""
+    """The network: a file of `fer_keras/models`, the options of its `build`, and where it starts.
+
+    Attributes:
+        name: The file.
+        options: Keyword-only parameters of its `build`.
+        weights: A trained network to start from: a `.keras` file, a run folder, or an experiment,
+            which is trained first where there is no finished run of it; empty = fresh weights.
+    """
 
     name: str = "compact"
     options: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = ""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def run(
     import keras
 
     from fer_keras.callbacks import Interrupted, ProgressBar, RunState, epoch_line
-    from fer_keras.card import render_card, training_facts
+    from fer_keras.card import card_of_run
     from fer_keras.checkpoint import Progress, load_checkpoint
     from fer_keras.data import describe
     from fer_keras.data.augment import check_policy
@@ -79,6 +79,7 @@ def run(
     from fer_keras.models import build_model
     from fer_keras.optimizers import build_optimizer
     from fer_keras.plots import plot_curves
+    from fer_keras.pretrained import load_start, with_teacher
     from fer_keras.tracking import Tracker, git_commit
 
     training = experiment.training
@@ -101,9 +102,12 @@ def run(
     network = build_model(
         experiment.network.name, image_shape, len(train.class_names), **experiment.network.options
     )
-    method = build_method(
-        experiment.method.name, network, train.class_names, **experiment.method.options
-    )
+    weights_from = "none: trained from scratch"
+    if experiment.network.weights:
+        weights_from = load_start(network, train.class_names, experiment.network.weights)
+        print(f"weights {weights_from}")
+    options, teacher = with_teacher(dict(experiment.method.options))
+    method = build_method(experiment.method.name, network, train.class_names, **options)
     per_epoch = steps_per_epoch(len(train), training.batch_size)
     method.compile(
         optimizer=build_optimizer(training, per_epoch), jit_compile=use_xla(training.jit_compile)
@@ -144,6 +148,7 @@ def run(
         "backend": keras.backend.backend(),
         "device": device,
         "seed": str(experiment.seed),
+        "initial_weights": weights_from,
         "run_dir": str(run_dir),
     }
     run_id_file = run_dir / "mlflow_run_id.txt"
@@ -204,6 +209,8 @@ def run(
             "train_images": len(train),
             "train_label_rule": train.label_rule,
             "trainable_parameters": num_parameters,
+            "initial_weights": weights_from,
+            "teacher": teacher,
             "training_minutes": round(progress.seconds / 60, 2),
             "images_per_second": round(progress.step * training.batch_size / progress.seconds, 1),
             "backend": keras.backend.backend(),
@@ -213,18 +220,10 @@ def run(
             "command": command,
         }
         write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
-        calibrated = figures["calibrated"] or {}
-        card = {
-            "name": experiment.name,
-            "class_names": train.class_names,
-            "image_size": image_shape[:2],
-            "channels": image_shape[2],
-            "dataset": train.name,
-            "label_rule": train.label_rule,
-            "training": training_facts(experiment, describe(experiment.dataset.name), result),
-            "validation": {**figures, "temperature": calibrated.get("temperature", 1.0)},
-        }
-        write_text(run_dir / "card.md", render_card(card))
+        card = card_of_run(
+            experiment, describe(experiment.dataset.name), result, image_shape, train.label_rule
+        )
+        write_text(run_dir / "card.md", card)
         plot_curves(run_dir / "metrics.jsonl", run_dir / "curves.png")
         scores = {
             name: value
@@ -256,6 +255,33 @@ def run(
         f"{result['training_minutes']} min  {run_dir}"
     )
     return result
+
+
+def run_stages(
+    experiment: Experiment, run_dir: Path | None, *, command: str = "", track: bool = True
+) -> dict[str, Any]:
+    """Trains an experiment, and first those that it starts or learns from; see `run`.
+
+    Args:
+        experiment: What to run.
+        run_dir: The folder of the last stage; a new one in `runs` if None, as for the earlier ones.
+        command: The command line, for the record.
+        track: Whether MLflow gets the runs.
+
+    Returns:
+        The result of the last stage.
+    """
+    from fer_keras.pretrained import with_earlier_stages
+
+    def earlier(first: Experiment) -> Path:
+        print(f"{first.name} has no finished run in runs: it is trained first\n")
+        folder = new_run_dir(first)
+        run_stages(first, folder, command=f"{command}  # an earlier stage of it", track=track)
+        print()
+        return folder
+
+    experiment = with_earlier_stages(experiment, earlier)
+    return run(experiment, run_dir or new_run_dir(experiment), command=command, track=track)
 
 
 def _stopped_early(progress: Any, experiment: Experiment) -> bool:
@@ -312,20 +338,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-    if not arguments.resume:
-        experiment = with_fallback(experiment, arguments.require_data)
-    run_dir = arguments.run_dir or new_run_dir(experiment)
     words = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["python", "-m", "fer_keras.train", *words])
-    return _run_and_report(
-        lambda: run(
-            experiment,
-            run_dir,
-            resume=arguments.resume,
-            command=command,
-            track=not arguments.no_mlflow,
-        )
-    )
+    record: dict[str, Any] = {"command": command, "track": not arguments.no_mlflow}
+    if arguments.resume:
+        return _run_and_report(lambda: run(experiment, arguments.run_dir, resume=True, **record))
+    experiment = with_fallback(experiment, arguments.require_data)
+    return _run_and_report(lambda: run_stages(experiment, arguments.run_dir, **record))
 
 
 def _run_and_report(action: Callable[[], Any]) -> int:

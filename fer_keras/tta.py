@@ -1,4 +1,6 @@
-"""Test-time augmentation: the mean of a network's logits over ten crops of each picture.
+"""Test-time augmentation: the mean of a network's logits over several views of each picture.
+
+Ten crops need larger pictures and are for evaluation; the mirror image can be part of a network.
 
 Source: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
 Networks" (NeurIPS 2012, section 4.1); the public FER2013 baselines average over ten crops of 44
@@ -15,6 +17,30 @@ from fer_keras.errors import ConfigError
 
 # Pictures whose crops are held in memory together.
 _BLOCK = 64
+
+
+def mirror_average(network: Any) -> Any:
+    """A network that looks at each picture and at its mirror image.
+
+    Args:
+        network: Functional Keras model from one picture to a dict of outputs with `logits`
+            `(batch, classes)`.
+
+    Returns:
+        A functional model on the same weights whose only output, `logits`, is the mean of the
+        logits of the picture and of its mirror image. It costs twice the time.
+    """
+    import keras
+
+    from fer_keras.models.layers import MirrorImage, class_names_of, with_class_names
+
+    image = keras.Input(network.inputs[0].shape[1:], name="image")
+    mirrored = MirrorImage(name="mirror", dtype="float32")(image)
+    views = [network(view, training=False)["logits"] for view in (image, mirrored)]
+    mean = keras.layers.Average(name="mirror_average", dtype="float32")(views)
+    return with_class_names(
+        keras.Model(image, {"logits": mean}, name=network.name), class_names_of(network)
+    )
 
 
 def ten_crop(images: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:

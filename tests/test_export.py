@@ -263,3 +263,16 @@ def test_another_backend_hands_over_to_a_tensorflow_process(
     assert backend == "tensorflow"
     assert command[1:4] == ["-m", "fer_keras.export", str(tmp_path)]
     assert "--no-int8" in command
+
+
+def test_mirror_files_give_a_picture_and_its_mirror_image_the_same_answer(
+    trained: Path, tmp_path: Path
+) -> None:
+    manifest = export_run(trained, tmp_path / "mirror", int8=False, mirror=True)
+    assert manifest["mirror_average"] is True
+    images = samples("validation", 30).images
+    data = (tmp_path / "mirror" / manifest["precision_files"]["float32"]).read_bytes()
+    answers = conversion.tflite_probabilities(data, images)
+    mirrored = conversion.tflite_probabilities(data, np.ascontiguousarray(images[:, :, ::-1]))
+    assert np.abs(answers - mirrored).max() < 1e-5
+    assert "mirror image" in (tmp_path / "mirror" / "card.md").read_text()

@@ -28,6 +28,10 @@ from fer_keras.config import (
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.errors import ConfigError, DataError, TrainingError, run_command
 from fer_keras.fallback import with_fallback
+from fer_keras.loading import save_network
+from fer_keras.models import build_model
+from fer_keras.models.layers import with_class_names
+from fer_keras.pretrained import with_earlier_stages
 from fer_keras.train import run
 
 # The name of a registered data set; the samples below stand in for it.
@@ -309,7 +313,15 @@ def test_every_experiment_takes_a_step(
         network=_small(experiment.network),
         training=dataclasses.replace(experiment.training, epochs=1, batch_size=8),
     )
-    assert np.isfinite(run(small, tmp_path / "run", track=False)["nll"])
+
+    def earlier(first: Experiment) -> Path:
+        network = _small(first.network)
+        built = build_model(network.name, train.images.shape[1:], len(NAMES), **network.options)
+        save_network(with_class_names(built, train.class_names), tmp_path / "first.keras")
+        return tmp_path / "first.keras"
+
+    ready = with_earlier_stages(small, earlier, tmp_path)
+    assert np.isfinite(run(ready, tmp_path / "run", track=False)["nll"])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fer_keras.errors import ConfigError
-from fer_keras.tta import predict_logits, ten_crop
+from fer_keras.tta import mirror_average, predict_logits, ten_crop
 
 
 def test_ten_crops_of_a_hand_made_picture() -> None:
@@ -66,3 +66,23 @@ def test_crops_that_do_not_fit_are_refused(size: int) -> None:
 def test_no_pictures_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least one picture"):
         predict_logits(lambda crops: crops, np.zeros((0, 4, 4, 1), np.uint8), 2)
+
+
+def test_mirror_average_is_the_mean_of_both_views_and_forgets_left_and_right() -> None:
+    import keras
+
+    from fer_keras.models.layers import class_names_of, with_class_names
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((5, 6, 1), name="image")
+    logits = keras.layers.Dense(2, name="logits")(keras.layers.Flatten()(image))
+    network = with_class_names(keras.Model(image, {"logits": logits}), ("happiness", "anger"))
+    both = mirror_average(network)
+    assert class_names_of(both) == ("happiness", "anger")
+    pictures = np.random.default_rng(0).random((3, 5, 6, 1), np.float32)
+    mirrored = np.ascontiguousarray(pictures[:, :, ::-1])
+    plain = [network.predict(p, verbose=0)["logits"] for p in (pictures, mirrored)]
+    assert np.abs(plain[0] - plain[1]).max() > 0.1
+    averaged = [both.predict(p, verbose=0)["logits"] for p in (pictures, mirrored)]
+    np.testing.assert_allclose(averaged[0], (plain[0] + plain[1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(averaged[1], averaged[0], atol=1e-6)

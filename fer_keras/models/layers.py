@@ -108,6 +108,19 @@ def class_names_of(model: Any) -> tuple[str, ...]:
     return found.pop()
 
 
+@keras.saving.register_keras_serializable(package="fer_keras")
+class MirrorImage(keras.layers.Layer):
+    """Turns pictures `(batch, height, width, channels)` left to right."""
+
+    def call(self, images: Any) -> Any:
+        """Returns the mirrored pictures, of the same shape."""
+        return keras.ops.flip(images, axis=2)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        """Returns the input shape."""
+        return input_shape
+
+
 def conv(
     x: Any,
     filters: int,

@@ -9,11 +9,19 @@ import pytest
 
 from fer_keras.errors import ConfigError
 from fer_keras.methods import build_method, list_methods
-from fer_keras.models.layers import class_names_of
+from fer_keras.models.layers import class_names_of, with_class_names
 
-from .conftest import NAMES
+from .conftest import NAMES, build_tiny_network
 
 pytestmark = pytest.mark.backends
+
+
+def build(name, network):
+    """The method with what it cannot do without."""
+    teacher = with_class_names(build_tiny_network(), NAMES)
+    return build_method(
+        name, network, NAMES, **{"distillation": {"teacher": teacher}}.get(name, {})
+    )
 
 
 def arrays(variables):
@@ -23,7 +31,7 @@ def arrays(variables):
 @pytest.mark.parametrize("name", list_methods())
 def test_one_step_is_finite_and_moves_every_trainable_variable(name, tiny_network, pictures):
     x, y = pictures
-    method = build_method(name, tiny_network, NAMES)
+    method = build(name, tiny_network)
     assert method.trainable_variables
     before = arrays(method.trainable_variables)
     method.compile(optimizer=keras.optimizers.SGD(0.5), jit_compile=False)
@@ -41,7 +49,7 @@ def test_fit_and_evaluate_with_weights_and_a_partial_batch(name, tiny_network, p
     x, y = pictures
     soft = 0.8 * y + 0.2 / len(NAMES)
     weight = np.linspace(0.5, 2, len(x)).astype(np.float32)
-    method = build_method(name, tiny_network, NAMES)
+    method = build(name, tiny_network)
     method.compile(optimizer=keras.optimizers.Adam(0.01), jit_compile=False)
     method.fit(x, soft, sample_weight=weight, batch_size=4, epochs=1, verbose=0)
     result = method.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
@@ -54,7 +62,7 @@ def test_fit_and_evaluate_with_weights_and_a_partial_batch(name, tiny_network, p
 @pytest.mark.parametrize("name", list_methods())
 def test_the_network_alone_is_what_is_saved(name, tiny_network, pictures, tmp_path):
     x, _ = pictures
-    method = build_method(name, tiny_network, NAMES)
+    method = build(name, tiny_network)
     assert class_names_of(method.network) == NAMES
     assert {v.path for v in method.network.variables} <= {v.path for v in method.variables}
     path = tmp_path / "network.keras"

@@ -1,0 +1,165 @@
+"""Trained networks that a training starts from (`network.weights`) or learns from (a teacher).
+
+Both settings name a `.keras` file, a run folder, or another experiment. An experiment is looked for
+among the finished runs of the current folder and trained first where there is none, so one command
+goes through all stages.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_keras.config import Experiment, list_experiments, load_experiment, override
+from fer_keras.errors import ConfigError, DataError, did_you_mean
+from fer_keras.labels import name_mapping
+from fer_keras.loading import load_network
+from fer_keras.models.layers import class_names_of
+
+_TEACHER = "teacher"
+
+
+def with_earlier_stages(
+    experiment: Experiment, train: Callable[[Experiment], Path], runs: Path = Path("runs")
+) -> Experiment:
+    """Puts the path of a trained network in the place of the name of its experiment.
+
+    Args:
+        experiment: Whose `network.weights` and `method.options.teacher` may name experiments.
+        train: Trains an experiment and returns its run folder; called where `runs` has no finished
+            run of it on the same data set and with the same seed.
+        runs: Where finished runs lie.
+
+    Returns:
+        The experiment with paths.
+
+    Raises:
+        ConfigError: A setting is neither a path nor an experiment.
+    """
+    for key, value in _earlier(experiment).items():
+        if Path(value).exists():
+            continue
+        known = list_experiments()
+        if value not in known:
+            raise ConfigError(
+                f"{key}: expected a .keras file, a run folder or an experiment. Received: "
+                f"{value!r}. {did_you_mean(value, known)}"
+            )
+        earlier = replace(load_experiment(value), seed=experiment.seed)
+        if experiment.dataset.fallback_for:
+            # Drawn faces for both: a network of real faces has other classes.
+            training = replace(earlier.training, epochs=experiment.training.epochs)
+            earlier = replace(earlier, dataset=experiment.dataset, training=training)
+        folder = _finished_run(earlier, runs)
+        experiment = override(experiment, [f"{key}={folder or train(earlier)}"])
+    return experiment
+
+
+def load_start(network: Any, class_names: tuple[str, ...], path: str) -> str:
+    """Copies the weights of a trained network where layer names and shapes are the same.
+
+    The rows of a classifier are matched by the names of the classes; where a class is new to the
+    trained network, the classifier keeps its fresh weights.
+
+    Args:
+        network: The new network; its weights are changed.
+        class_names: The classes of its logits.
+        path: A `.keras` file or a run folder.
+
+    Returns:
+        One line for the record: what was copied from where.
+
+    Raises:
+        ModelFileError: The file is missing, damaged or refused.
+        ConfigError: No layer fits.
+    """
+    file = _model_file(path)
+    trained, sha256 = load_network(file)
+    theirs = {layer.name: layer.get_weights() for layer in trained.layers}
+    copied, fresh = [], []
+    for layer in network.layers:
+        if not layer.weights:
+            continue
+        values = theirs.get(layer.name)
+        if values is not None and layer.name == "logits":
+            values = _by_class(values, class_names_of(trained), class_names)
+        shapes = [tuple(weight.shape) for weight in layer.weights]
+        if values is not None and [value.shape for value in values] == shapes:
+            layer.set_weights(values)
+            copied.append(layer.name)
+        else:
+            fresh.append(layer.name)
+    if not copied:
+        raise ConfigError(
+            f"network.weights: no layer of {network.name!r} has the name and the shape of one in "
+            f"the file. Give the network the options that the other had: {file}"
+        )
+    new = f"; fresh: {', '.join(fresh)}" if fresh else ""
+    return f"{len(copied)} of {len(copied) + len(fresh)} layers from {file} ({sha256[:12]}){new}"
+
+
+def with_teacher(options: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Loads the teacher that the options of a method name.
+
+    Args:
+        options: Options of a method; `teacher`, if there, is a `.keras` file or a run folder.
+
+    Returns:
+        The options with the network in place of its path, and one line for the record (empty where
+        there is no teacher).
+
+    Raises:
+        ModelFileError: The file is missing, damaged or refused.
+    """
+    if _TEACHER not in options:
+        return options, ""
+    file = _model_file(str(options[_TEACHER]))
+    teacher, sha256 = load_network(file)
+    return {**options, _TEACHER: teacher}, f"{file} ({sha256[:12]})"
+
+
+def _earlier(experiment: Experiment) -> dict[str, str]:
+    """The settings that name a trained network, without the empty ones."""
+    values = {
+        "network.weights": experiment.network.weights,
+        f"method.options.{_TEACHER}": experiment.method.options.get(_TEACHER, ""),
+    }
+    return {key: str(value) for key, value in values.items() if value}
+
+
+def _finished_run(experiment: Experiment, runs: Path) -> Path | None:
+    """The newest run folder of the same recipe that was trained to its end."""
+    found = []
+    for result in runs.glob("*/result.json"):
+        folder = result.parent
+        complete = (folder / "experiment.json").is_file() and (folder / "best.keras").is_file()
+        if complete and _recipe(load_experiment(str(folder))) == _recipe(experiment):
+            found.append(folder)
+    return max(found, key=lambda folder: (folder / "best.keras").stat().st_mtime, default=None)
+
+
+def _recipe(experiment: Experiment) -> Experiment:
+    """The experiment without its earlier stages: a finished run has paths in their place."""
+    options = {k: v for k, v in experiment.method.options.items() if k != _TEACHER}
+    return replace(
+        experiment,
+        network=replace(experiment.network, weights=""),
+        method=replace(experiment.method, options=options),
+    )
+
+
+def _model_file(path: str) -> Path:
+    return Path(path) / "best.keras" if Path(path).is_dir() else Path(path)
+
+
+def _by_class(
+    values: list[np.ndarray], theirs: tuple[str, ...], ours: tuple[str, ...]
+) -> list[np.ndarray] | None:
+    """The weights of a classifier in the order of our classes; None where one is missing."""
+    try:
+        columns = list(name_mapping(theirs, ours))
+    except DataError:
+        return None
+    return [value[..., columns] for value in values]
