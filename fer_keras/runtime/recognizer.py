@@ -175,12 +175,44 @@ class Recognizer:
             ConfigError: A pair model has no neutral face for one of them, or there are not as many
                 tracks as faces.
         """
-        if tracks is not None and len(tracks) != len(faces):
-            raise ConfigError(
-                f"tracks: expected one for each of {len(faces)} faces, received {len(tracks)}"
-            )
+        return self.read_crops(self.crop_faces(picture, faces), tracks)
+
+    def crop_faces(self, picture: Picture, faces: Sequence[Face]) -> list[Pixels]:
+        """Cut faces out as the model wants them: the first half of `read_faces`.
+
+        Args:
+            picture: As for `recognize`.
+            faces: Of this picture.
+
+        Returns:
+            uint8 arrays `(*image_size, channels)`, one for each face.
+
+        Raises:
+            DataError: The picture cannot be read, the array is not of that kind, or a box lies
+                outside the picture.
+        """
         pixels = as_pixels(picture)
-        crops = [self._crop(pixels, face) for face in faces]
+        return [self._crop(pixels, face) for face in faces]
+
+    def read_crops(
+        self, crops: Sequence[Pixels], tracks: Sequence[int | None] | None = None
+    ) -> NDArray[np.float32]:
+        """Read the expressions of what `crop_faces` returned: the second half of `read_faces`.
+
+        Args:
+            crops: uint8 arrays `(*image_size, channels)`.
+            tracks: As for `read_faces`.
+
+        Returns:
+            Probabilities, float32 `(n, classes)`; rows sum to 1, columns as in `classes_`.
+
+        Raises:
+            ConfigError: As for `read_faces`.
+        """
+        if tracks is not None and len(tracks) != len(crops):
+            raise ConfigError(
+                f"tracks: expected one for each of {len(crops)} faces, received {len(tracks)}"
+            )
         return self._probabilities(crops, [None] * len(crops) if tracks is None else tracks)
 
     def result(
