@@ -6,6 +6,8 @@ The sections follow Mitchell et al., "Model Cards for Model Reporting" (FAT* 201
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fer_keras.metrics import wilson_interval
+
 if TYPE_CHECKING:
     from fer_keras.config import Experiment
     from fer_keras.data.samples import DatasetInfo
@@ -22,6 +24,13 @@ _LIMITS = """\
   small faces lower its accuracy; what is not a face still gets an expression.
 - The probabilities are calibrated on pictures like those of the data set below, and on no others.
 - Suited: research, teaching, user-interface experiments with consenting people."""
+
+
+_FEW_IMAGES = 100
+_RARE = (
+    "**Few pictures:** {classes}. Their recall is known only within the interval beside it, there "
+    "were few to learn from, and the model seldom answers with them: do not build on these classes."
+)
 
 
 def render_card(manifest: Mapping[str, Any]) -> str:
@@ -60,7 +69,17 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         _data(manifest, training),
         "## Figures",
         _figures(validation),
+        *(
+            ["## When it is unsure", _unsure(manifest["decision"])]
+            if "decision" in manifest
+            else []
+        ),
         *(["## Files", _files(manifest)] if "parity" in manifest else []),
+        *(
+            ["## What it stands", _robustness(manifest["robustness"])]
+            if "robustness" in manifest
+            else []
+        ),
         "## Use and limits",
         _LIMITS,
         "## How to train it again",
@@ -184,8 +203,13 @@ def _figures(validation: Mapping[str, Any]) -> str:
         ("Expected calibration error (15 bins)", _before_after(validation, "ece")),
     ]
     classes = [
-        (name, f"{row['support']:,}", _score(row["recall"]), _score(row["precision"]))
+        (name, f"{row['support']:,}", _recall(row), _score(row["precision"]))
         for name, row in validation["per_class"].items()
+    ]
+    rare = [
+        f"{name} ({row['support']})"
+        for name, row in validation["per_class"].items()
+        if 0 < row["support"] < _FEW_IMAGES
     ]
     return "\n\n".join(
         [
@@ -195,8 +219,44 @@ def _figures(validation: Mapping[str, Any]) -> str:
             _table(("Figure", "Value"), rows),
             f"Calibration: one temperature, {validation['temperature']:.3f}, fitted on this "
             "validation split; it divides the logits inside every file and changes no arg max.",
-            _table(("Class", "Images", "Recall", "Precision"), classes),
+            _table(("Class", "Images", "Recall [95 %]", "Precision"), classes),
+            *([_RARE.format(classes=", ".join(rare))] if rare else []),
         ]
+    )
+
+
+def _unsure(block: Mapping[str, Any]) -> str:
+    rows = []
+    for name, measured in block["measured"].items():
+        low, high = measured["kept_accuracy_interval"]
+        cover_low, cover_high = measured["coverage_interval"]
+        rows.append(
+            (
+                "Keras" if name == "keras" else f"{name} file",
+                f"{measured['kept']:.1%}",
+                f"{_score(measured['kept_accuracy'])} [{low:.3f}, {high:.3f}]",
+                f"{measured['coverage']:.1%} [{cover_low:.1%}, {cover_high:.1%}]",
+                f"{measured['mean_size']:.2f}",
+            )
+        )
+    by_class = block["measured"]["keras"]["coverage_by_class"]
+    name, worst = min(by_class.items(), key=lambda item: item[1]["coverage"])
+    return (
+        f"- **Unsure** is an answer whose highest probability is below "
+        f"{block['reject_threshold']:.3f}: the smallest threshold at which the kept answers reach "
+        f"an accuracy of {block['reject_accuracy_target']:.0%}, or that of rejecting half, where "
+        "more would be needed.\n"
+        f"- **Label set**: every label with a probability of at least "
+        f"{block['conformal_threshold']:.3f}, or the most probable one "
+        f"({block['conformal_method']}). It holds the true label for "
+        f"{block['conformal_coverage']:.0%} of all pictures like those of the split, not of each "
+        f"class: least often for {name}, {worst['coverage']:.0%} of {worst['n']}.\n\n"
+        + _table(
+            ("", "Kept", "Accuracy of those", "Sets with the true label", "Labels in a set"), rows
+        )
+        + f"\n\nFitted on {block['fitted_on']}, measured on {block['measured_on']}; no subject and "
+        "no copy of a picture is in both. Other thresholds: `risk_coverage.png`, and `decision` in "
+        "`manifest.json`."
     )
 
 
@@ -212,10 +272,12 @@ def _files(manifest: Mapping[str, Any]) -> str:
                 f"{figures['max_difference']:.1e}",
                 f"{figures['same_arg_max']:.2%}",
                 f"{figures['accuracy']:.4f}",
+                f"{figures['ece']:.4f}",
             )
         )
     text = _table(
-        ("File", "Size", "ms per face", "Largest difference", "Same arg max", "Accuracy"), rows
+        ("File", "Size", "ms per face", "Largest difference", "Same arg max", "Accuracy", "ECE"),
+        rows,
     )
     kept = [
         f" The {precision} file keeps {row['float_operators']} of {row['operators']} "
@@ -229,6 +291,40 @@ def _files(manifest: Mapping[str, Any]) -> str:
         f"{parity['n']:,} validation images. Time: median of {parity['timing_runs']} single "
         f"pictures, one thread, {parity['machine']}. Every file's sha256 is in `manifest.json`."
         + "".join(kept)
+    )
+
+
+def _robustness(record: Mapping[str, Any]) -> str:
+    rows = []
+    for row in record["points"]:
+        ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        rows.append(
+            (
+                row["point"],
+                f"{row['accuracy']:.4f}",
+                f"{row['loss']:.4f}",
+                f"{row['reference_accuracy']:.4f}",
+                f"{row['reference_loss']:.4f}",
+                ratio,
+            )
+        )
+    reference = record["points"][0]["reference"] if record["points"] else ""
+    head = (
+        "Picture",
+        "Accuracy",
+        "Lost",
+        f"Accuracy of {reference}",
+        "Lost",
+        "Ratio of the losses",
+    )
+    if reference:
+        theirs = record["reference_accuracy"][reference]
+        rows.insert(0, ("clean", f"{record['accuracy']:.4f}", "", f"{theirs:.4f}", "", ""))
+    return (
+        f"{_table(head, rows)}\n\nThe {record['precision']} file on {record['dataset']} "
+        f"{record['split']}, label rule `{record['label_rule']}`, n = {record['n']:,}, seed "
+        f"{record['seed']} of the corruptions; both models see the same pictures. More: "
+        "`python -m fer_keras.study robustness`."
     )
 
 
@@ -261,6 +357,13 @@ def _epochs(training: Mapping[str, Any]) -> str:
 
 def _score(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _recall(row: Mapping[str, Any]) -> str:
+    if row["recall"] is None:
+        return "-"
+    low, high = wilson_interval(round(row["recall"] * row["support"]), row["support"])
+    return f"{row['recall']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _before_after(validation: Mapping[str, Any], key: str) -> str:

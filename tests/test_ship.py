@@ -1,0 +1,106 @@
+"""A shipped folder holds the files users run, verified, and a card with all figures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import BRIGHT, CLASS_NAMES, write_export
+
+from fer_keras.errors import ConfigError, ExportError, ModelFileError
+from fer_keras.runtime import Recognizer
+from fer_keras.ship import main, ship
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """An export folder with the figures of which the card is made, and one more file."""
+    folder = write_export(tmp_path / "export")
+    (folder / "saved_model.pb").write_bytes(b"graph")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    row = {
+        "bytes": 1, "max_difference": 0.0, "same_arg_max": 1.0, "accuracy": 0.9, "ece": 0.02,
+        "ms_per_face": 0.1,
+    }  # fmt: skip
+    scores = {"support": 4, "recall": 0.5, "precision": 0.5, "f1": 0.5}
+    manifest |= {
+        "training": {"network": "tiny", "method": "none", "experiment": "tiny", "seed": 0},
+        "validation": {
+            "accuracy": 0.9, "accuracy_interval": [0.8, 0.95], "n": 20, "label_rule": "hard",
+            "balanced_accuracy": 0.5, "macro_f1": 0.5, "nll": 1.0, "ece": 0.1,
+            "calibrated": {"nll": 0.9, "ece": 0.05}, "temperature": 1.1,
+            "per_class": dict.fromkeys(CLASS_NAMES, scores),
+        },
+        "parity": {
+            "n": 20, "keras_accuracy": 0.9, "timing_runs": 5, "machine": "test",
+            "models": dict.fromkeys(("saved_model", "float32", "int8"), row),
+        },
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def robustness(folder: Path, sha256: str) -> Path:
+    point = {
+        "point": "24 px", "model": "ours", "reference": "fer", "accuracy": 0.8, "loss": 0.1,
+        "reference_accuracy": 0.4, "reference_loss": 0.3, "ratio": 1 / 3,
+    }  # fmt: skip
+    clean: list[dict[str, Any]] = [
+        {"model": "ours", "severity": 0, "accuracy": 0.9},
+        {"model": "fer", "severity": 0, "accuracy": 0.7},
+    ]
+    record = {
+        "dataset": "ferplus", "split": "validation", "label_rule": "majority", "n": 20, "seed": 0,
+        "models": [{"name": "ours", "sha256": sha256}, {"name": "fer", "sha256": ""}],
+        "conditions": clean, "standard_points": [point],
+    }  # fmt: skip
+    path = folder / "robustness.json"
+    path.write_text(json.dumps(record))
+    return path
+
+
+def test_the_folder_runs_and_its_card_has_all_figures(export: Path, tmp_path: Path) -> None:
+    digest = json.loads((export / "manifest.json").read_text())["files"]["model_int8.tflite"]
+    figures = robustness(tmp_path, digest["sha256"])
+    output = tmp_path / "saved_models" / "ferplus"
+    words = [str(export), "--output", str(output), "--robustness", str(figures)]
+    assert main(words) == 0
+    present = {path.name for path in output.iterdir()}
+    assert present == {
+        "model_float32.tflite", "model_int8.tflite", "labels.txt", "card.md", "manifest.json",
+    }  # fmt: skip
+    recognizer = Recognizer(output)
+    assert recognizer.predict(BRIGHT[None]).tolist() == ["happiness"]
+    assert recognizer.manifest["default_precision"] == "int8"
+    card = (output / "card.md").read_text()
+    assert "| 24 px | 0.8000 | 0.1000 | 0.4000 | 0.3000 | 0.33 |" in card
+    assert "| clean | 0.9000 |  | 0.7000 |" in card
+    assert "Few pictures:** neutral (4)" in card
+    assert "saved_model" not in card
+    # Once more: the earlier model is replaced.
+    assert main(words[:3]) == 0
+    assert "What it stands" not in (output / "card.md").read_text()
+
+
+def test_figures_of_another_model_are_refused(export: Path, tmp_path: Path) -> None:
+    figures = robustness(tmp_path, "0" * 64)
+    with pytest.raises(ConfigError, match="Received those of ours, fer"):
+        ship(export, tmp_path / "out", robustness=figures)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_export_is_refused(export: Path, tmp_path: Path) -> None:
+    (export / "model_int8.tflite").write_bytes(b"other")
+    with pytest.raises(ModelFileError, match="sha256"):
+        ship(export, tmp_path / "out")
+
+
+def test_what_is_in_the_way_stays(export: Path, tmp_path: Path) -> None:
+    other = tmp_path / "photos"
+    other.mkdir()
+    (other / "me.jpg").touch()
+    with pytest.raises(ExportError, match="neither empty nor an export"):
+        ship(export, other)
+    with pytest.raises(ConfigError, match="--default"):
+        ship(export, tmp_path / "out", default="float16")
+    assert [path.name for path in other.iterdir()] == ["me.jpg"]
