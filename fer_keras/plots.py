@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,65 @@ def plot_reliability(
     lower.set(xlabel="Confidence (probability of the predicted class)", ylabel="Images")
     for axes in (upper, lower):
         _plain(axes)
+    _save(figure, path)
+
+
+def plot_risk_coverage(
+    curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
+    path: str | Path,
+    *,
+    chosen: tuple[float, float | None],
+    target: float,
+    title: str = "",
+) -> None:
+    """Draws how many of the kept answers are wrong, against how many are kept.
+
+    Args:
+        curves: Name -> share of the answers kept and accuracy of those, both ascending in the
+            share (`fer_keras.decision.risk_coverage`).
+        path: The PNG file to write.
+        chosen: Share kept and accuracy at the threshold of the model; accuracy None where nothing
+            is kept.
+        target: Accuracy at which the threshold aims.
+        title: One line above the picture.
+    """
+    figure = _figure(6.4, 4.4)
+    axes = figure.subplots()
+    styles = ((_BLUE, "-", 2.0), (_ORANGE, "--", 1.6), (_GREEN, ":", 1.8))
+    highest = 1 - target
+    for (name, (kept, accuracy)), (colour, line, width) in zip(
+        curves.items(), styles, strict=False
+    ):
+        share, risk = np.asarray(kept), 1 - np.asarray(accuracy)
+        # The first few answers make a curve jump from 0 to 1 and back.
+        steady = share >= 0.05
+        axes.plot(share[steady], risk[steady], color=colour, linestyle=line, linewidth=width,
+                  label=name, zorder=3)  # fmt: skip
+        highest = max(highest, float(risk[steady].max(initial=0.0)))
+    axes.axhline(1 - target, color=_GREY, linewidth=1.2, zorder=2)
+    axes.annotate(
+        f"target: {1 - target:.0%} wrong", (0.01, 1 - target), textcoords="offset points",
+        xytext=(0, 4), fontsize=9, color=_INK,
+    )  # fmt: skip
+    share_kept, accuracy_kept = chosen
+    if accuracy_kept is not None:
+        point = (share_kept, 1 - accuracy_kept)
+        axes.plot(*point, "o", color=_INK, markersize=7, zorder=5)
+        axes.annotate(
+            f"{point[0]:.0%} kept, {point[1]:.1%} wrong", point, textcoords="offset points",
+            xytext=(-9, 9), ha="right", fontsize=9, color=_INK, zorder=5,
+        )  # fmt: skip
+    axes.set(
+        xlim=(0, 1),
+        ylim=(0, 1.12 * highest + 0.01),
+        xlabel="Coverage: share of the answers kept, the surest first",
+        ylabel="Risk: share of those that is wrong",
+    )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.legend(loc="upper left", frameon=False, fontsize=9)
+    axes.set_title(title, loc="left", fontsize=11, pad=10)
+    _plain(axes)
     _save(figure, path)
 
 
