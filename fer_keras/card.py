@@ -244,18 +244,17 @@ def _unsure(block: Mapping[str, Any]) -> str:
     return (
         f"- **Unsure** is an answer whose highest probability is below "
         f"{block['reject_threshold']:.3f}: the smallest threshold at which the kept answers reach "
-        f"an accuracy of {block['reject_accuracy_target']:.0%}, or that of rejecting half, where "
-        "more would be needed.\n"
+        f"an accuracy of {block['reject_accuracy_target']:.0%}, but at most half of all answers.\n"
         f"- **Label set**: every label with a probability of at least "
         f"{block['conformal_threshold']:.3f}, or the most probable one "
         f"({block['conformal_method']}). It holds the true label for "
         f"{block['conformal_coverage']:.0%} of all pictures like those of the split, not of each "
-        f"class: least often for {name}, {worst['coverage']:.0%} of {worst['n']}.\n\n"
+        f"class: least often for {name}, {worst['coverage']:.0%} of {worst['n']} pictures.\n\n"
         + _table(
             ("", "Kept", "Accuracy of those", "Sets with the true label", "Labels in a set"), rows
         )
         + f"\n\nFitted on {block['fitted_on']}, measured on {block['measured_on']}; no subject and "
-        "no copy of a picture is in both. Other thresholds: `risk_coverage.png`, and `decision` in "
+        "no copy of a picture is in both. Other thresholds: `decision.risk_coverage` in "
         "`manifest.json`."
     )
 

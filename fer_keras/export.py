@@ -3,13 +3,15 @@
 From `best.keras` a graph is built that goes from raw pixels to probabilities: network, one
 temperature fitted on the validation split, softmax. It is written as SavedModel and as TFLite in
 four precisions, and each file is compared with Keras on validation images. Unless all agree,
-nothing is published. All work happens in a temporary folder that takes the place of the old export
-at the end.
+nothing is published. The manifest also gets the thresholds from which on an answer is sure and a
+label is meant (`fer_keras.decision`). All work happens in a temporary folder that takes the place
+of the old export at the end.
 """
 
 import argparse
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -26,8 +28,15 @@ import numpy.typing as npt
 
 from fer_keras import conversion
 from fer_keras.card import render_card, training_facts
+from fer_keras.decision import (
+    FittedDecision,
+    coverage_problem,
+    decision_report,
+    fit_decision,
+    risk_coverage,
+)
 from fer_keras.errors import DataError, ExportError, run_command
-from fer_keras.files import write_text
+from fer_keras.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -36,6 +45,7 @@ _EXAMPLES = """examples:
   python -m fer_keras.export runs/word2vec-seed0                 -> runs/word2vec-seed0/export
   python -m fer_keras.export runs/word2vec-seed0 --output saved_models/word2vec
   python -m fer_keras.export runs/word2vec-seed0 --no-int8
+  python -m fer_keras.export runs/word2vec-seed0 --reject-accuracy 0.9
 
 A run trained on JAX or PyTorch is exported in the same way: the export itself runs on TensorFlow.
 """
@@ -46,6 +56,7 @@ _PRECISION_FILES = {
     "dynamic": "model_dynamic.tflite",
     "int8": "model_int8.tflite",
 }
+_RISK_COVERAGE = "risk_coverage.png"
 # Largest allowed difference of a probability from Keras.
 _MAX_DIFFERENCE = {"saved_model": 1e-6, "float32": 1e-5, "float16": 1e-3}
 # Files with 8-bit weights: the same decision, not the same probability.
@@ -64,12 +75,14 @@ class Parity:
         same_arg_max: Share of images with the same predicted class, 0..1.
         accuracy: Of the file, 0..1.
         keras_accuracy: Of Keras on the same images, 0..1.
+        ece: Expected calibration error of the file in 15 bins; NaN where it gives no numbers.
     """
 
     max_difference: float
     same_arg_max: float
     accuracy: float
     keras_accuracy: float
+    ece: float = math.nan
 
     def problem(self, precision: str) -> str | None:
         """Why the file must not be published; None where it may.
@@ -107,14 +120,20 @@ def compare(probabilities: Scores, reference: Scores, labels: npt.ArrayLike) -> 
     Returns:
         The figures of the parity gate.
     """
+    from fer_keras.metrics import expected_calibration_error
+
     truth = np.asarray(labels)
     ours, theirs = reference.argmax(axis=1), probabilities.argmax(axis=1)
+    usable = np.isfinite(probabilities).all()
+    confidences = np.clip(probabilities.max(axis=1), 0.0, 1.0)
+    ece = expected_calibration_error(confidences, theirs == truth) if usable else math.nan
     difference = np.abs(probabilities.astype(np.float64) - reference.astype(np.float64)).max()
     return Parity(
         float(difference),
         float((ours == theirs).mean()),
         float((theirs == truth).mean()),
         float((ours == truth).mean()),
+        ece,
     )
 
 
@@ -126,6 +145,7 @@ def export_run(
     parity_images: int = 1000,
     int8: bool = True,
     mirror: bool = False,
+    reject_accuracy: float = 0.95,
 ) -> dict[str, Any]:
     """Exports the best network of a run.
 
@@ -138,6 +158,8 @@ def export_run(
         int8: Whether to make the int8 file.
         mirror: Whether the files average the logits of a picture and of its mirror image, which
             takes twice the time and brings some accuracy (`fer_keras.tta.mirror_average`).
+        reject_accuracy: Accuracy at which the answers that are not "unsure" aim, above 0 and at
+            most 1 (`fer_keras.decision`).
 
     Returns:
         The content of `manifest.json`.
@@ -150,7 +172,7 @@ def export_run(
     """
     folder = Path(run_dir)
     target = Path(output_dir) if output_dir is not None else folder / "export"
-    _check_target(target)
+    check_target(target)
     if calibration_images < 1 or parity_images < 1:
         raise ExportError(
             "Expected at least 1 calibration image and 1 parity image. Received: "
@@ -164,7 +186,9 @@ def export_run(
     from fer_keras.loading import read_json
 
     if keras.backend.backend() != "tensorflow":
-        _export_on_tensorflow(folder, target, calibration_images, parity_images, int8, mirror)
+        _export_on_tensorflow(
+            folder, target, calibration_images, parity_images, int8, mirror, reject_accuracy
+        )
         return read_json(target / "manifest.json")
 
     from fer_keras.config import load_experiment
@@ -189,7 +213,8 @@ def export_run(
             f"The network names {', '.join(model.class_names)}, the data set "
             f"{', '.join(validation.class_names)}: {folder / 'best.keras'}"
         )
-    figures = _validation_figures(model, validation, train)
+    figures, probabilities = _validation_figures(model, validation, train)
+    fitted = fit_decision(probabilities, validation, accuracy_target=reject_accuracy)
     deploy = conversion.deploy_graph(network, figures["temperature"])
     held_out = validation.take(_spread(len(validation), parity_images))
     calibration = train.images[_random_rows(len(train), calibration_images)]
@@ -200,12 +225,14 @@ def export_run(
         raise ExportError(f"Cannot write ({error.strerror}): {target.parent}") from error
     try:
         parity = _build_files(deploy, building, held_out, calibration, int8)
+        decision = _decision(fitted, probabilities, validation, building)
         manifest = {
             "format": 1,
             "name": experiment.name,
             "class_names": list(model.class_names),
             "image_size": list(model.image_shape[:2]),
             "channels": model.image_shape[2],
+            "input_kind": "image",
             "input": "raw pixels 0..255",
             "temperature": figures["temperature"],
             "output": "probabilities",
@@ -215,6 +242,7 @@ def export_run(
                 for precision, name in _PRECISION_FILES.items()
                 if precision in parity["models"]
             },
+            **({"decision": decision} if decision else {}),
             "files": {},
             "dataset": validation.name,
             "label_rule": train.label_rule,
@@ -224,11 +252,13 @@ def export_run(
         }
         write_text(building / "labels.txt", "\n".join(model.class_names) + "\n")
         write_text(building / "card.md", render_card(manifest))
-        manifest["files"] = _file_table(building)
+        manifest["files"] = file_table(building)
         write_text(building / "manifest.json", json.dumps(manifest, indent=2) + "\n")
-        card = (building / "card.md").read_text(encoding="utf-8")
-        _publish(building, target)
-        write_text(folder / "card.md", card)
+        publish(building, target)
+        for name in ("card.md", _RISK_COVERAGE):
+            if (target / name).is_file():
+                with atomic_path(folder / name) as temporary:
+                    shutil.copyfile(target / name, temporary)
     except OSError as error:
         raise ExportError(
             f"The export could not be written ({error.strerror or error}). What was there before "
@@ -259,13 +289,13 @@ def report(manifest: Mapping[str, Any]) -> str:
         f"{validation['ece']:.4f} -> {validation['calibrated']['ece']:.4f}, NLL "
         f"{validation['nll']:.4f} -> {validation['calibrated']['nll']:.4f}",
         "",
-        "model              KiB  ms/face  max difference  same arg max  accuracy",
+        "model              KiB  ms/face  max difference  same arg max  accuracy     ECE",
     ]
     for name, row in parity["models"].items():
         time_ms = f"{row['ms_per_face']:7.2f}" if row.get("ms_per_face") else "      -"
         lines.append(
             f"{name:<12}  {row['bytes'] / 1024:>8,.0f}  {time_ms}  {row['max_difference']:>14.1e}"
-            f"  {row['same_arg_max']:>12.2%}  {row['accuracy']:.4f}"
+            f"  {row['same_arg_max']:>12.2%}    {row['accuracy']:.4f}  {row['ece']:.4f}"
         )
     lines.append(
         f"on {parity['n']:,} validation images (Keras: {parity['keras_accuracy']:.4f}); ms: median "
@@ -277,6 +307,7 @@ def report(manifest: Mapping[str, Any]) -> str:
             lines.append(
                 f"{name} keeps {row['float_operators']} of {row['operators']} {what} in float32"
             )
+    lines += ["", *decision_report(manifest.get("decision"))]
     return "\n".join(lines)
 
 
@@ -302,6 +333,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="average over each picture and its mirror image: twice the time, some accuracy",
     )
     parser.add_argument("--no-int8", action="store_true", help="leave the int8 file out")
+    parser.add_argument(
+        "--reject-accuracy",
+        type=float,
+        default=0.95,
+        metavar="SHARE",
+        help="accuracy at which the answers that are not unsure aim; at most half of the answers "
+        "become unsure (default: 0.95)",
+    )
     arguments = parser.parse_args(argv)
     target = arguments.output or arguments.run / "export"
     manifest = export_run(
@@ -311,6 +350,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parity_images=arguments.parity_images,
         int8=not arguments.no_int8,
         mirror=arguments.mirror,
+        reject_accuracy=arguments.reject_accuracy,
     )
     print(report(manifest))
     print(f"\nwritten to {target}")
@@ -324,11 +364,13 @@ def _export_on_tensorflow(
     parity_images: int,
     int8: bool,
     mirror: bool,
+    reject_accuracy: float,
 ) -> None:
     """Does the export in a process of its own, because a process has one Keras backend."""
     command = [
         sys.executable, "-m", "fer_keras.export", str(run_dir), "--output", str(target),
         "--calibration-images", str(calibration_images), "--parity-images", str(parity_images),
+        "--reject-accuracy", str(reject_accuracy),
     ]  # fmt: skip
     if not int8:
         command.append("--no-int8")
@@ -350,7 +392,15 @@ def _export_on_tensorflow(
         )
 
 
-def _check_target(target: Path) -> None:
+def check_target(target: Path) -> None:
+    """Refuses a folder that holds anything but an earlier export.
+
+    Args:
+        target: Where an export is to go; may be missing.
+
+    Raises:
+        ExportError: It holds something else, or is a file.
+    """
     if target.is_dir() and any(target.iterdir()) and not (target / "manifest.json").is_file():
         raise ExportError(
             f"The folder is neither empty nor an export; choose another --output: {target}"
@@ -359,7 +409,10 @@ def _check_target(target: Path) -> None:
         raise ExportError(f"Expected a folder for the export. Received a file: {target}")
 
 
-def _validation_figures(model: Any, validation: "Samples", train: "Samples") -> dict[str, Any]:
+def _validation_figures(
+    model: Any, validation: "Samples", train: "Samples"
+) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
+    """The figures of the model card, and the calibrated probabilities `(n, classes)`."""
     from fer_keras.metrics import (
         evaluate_predictions,
         expected_calibration_error,
@@ -377,8 +430,7 @@ def _validation_figures(model: Any, validation: "Samples", train: "Samples") -> 
     figures.pop("reliability")
     p = softmax(logits, temperature)
     correct = p.argmax(axis=1) == validation.labels
-    return {
-        **figures,
+    figures |= {
         "split": validation.split,
         "label_rule": validation.label_rule,
         "dataset_fingerprint": validation.fingerprint,
@@ -389,6 +441,40 @@ def _validation_figures(model: Any, validation: "Samples", train: "Samples") -> 
             "ece": expected_calibration_error(p.max(axis=1), correct),
         },
     }
+    return figures, p
+
+
+def _decision(
+    fitted: FittedDecision | None,
+    probabilities: npt.NDArray[np.float64],
+    validation: "Samples",
+    folder: Path,
+) -> dict[str, Any] | None:
+    """The thresholds with what they bring, also in the int8 file; draws the curve."""
+    from fer_keras.plots import plot_risk_coverage
+
+    if fitted is None:
+        return None
+    keras = probabilities[fitted.held_out]
+    curves: dict[str, npt.NDArray[Any]] = {"Keras": keras}
+    block = fitted.block(keras)
+    int8 = folder / _PRECISION_FILES["int8"]
+    if int8.is_file():
+        images = validation.images[fitted.held_out]
+        curves["int8"] = conversion.tflite_probabilities(int8.read_bytes(), images)
+        block["measured"]["int8"] = fitted.measure(curves["int8"])
+        problem = coverage_problem(block, "int8")
+        if problem:
+            raise ExportError(f"Not published: {problem}. Leave it out with --no-int8")
+    plot_risk_coverage(
+        {name: risk_coverage(p, fitted.labels)[:2] for name, p in curves.items()},
+        folder / _RISK_COVERAGE,
+        chosen=(block["reject_coverage"], block["reject_accuracy"]),
+        target=fitted.accuracy_target,
+        title=f"Errors among the answers that are kept, n = {block['n_measured']:,} ("
+        f"{validation.name} {validation.split})",
+    )
+    return block
 
 
 def _build_files(
@@ -406,6 +492,7 @@ def _build_files(
             "max_difference": parity.max_difference,
             "same_arg_max": parity.same_arg_max,
             "accuracy": parity.accuracy,
+            "ece": parity.ece,
             **more,
         }
         problem = parity.problem(precision)
@@ -457,7 +544,8 @@ def _build_files(
     }
 
 
-def _file_table(folder: Path) -> dict[str, dict[str, Any]]:
+def file_table(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of every file of a folder, by its path inside."""
     table = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -469,8 +557,16 @@ def _file_table(folder: Path) -> dict[str, dict[str, Any]]:
     return table
 
 
-def _publish(building: Path, target: Path) -> None:
-    """Gives the finished folder its name; the old one stays until then."""
+def publish(building: Path, target: Path) -> None:
+    """Gives the finished folder its name; the old one stays until then.
+
+    Args:
+        building: A complete folder beside `target`.
+        target: Its name from now on; an earlier export there is removed.
+
+    Raises:
+        OSError: The folder cannot be renamed; the earlier export is unchanged.
+    """
     building.chmod(0o755)  # Temporary folders are made for their owner alone.
     for path in building.rglob("*"):
         if path.is_file():

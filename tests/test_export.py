@@ -9,6 +9,7 @@ import pytest
 
 from fer_keras import conversion, export
 from fer_keras.data.samples import Samples, one_hot
+from fer_keras.decision import FittedDecision
 from fer_keras.errors import ExportError
 from fer_keras.export import Parity, compare, export_run
 
@@ -140,6 +141,42 @@ def test_the_temperature_is_the_one_of_the_validation_split(exported: Path, trai
     assert "validation" in manifest["validation"]["temperature_fitted_on"]
 
 
+def test_the_thresholds_are_in_the_manifest_the_card_and_the_runtime(exported: Path) -> None:
+    from fer_keras.runtime import Recognizer
+
+    decision = json.loads((exported / "manifest.json").read_text())["decision"]
+    assert (decision["n"], decision["n_measured"]) == (45, 45)
+    assert set(decision["measured"]) == {"keras", "int8"}
+    assert 0.8 <= decision["measured"]["int8"]["coverage"] <= 1
+    card = (exported / "card.md").read_text()
+    assert f"below {decision['reject_threshold']:.3f}" in card
+    assert f"at least {decision['conformal_threshold']:.3f}" in card
+    for folder in (exported, exported.parent):
+        assert (folder / "risk_coverage.png").read_bytes()[:4] == b"\x89PNG"
+    recognizer = Recognizer(exported, detector="none")
+    assert recognizer.decision.reject_threshold == decision["reject_threshold"]
+    (face,) = recognizer.recognize(samples("validation", 3).images[0])
+    assert face["label_set"][0] == face["dominant"]
+
+
+def test_an_int8_file_whose_label_sets_lost_coverage_is_not_published(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = FittedDecision.measure
+
+    def spoilt(self: FittedDecision, probabilities: Any) -> dict[str, Any]:
+        measured = measure(self, probabilities)
+        # Keras' probabilities are float64, those of a file float32.
+        lost = 0.1 if probabilities.dtype == np.float32 else 0.0
+        return {**measured, "coverage": measured["coverage"] - lost}
+
+    before = (exported / "manifest.json").read_bytes()
+    monkeypatch.setattr(FittedDecision, "measure", spoilt)
+    with pytest.raises(ExportError, match=r"Not published: int8: its label sets.*--no-int8"):
+        export_run(exported.parent, calibration_images=64)
+    assert (exported / "manifest.json").read_bytes() == before
+
+
 @pytest.mark.parametrize("precision", ["float32", "dynamic"])
 def test_a_spoilt_conversion_publishes_nothing(
     exported: Path, monkeypatch: pytest.MonkeyPatch, precision: str
@@ -177,10 +214,10 @@ def test_a_rename_that_fails_gives_the_old_export_back(
 
     monkeypatch.setattr(Path, "rename", refuses)
     with pytest.raises(OSError, match="No space"):
-        export._publish(building, target)
+        export.publish(building, target)
     assert (target / "manifest.json").read_text() == "old"
     monkeypatch.undo()
-    export._publish(building, target)
+    export.publish(building, target)
     assert (target / "manifest.json").read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["export"]
 

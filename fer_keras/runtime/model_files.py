@@ -61,9 +61,9 @@ def default_model() -> Path:
         if (folder / MANIFEST).is_file():
             return folder
     raise ModelFileError(
-        "no model is shipped with this copy of fer_keras: give the folder of one, or make one with "
-        "python -m fer_keras.train --exp ferplus_cel --run-dir runs/ferplus, then python -m "
-        f"fer_keras.export runs/ferplus --output {places[0]}. Looked for: {places[0]}, {places[1]}"
+        "no model is shipped with this copy of fer_keras: give the folder of one, or make it from "
+        "a trained run with python -m fer_keras.export RUN, then python -m fer_keras.ship "
+        f"RUN/export --output {places[0]}. Looked for: {places[0]}, {places[1]}"
     )
 
 

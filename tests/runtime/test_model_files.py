@@ -32,7 +32,7 @@ def test_the_shipped_model_of_a_wheel(checkout: Path) -> None:
 
 
 def test_without_one_the_message_says_how_to_make_it(checkout: Path) -> None:
-    with pytest.raises(ModelFileError, match=r"no model is shipped.*fer_keras\.export.*Looked"):
+    with pytest.raises(ModelFileError, match=r"no model is shipped.*fer_keras\.ship.*Looked"):
         Recognizer()
 
 
