@@ -1,8 +1,9 @@
-"""The pictures of a run: confusion matrix, reliability diagram, training curves."""
+"""The pictures of a run and of a study: confusion matrix, reliability, curves, sheets of faces."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,41 @@ from fer_keras.metrics import ReliabilityBin
 
 _BLUE, _ORANGE, _GREEN = "#2b6cb0", "#dd6b20", "#2f855a"
 _GREY, _INK = "#a0aec0", "#1a202c"
+# Lines of a figure in this order; apart in lightness too, for those who see few colours.
+_LINES = (_BLUE, _ORANGE, _GREEN, "#1a202c", "#b83280", "#718096")
+_MARKERS = "osD^vP"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a panel.
+
+    Attributes:
+        label: The same label has the same colour in all panels.
+        values: Shares in 0..1, one for each tick.
+        lower: Lower ends of a band around them; empty for none.
+        upper: Its upper ends.
+    """
+
+    label: str
+    values: Sequence[float]
+    lower: Sequence[float] = ()
+    upper: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of several small plots that share their scales.
+
+    Attributes:
+        title: Above it.
+        ticks: What stands under the positions on the x axis, evenly spaced.
+        lines: What is drawn.
+    """
+
+    title: str
+    ticks: Sequence[str]
+    lines: Sequence[Line]
 
 
 def plot_confusion_matrix(
@@ -243,6 +279,96 @@ def plot_curves(metrics_path: str | Path, path: str | Path, *, title: str = "") 
         panel.xaxis.get_major_locator().set_params(integer=True)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    _save(figure, path)
+
+
+def plot_panels(
+    panels: Sequence[Panel], path: str | Path, *, title: str = "", note: str = "", columns: int = 4
+) -> None:
+    """Draws small plots of shares side by side, with one legend for all.
+
+    Args:
+        panels: At least one.
+        path: The PNG file to write.
+        title: One line above the picture.
+        note: Short lines below the legend.
+        columns: Plots in a row.
+    """
+    labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
+    style = {label: (_LINES[i % 6], _MARKERS[i % 6]) for i, label in enumerate(labels)}
+    num_rows = -(-(len(panels) + 1) // columns)  # one place for the legend
+    figure = _figure(3.3 * columns, 2.5 * num_rows + 0.4)
+    grid = figure.subplots(num_rows, columns, squeeze=False).ravel()
+    highest = max(
+        value for panel in panels for line in panel.lines for value in (*line.values, *line.upper)
+    )
+    for axes, panel in zip(grid, panels, strict=False):
+        positions = range(len(panel.ticks))
+        for line in panel.lines:
+            colour, marker = style[line.label]
+            if line.lower:
+                axes.fill_between(
+                    positions, line.lower, line.upper, color=colour, alpha=0.18, linewidth=0
+                )
+            axes.plot(positions, line.values, color=colour, marker=marker, markersize=4)
+        axes.set_xticks(positions, list(panel.ticks))
+        axes.set_ylim(0, min(1.0, highest + 0.06))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.set_title(panel.title, loc="left", fontsize=10, pad=6)
+        _plain(axes)
+        axes.tick_params(labelsize=8)
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    from matplotlib.lines import Line2D
+
+    corner = grid[len(panels)]
+    handles = [
+        Line2D([], [], color=style[label][0], marker=style[label][1], markersize=5, label=label)
+        for label in labels
+    ]
+    corner.legend(handles=handles, loc="upper left", frameon=False, fontsize=10)
+    corner.text(
+        0.02, 0.9 - 0.14 * len(labels), note, ha="left", va="top", fontsize=9, linespacing=1.5,
+        color=_INK, transform=corner.transAxes,
+    )  # fmt: skip
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    _save(figure, path)
+
+
+def plot_pictures(
+    rows: Sequence[tuple[str, Sequence[npt.NDArray[np.uint8]], Sequence[str]]],
+    path: str | Path,
+    *,
+    title: str = "",
+) -> None:
+    """Draws a sheet of pictures, with a name before each row and a line under each picture.
+
+    Args:
+        rows: Name, pictures `(height, width, 1 or 3)` all of one size, and their captions.
+        path: The PNG file to write.
+        title: One line above the sheet.
+    """
+    num_columns = max(len(pictures) for _, pictures, _ in rows)
+    height, width, _ = rows[0][1][0].shape
+    gap_x, gap_y = 0.08 * width, 0.26 * height
+    figure = _figure(1.05 * (num_columns + 1.4), 0.5 + 1.24 * len(rows))
+    axes = figure.subplots()
+    for row, (name, pictures, captions) in enumerate(rows):
+        top = row * (height + gap_y)
+        axes.text(-gap_x, top + height / 2, name, ha="right", va="center", fontsize=9)
+        for column, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+            left = column * (width + gap_x)
+            rgb = np.repeat(picture, 3 // picture.shape[2], axis=2)
+            axes.imshow(rgb, extent=(left, left + width, top + height, top))
+            axes.text(
+                left + width / 2, top + height * 1.03, caption, ha="center", va="top", fontsize=7
+            )
+    axes.set_xlim(-1.4 * width, num_columns * (width + gap_x))
+    axes.set_ylim(len(rows) * (height + gap_y), 0)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    axes.set_title(title, loc="left", fontsize=10)
     _save(figure, path)
 
 

@@ -51,6 +51,24 @@ class Tracker:
             self._guard(self._start, experiment_name, run_name, params, tags, run_id)
         return self.run_id
 
+    def attach(self, run_id: str) -> str:
+        """Opens a run to add to it, and leaves its status as it is.
+
+        Args:
+            run_id: The MLflow run of a training.
+
+        Returns:
+            The run id, empty where nothing is tracked or the run is not there.
+        """
+        if self._enabled:
+            self._guard(self._attach, run_id)
+        return self.run_id
+
+    @property
+    def active(self) -> bool:
+        """Whether a run is open and everything so far has reached it."""
+        return self._client is not None
+
     def log(self, figures: Mapping[str, float], step: int) -> None:
         """Logs metrics of one epoch.
 
@@ -90,14 +108,7 @@ class Tracker:
         if self._client is not None:
             self._guard(self._client.set_terminated, self.run_id, status)
 
-    def _start(
-        self,
-        experiment_name: str,
-        run_name: str,
-        params: Mapping[str, Any],
-        tags: Mapping[str, str],
-        run_id: str,
-    ) -> None:
+    def _connect(self) -> Any:
         # MLflow's own defaults keep a run waiting for minutes when the server is gone.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -106,11 +117,27 @@ class Tracker:
         import logging
 
         import mlflow
-        from mlflow.entities import Param, RunTag
 
         for noisy in ("alembic", "mlflow.store.db.utils"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
-        client = mlflow.MlflowClient()
+        return mlflow.MlflowClient()
+
+    def _attach(self, run_id: str) -> None:
+        client = self._connect()
+        client.get_run(run_id)
+        self._client, self.run_id = client, run_id
+
+    def _start(
+        self,
+        experiment_name: str,
+        run_name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        run_id: str,
+    ) -> None:
+        client = self._connect()
+        from mlflow.entities import Param, RunTag
+
         if run_id:
             client.get_run(run_id)
             client.update_run(run_id, status="RUNNING")
