@@ -357,6 +357,7 @@ def test_runs_without_a_training_stack_and_writes_nothing(export: Path, tmp_path
     picture = tmp_path / "left.png"
     cv2.imwrite(str(picture), cv2.resize(LEFT, (100, 100)))
     blocked = ["tensorflow", "keras", "jax", "torch", "mlflow", "sklearn", "scipy", "matplotlib"]
+    blocked += ["mapie", "pandas"]
     code = _BLOCKED.format(blocked=blocked, export=str(export), picture=str(picture))
     home = tmp_path / "home"
     home.mkdir()
