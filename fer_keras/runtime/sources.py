@@ -174,7 +174,7 @@ class VideoFile:
     Args:
         path: Any format that OpenCV's FFmpeg reads.
         every_frames: Give every so many frames, at least 1.
-        every_s: Give a frame only when so many seconds have passed since the last one.
+        every_s: Give a frame every so many seconds; 0 for no such limit.
 
     Raises:
         DataError: There is no such file, or it is no video that can be read.
@@ -324,21 +324,21 @@ class _FileCapture:
         self._every_s = every_s
         self._index = -1
         self._time_s = -1.0
-        self._given_s = -float("inf")
+        self._due_s = 0.0
 
     def read(self) -> Frame | None:
         start = time.perf_counter()
         while self._capture.grab():
             self._index += 1
             self._time_s = self._frame_time_s()
-            # Half a frame's tolerance, because times are rounded to milliseconds.
-            late = self._time_s - self._given_s >= self._every_s - 0.5 / self._fps
-            if self._index % self._every_frames or not late:
+            # The frame that is nearest to the time at which one is due.
+            early = self._time_s < self._due_s - 0.5 / self._fps
+            if early or self._index % self._every_frames:
                 continue
             ok, picture = self._capture.retrieve()
             if not ok or picture is None:
                 return None
-            self._given_s = self._time_s
+            self._due_s = max(self._due_s, self._time_s - self._every_s) + self._every_s
             return Frame(self._index, self._time_s, _rgb(picture), time.perf_counter() - start)
         return None
 
