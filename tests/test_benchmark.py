@@ -1,5 +1,6 @@
 """The benchmark: honest figures, models in turns, errors in one line, nothing left running."""
 
+import importlib.util
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 from tiny_models import tflite, write_export, write_pair_export
 
 from fer_keras import benchmark
+from fer_keras.data.samples import Samples
 from fer_keras.errors import ConfigError, DataError, FerKerasError, ModelFileError
 from fer_keras.faces import build_detector
 from fer_keras.runtime import machine, timing, turns
@@ -294,3 +296,34 @@ def test_the_timed_process_imports_no_training_stack(export: Path) -> None:
 def test_thread_counts(cores: int, counts: list[int]) -> None:
     assert benchmark._thread_counts(cores) == counts
     assert all(a < b for a, b in itertools.pairwise(counts))
+
+
+def test_peer_is_scored_by_names() -> None:
+    """A model without contempt, in another order and spelling; its one miss is the contempt."""
+    path = Path(__file__).parents[1] / "benchmarks" / "peer_fer.py"
+    spec = importlib.util.spec_from_file_location("peer_fer", path)
+    assert spec is not None
+    assert spec.loader is not None
+    peer_fer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(peer_fer)
+    samples = Samples(
+        name="four",
+        split="validation",
+        class_names=("neutral", "happiness", "contempt"),
+        label_rule="hard",
+        images=np.zeros((4, 8, 8, 1), np.uint8),
+        targets=np.eye(3, dtype=np.float32)[[0, 1, 2, 1]],
+        facts={
+            "source": np.array(["a", "b", "c", "d"]),
+            "sha256": np.array(["1", "2", "3", "4"]),
+            "subject": np.array([""] * 4),
+        },
+    )
+    happy, neutral = [0.9, 0.1], [0.2, 0.8]
+    answers = np.array([neutral, happy, happy, happy], np.float32)
+    scores = peer_fer.score(answers, ("happy", "neutral"), samples)
+    assert (scores["accuracy"], scores["accuracy_without_contempt"]) == (0.75, 1.0)
+    assert scores["n_without_contempt"] == 3
+    assert scores["interval"][0] < 0.75 < scores["interval"][1]
+    backwards = peer_fer.score(answers, ("neutral", "happy"), samples)
+    assert (backwards["accuracy"], backwards["accuracy_without_contempt"]) == (0.0, 0.0)
