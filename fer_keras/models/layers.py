@@ -121,6 +121,24 @@ class MirrorImage(keras.layers.Layer):
         return input_shape
 
 
+def every_nth(x: Any, strides: int, *, name: str) -> Any:
+    """Keeps every n-th row and column; a 1x1 convolution of them is the strided one.
+
+    oneDNN 3.7, on which TensorFlow convolves on CPUs, writes outside its buffer in the gradient of
+    a strided 1x1 convolution of few channels: below 16 with AVX-512, below 8 with AVX2. That ends
+    the process or makes the gradient wrong.
+
+    Args:
+        x: Feature map `(batch, h, w, c)`.
+        strides: n, in pixels.
+        name: Name of the layer.
+
+    Returns:
+        Feature map `(batch, ceil(h / n), ceil(w / n), c)`.
+    """
+    return keras.layers.AveragePooling2D(1, strides=strides, name=name)(x)
+
+
 def conv(
     x: Any,
     filters: int,
@@ -147,7 +165,10 @@ def conv(
         Feature map `(batch, ceil(h / strides), ceil(w / strides), filters)`.
     """
     padding = "same"
-    if strides > 1 and kernel_size > 1:
+    if strides > 1 and kernel_size == 1:
+        x = every_nth(x, strides, name=f"{name}_every_nth")
+        strides = 1
+    elif strides > 1:
         x = keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
         padding = "valid"
     return keras.layers.Conv2D(

@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from fer_keras.models.layers import every_nth
+
 # Channels of the four residual modules (section 3).
 _WIDTHS = (16, 32, 64, 128)
 
@@ -56,9 +58,8 @@ def build(image_shape: tuple[int, int, int], num_classes: int, *, l2: float = 0.
 
 
 def _residual_module(x: Any, filters: int, *, name: str) -> Any:
-    shortcut = keras.layers.Conv2D(
-        filters, 1, strides=2, padding="same", use_bias=False, name=f"{name}_shortcut"
-    )(x)
+    shortcut = every_nth(x, 2, name=f"{name}_shortcut_every_nth")
+    shortcut = keras.layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_shortcut")(shortcut)
     shortcut = keras.layers.BatchNormalization(name=f"{name}_shortcut_bn")(shortcut)
     y = _separable_bn(x, filters, name=f"{name}_separable1")
     y = keras.layers.Activation("relu", name=f"{name}_relu")(y)

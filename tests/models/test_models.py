@@ -9,7 +9,7 @@ import pytest
 
 from fer_keras.errors import ConfigError, ModelFileError
 from fer_keras.models import build_model, list_models
-from fer_keras.models.layers import ClassNames, class_names_of, with_class_names
+from fer_keras.models.layers import ClassNames, class_names_of, conv, with_class_names
 
 CLASS_NAMES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 
@@ -138,6 +138,43 @@ def test_parameter_count(name, shape, num_classes):
     network = build_model(name, shape, num_classes)
     trained = sum(int(np.prod(v.shape)) for v in network.trainable_variables)
     assert (network.count_params(), trained) == PARAMETERS[name, shape, num_classes]
+
+
+@pytest.mark.parametrize(("name", "shape", "num_classes"), PARAMETERS)
+def test_no_convolution_is_strided_and_1x1(name, shape, num_classes):
+    # `every_nth` says why: on CPUs the gradient of one with few channels can be wrong or fatal.
+    convolutions = [
+        layer
+        for layer in build_model(name, shape, num_classes)._flatten_layers()
+        if isinstance(layer, keras.layers.Conv2D)
+    ]
+    assert convolutions
+    assert [
+        layer.name
+        for layer in convolutions
+        if layer.kernel_size == (1, 1) and layer.strides != (1, 1)
+    ] == []
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("side", [48, 47])
+@pytest.mark.parametrize("channels", [4, 8, 16])
+def test_gradient_of_a_halving_1x1_convolution(channels, side):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, side, side, channels)).astype("float32")
+    slopes = rng.normal(size=(8, 24, 24, 16)).astype("float32")
+    image = keras.Input((side, side, channels))
+    model = keras.Model(image, conv(image, 16, 1, strides=2, name="conv"))
+    before = model.get_layer("conv").get_weights()[0]
+    model.compile(
+        keras.optimizers.SGD(1.0),
+        lambda target, output: keras.ops.sum(target * output),
+        jit_compile=False,
+    )
+    model.train_on_batch(x, slopes)
+    gradient = before - model.get_layer("conv").get_weights()[0]
+    expected = np.einsum("nhwi,nhwo->io", x[:, ::2, ::2], slopes)
+    np.testing.assert_allclose(gradient[0, 0], expected, atol=1e-2, rtol=0)
 
 
 def test_every_network_has_a_golden_parameter_count():
