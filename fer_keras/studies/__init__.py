@@ -8,7 +8,8 @@ A study file has a docstring (its first line is shown by `--list`, the whole of 
 
 A new file in this folder is a new study, nothing else has to be touched; a file without `run` is
 none. Heavy imports (TensorFlow, matplotlib) go inside functions, so that `--list` and `--help`
-answer at once. What studies share, models, data and tables, is in `base.py`.
+answer at once. What studies share is in `base.py` (models, data) and
+`results.py` (folder, tables, MLflow).
 """
 
 import importlib

@@ -1,10 +1,8 @@
-"""What studies share: models of every kind behind one interface, their data, tables and places."""
+"""What studies share: models of every kind behind one interface, and their data."""
 
 import argparse
-import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +11,6 @@ import numpy.typing as npt
 
 from fer_keras.decode import resize
 from fer_keras.errors import ConfigError
-from fer_keras.files import atomic_path
 from fer_keras.labels import canonical
 from fer_keras.opencv import cv2
 
@@ -81,7 +78,7 @@ class StudiedModel:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that `load_models`, `load_data` and `output_folder` read.
+    """Adds the options that `load_models`, `load_data` and `results.output_folder` read.
 
     Args:
         parser: That of a study.
@@ -244,90 +241,36 @@ def _own_dataset(model: StudiedModel) -> tuple[str, str | None, str | None]:
     return name, None, None
 
 
-def output_folder(arguments: argparse.Namespace, study: str) -> Path:
-    """Makes the folder for the files of a study.
+def describe(
+    models: Sequence[StudiedModel], samples: "Samples", arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """What is studied on what, for the record.
 
     Args:
+        models: Of `load_models`.
+        samples: Of `load_data`.
         arguments: Parsed by a parser with `add_model_arguments`.
-        study: Its name.
 
     Returns:
-        `--output`, or `runs/study-NAME-DATE`.
+        A dict that `json.dumps` takes; `studied_on` is the short form for titles.
     """
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder: Path = arguments.output or Path("runs") / f"study-{study}-{stamp}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    from fer_keras.tracking import git_commit
 
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown whose columns also line up on a terminal.
-
-    Args:
-        header: Names of the columns.
-        rows: Cells; the first column is aligned left, the others right.
-
-    Returns:
-        Lines joined by newlines, without a last newline.
-    """
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *rest = cells
-        padded = [first.ljust(widths[0])]
-        padded += [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
-        return f"| {' | '.join(padded)} |"
-
-    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join([line(header), line(rule), *(line(row) for row in rows)])
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Replaces a csv file in one step.
-
-    Args:
-        path: The file.
-        rows: At least one; the keys of the first one are the columns.
-    """
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def track(
-    model: StudiedModel,
-    study: str,
-    steps: Mapping[int, Mapping[str, float]],
-    files: Sequence[Path],
-    tags: Mapping[str, str],
-) -> bool:
-    """Adds a study to the MLflow run of the training that a model came from.
-
-    Args:
-        model: A model of `load_models`.
-        study: Name of the study, the folder of its files among the run's artifacts.
-        steps: Step -> metric -> value; MLflow draws a metric over the steps.
-        files: Stored with the run.
-        tags: What the study was done on.
-
-    Returns:
-        Whether the run was found and everything was written.
-    """
-    from fer_keras.tracking import Tracker
-
-    tracker = Tracker(bool(model.mlflow_run_id))
-    if not tracker.attach(model.mlflow_run_id):
-        return False
-    for step, figures in steps.items():
-        tracker.log(figures, step)
-    tracker.set_tags(tags)
-    for file in files:
-        tracker.artifact(file, study)
-    return tracker.active
+    return {
+        "studied_on": f"{samples.name} {samples.split} ({samples.label_rule}), n {len(samples):,}",
+        "dataset": samples.name,
+        "split": samples.split,
+        "label_rule": samples.label_rule,
+        "n": len(samples),
+        "limit": arguments.limit,
+        "dataset_fingerprint": samples.fingerprint,
+        "image_size": samples.images.shape[1],
+        "git_commit": git_commit(),
+        "models": [
+            {"name": model.name, "path": str(model.path), "sha256": model.sha256}
+            for model in models
+        ],
+    }
 
 
 def _with_channels(images: Images, channels: int) -> Images:

@@ -26,7 +26,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,12 +37,11 @@ from fer_keras.files import write_text
 from fer_keras.studies.base import (
     StudiedModel,
     add_model_arguments,
+    describe,
     load_data,
     load_models,
-    output_folder,
-    track,
-    write_csv,
 )
+from fer_keras.studies.results import output_folder, track, write_csv
 from fer_keras.studies.robustness_report import (
     CLEAN,
     CONDITIONS,
@@ -51,9 +49,7 @@ from fer_keras.studies.robustness_report import (
     draw_curves,
     draw_sheets,
     report,
-    studied_on,
 )
-from fer_keras.tracking import git_commit
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -127,17 +123,11 @@ def run(arguments: argparse.Namespace) -> str:
     others = [model.name for model in models if model.name != reference]
     points = [row for name in others for row in compare(name, reference, outcomes, arguments.seed)]
     about = {
-        "dataset": samples.name,
-        "split": samples.split,
-        "label_rule": samples.label_rule,
-        "n": len(samples),
-        "dataset_fingerprint": samples.fingerprint,
-        "image_size": arguments.size,
+        **describe(models, samples, arguments),
         "seed": arguments.seed,
         "classes_not_known_to_all": missing,
-        "git_commit": git_commit(),
-        "models": [{"name": m.name, "path": str(m.path), "sha256": m.sha256} for m in models],
     }
+    studied_on = about["studied_on"]
     text = report(about, rows, points)
     write_text(folder / "robustness.md", text + "\n")
     write_csv(folder / "robustness.csv", rows)
@@ -147,8 +137,9 @@ def run(arguments: argparse.Namespace) -> str:
     draw_curves(folder, about, rows)
     lines = [text.split(LONG_TABLE)[0].rstrip(), ""]
     for model in models:
-        own = [row for row in rows if row["model"] == model.name]
-        if not arguments.no_mlflow and _track(model, own, about, folder):
+        steps = _steps([row for row in rows if row["model"] == model.name])
+        files = sorted(folder.iterdir())
+        if not arguments.no_mlflow and track(model, "robustness", steps, files, studied_on):
             lines.append(f"added to MLflow run {model.mlflow_run_id}: {model.name}")
     return "\n".join([*lines, f"written to {folder}"])
 
@@ -294,18 +285,12 @@ def _ratio_interval(
     return float(low), float(high)
 
 
-def _track(
-    model: StudiedModel, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any], folder: Path
-) -> bool:
-    """Adds the figures of a model to its MLflow run, one metric for each corruption."""
-    # The exports of a run share its MLflow run; their metrics and files stay apart.
-    is_export = model.path.suffix == ".tflite"
-    kind = f"robustness_{model.path.stem.removeprefix('model_')}" if is_export else "robustness"
+def _steps(rows: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, float]]:
+    """For MLflow: severity -> corruption -> accuracy, and ECE; severity 0 is the clean picture."""
     steps: dict[int, dict[str, float]] = {}
     for row in rows:
-        corruptions = [row["corruption"]] if row["severity"] else list(CORRUPTIONS)
-        for name in corruptions:
+        for name in [row["corruption"]] if row["severity"] else CORRUPTIONS:
             figures_of_step = steps.setdefault(row["severity"], {})
-            figures_of_step[f"{kind}/{name}"] = row["accuracy"]
-            figures_of_step[f"{kind}_ece/{name}"] = row["ece"]
-    return track(model, kind, steps, sorted(folder.iterdir()), {f"{kind}_on": studied_on(about)})
+            figures_of_step[name] = row["accuracy"]
+            figures_of_step[f"{name}_ece"] = row["ece"]
+    return steps

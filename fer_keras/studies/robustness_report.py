@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer_keras.corruptions import CORRUPTIONS, NUM_SEVERITIES, STANDARD_POINTS, corrupt
-from fer_keras.studies.base import markdown_table
+from fer_keras.studies.results import markdown_table
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -26,7 +26,7 @@ def report(
     """All of it as Markdown.
 
     Args:
-        about: What was studied on what.
+        about: What was studied on what, of `base.describe`.
         rows: Of `figures`, of all models.
         points: Of `compare`, of all models but the reference.
 
@@ -39,7 +39,7 @@ def report(
     lines = [
         "# Robustness",
         "",
-        f"{studied_on(about)}; pictures of {about['image_size']} pixels, seed {about['seed']}, "
+        f"{about['studied_on']}; pictures of {about['image_size']} pixels, seed {about['seed']}, "
         f"commit {about['git_commit']}. Intervals are 95 %.",
     ]
     header = ["Model", "Clean accuracy", "ECE", "Mean of all corruptions", "Mean loss", "Mean ECE"]
@@ -111,11 +111,6 @@ def _points_table(
     )  # fmt: skip
 
 
-def studied_on(about: Mapping[str, Any]) -> str:
-    """What was studied on, in a few words."""
-    return f"{about['dataset']} {about['split']} ({about['label_rule']}), n {about['n']:,}"
-
-
 def _with_interval(row: Mapping[str, Any]) -> str:
     return f"{row['accuracy']:.4f} [{row['accuracy_low']:.4f}, {row['accuracy_high']:.4f}]"
 
@@ -154,7 +149,7 @@ def draw_curves(folder: Path, about: Mapping[str, Any], rows: Sequence[Mapping[s
 
     Args:
         folder: Receives a PNG named after each model, and `comparison.png` of several.
-        about: What was studied on what.
+        about: What was studied on what, of `base.describe`.
         rows: Of `figures`, of all models.
     """
     from fer_keras.plots import Line, Panel, plot_panels
@@ -180,7 +175,7 @@ def draw_curves(folder: Path, about: Mapping[str, Any], rows: Sequence[Mapping[s
         ]
 
     names = [model["name"] for model in about["models"]]
-    note = f"Bands: 95 % Wilson intervals\n{studied_on(about)}"
+    note = f"Bands: 95 % Wilson intervals\n{about['studied_on']}"
     for name in names:
         slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         lines = [(name, "accuracy", "Accuracy"), (name, "ece", "Calibration error (ECE)")]
