@@ -1,41 +1,42 @@
-"""Reads the expressions in picture files: `python -m fer_keras.predict PATH... --model DIR`.
+"""Reads the expressions in pictures and videos: `python -m fer_keras.predict PATH...`.
 
-One row per face goes to a CSV or JSON Lines file, or to the terminal.
+One row per face (in videos per face and frame) goes to a CSV or JSON Lines file or the terminal.
 """
 
 import argparse
 import csv
 import io
 import json
+import math
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO
 
 from fer_keras.errors import ConfigError, DataError, run_command
 from fer_keras.files import atomic_path
 
 if TYPE_CHECKING:
     from fer_keras.runtime.recognizer import FaceResult, Recognizer
+    from fer_keras.runtime.sources import Frame
+    from fer_keras.runtime.stream import StreamFace
+    from fer_keras.runtime.video_report import VideoReport
 
-Row = tuple[str, int | None, "FaceResult | None"]
-FACE_COLUMNS = (
-    "path", "face", "x", "y", "width", "height", "dominant", "score", "unsure", "label_set",
-)  # fmt: skip
-VIDEO_SUFFIXES = frozenset(
-    (".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
-)
+PATH_COLUMNS = ("path", "face")
 
 _EXAMPLES = """\
 examples:
-  python -m fer_keras.predict photo.jpg --model saved_models/mini_xception
+  python -m fer_keras.predict photo.jpg
   python -m fer_keras.predict holiday/ --model runs/NAME/export --output faces.csv
   python -m fer_keras.predict holiday/ more/ --model runs/NAME/export --output faces.jsonl \\
       --detector haar --threads 2 --precision int8
   python -m fer_keras.predict crops/ --model runs/NAME/export --detector none
+  python -m fer_keras.predict talk.mp4 --output faces.csv --report talk.html
+  python -m fer_keras.predict clips/*.mp4 --every 0.5s --output faces.jsonl
 
 output:
   One row per face, the largest face of a picture first: path, face (its number in the picture,
@@ -46,14 +47,21 @@ output:
   face fields, and a warning on stderr. An --output file appears when all pictures are done, in
   place of the old one.
 
+videos:
+  One row per face and frame that is read. Where there is a video among the paths, the columns frame
+  (from 0), time_s and track (the person's number) follow after face, the probabilities are smoothed
+  over time (--half-life), and those of the frame alone stand at the end as raw_EMOTION. --report
+  draws one video's emotions over time, with small pictures of the faces unless --no-images. Videos
+  in folders are passed over: name them.
+
 pictures:
   JPEG, PNG, BMP and WebP, at most 16 megapixels and 8 MiB each. Folders are read with all their
   subfolders in the order of the names, passing over hidden files and files of other types.
 
 exit code:
-  0  every picture was read, with or without a face
+  0  every picture and video was read, with or without a face
   2  nothing was done (a path is missing, a folder is empty, the model cannot be used), or some
-     pictures could not be read: each is named on stderr, the rows of the others are written
+     files could not be read: each is named on stderr, the rows of the others are written
 """
 
 
@@ -63,6 +71,19 @@ class _Counts:
     faces: int = 0
     without_face: int = 0
     unreadable: int = 0
+    videos: int = 0
+    frames: int = 0
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A face, or a picture or video without any; in videos with its frame."""
+
+    path: str
+    number: int | None = None
+    face: "FaceResult | None" = None
+    frame: "Frame | None" = None
+    stream_face: "StreamFace | None" = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,20 +93,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes the command line's.
 
     Returns:
-        Exit code: 0, or 2 where some pictures could not be read.
+        Exit code: 0, or 2 where some files could not be read.
 
     Raises:
         FerKerasError: Nothing could be done; no output file was written.
     """
     arguments = _parser().parse_args(argv)
     output: Path | None = arguments.output
-    table_format = _table_format(output, arguments.format)
-    pictures, passed_over = find_pictures(arguments.paths)
+    paths, passed_over = find_pictures(arguments.paths)
+    has_videos = any(map(is_video, paths))
+    if arguments.report is not None and (len(paths) > 1 or not has_videos):
+        raise ConfigError(
+            f"--report: expected one video, received {len(paths)} files. Run it for each video"
+        )
+    if arguments.report is not None and not arguments.report.parent.is_dir():
+        raise ConfigError(
+            f"--report: the folder does not exist. Create it first: {arguments.report.parent}"
+        )
 
     # Imported only now, so that --help and a wrong path are answered at once.
     from fer_keras.opencv import cv2
     from fer_keras.runtime.recognizer import Recognizer
+    from fer_keras.runtime.rows import table_format
+    from fer_keras.runtime.sources import quiet_ffmpeg
+    from fer_keras.runtime.video_report import VideoReport
 
+    chosen = table_format(output, arguments.format)
+    quiet_ffmpeg()
     recognizer = Recognizer(
         arguments.model,
         detector=arguments.detector,
@@ -96,18 +130,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     cv2.setNumThreads(arguments.threads)
 
     counts = _Counts()
+    names = [str(name) for name in recognizer.classes_]
+    report = None if arguments.report is None else VideoReport(names, not arguments.no_images)
     with _open_output(output) as stream:
-        rows = _rows(recognizer, pictures, counts, sys.stderr)
-        if table_format == "csv":
-            _write_csv(stream, rows, [str(name) for name in recognizer.classes_])
+        rows = _rows(recognizer, paths, counts, arguments, report)
+        if chosen == "csv":
+            _write_csv(stream, rows, names, has_videos)
         else:
-            _write_jsonl(stream, rows)
-    print(_summary(counts, passed_over, output), file=sys.stderr)
+            _write_jsonl(stream, rows, names)
+    if report is not None and not counts.unreadable:
+        report.write(arguments.report, paths[0].name, _report_facts(recognizer, arguments, counts))
+    print(_summary(counts, passed_over, output, arguments.report), file=sys.stderr)
     return 2 if counts.unreadable else 0
 
 
+def is_video(path: Path) -> bool:
+    """Whether a path is read as a video, by its name."""
+    from fer_keras.runtime.sources import VIDEO_SUFFIXES
+
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
 def find_pictures(paths: Iterable[Path]) -> tuple[list[Path], int]:
-    """The picture files that paths name, folders with all their subfolders.
+    """The picture and video files that paths name, folders with all the pictures below them.
 
     Args:
         paths: Files and folders.
@@ -117,7 +162,7 @@ def find_pictures(paths: Iterable[Path]) -> tuple[list[Path], int]:
         other files the folders hold.
 
     Raises:
-        DataError: A path does not exist or is a video, or a folder holds no picture.
+        DataError: A path does not exist, or a folder holds no picture.
     """
     from fer_keras.decode import IMAGE_SUFFIXES
 
@@ -136,12 +181,7 @@ def find_pictures(paths: Iterable[Path]) -> tuple[list[Path], int]:
             passed_over += len(visible) - len(pictures)
         elif not path.exists():
             raise DataError(
-                f"expected a picture or a folder, found nothing. Check the path: {path}"
-            )
-        elif path.suffix.lower() in VIDEO_SUFFIXES:
-            raise DataError(
-                "videos cannot be read yet: expected a picture or a folder of pictures. Cut the "
-                f"video into pictures first: {path}"
+                f"expected a picture, a video or a folder, found nothing. Check the path: {path}"
             )
         else:
             found.append(path)
@@ -158,56 +198,117 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 
 
 def _rows(
-    recognizer: "Recognizer", pictures: Sequence[Path], counts: _Counts, messages: TextIO
-) -> Iterator[Row]:
-    """(path, face number, face) for every face; number and face are None where there is none."""
+    recognizer: "Recognizer",
+    paths: Sequence[Path],
+    counts: _Counts,
+    arguments: argparse.Namespace,
+    report: "VideoReport | None",
+) -> Iterator[_Row]:
+    """A row for every face, and one without a face for what has none."""
     from tqdm import tqdm
 
-    with tqdm(pictures, unit="picture", file=messages, disable=not messages.isatty()) as progress:
+    hidden = not sys.stderr.isatty() or (len(paths) == 1 and is_video(paths[0]))
+    with tqdm(paths, unit="file", file=sys.stderr, disable=hidden) as progress:
         for path in progress:
             shown = _printable(path)
+            faces_before = counts.faces
             try:
-                faces = recognizer.recognize(path)
+                if is_video(path):
+                    yield from _video_rows(recognizer, path, counts, arguments, report)
+                else:
+                    faces = recognizer.recognize(path)
+                    counts.pictures += 1
+                    counts.faces += len(faces)
+                    for number, face in enumerate(faces):
+                        yield _Row(shown, number, face)
             except DataError as error:
                 counts.unreadable += 1
-                tqdm.write(f"error: {error}", file=messages)
+                tqdm.write(f"error: {error}", file=sys.stderr)
                 continue
-            counts.pictures += 1
-            counts.faces += len(faces)
-            if not faces:
+            if counts.faces == faces_before:
                 counts.without_face += 1
-                tqdm.write(f"warning: no face found: {shown}", file=messages)
-                yield shown, None, None
-            for number, face in enumerate(faces):
-                yield shown, number, face
+                tqdm.write(f"warning: no face found: {shown}", file=sys.stderr)
+                yield _Row(shown)
+
+
+def _video_rows(
+    recognizer: "Recognizer",
+    path: Path,
+    counts: _Counts,
+    arguments: argparse.Namespace,
+    report: "VideoReport | None",
+) -> Iterator[_Row]:
+    from tqdm import tqdm
+
+    from fer_keras.runtime.sources import VideoFile
+    from fer_keras.runtime.stream import Stream
+
+    every_frames, every_s = arguments.every
+    source = VideoFile(path, every_frames, every_s)
+    stream = Stream(
+        source,
+        recognizer,
+        detect_every=arguments.detect_every,
+        half_life_s=arguments.half_life,
+    )
+    bar = tqdm(total=source.num_frames, unit="frame", leave=False, disable=not sys.stderr.isatty())
+    with bar, stream:
+        for moment in stream:
+            if moment.frame is None:
+                continue
+            if report is not None:
+                report.add(moment.frame, moment.faces)
+            counts.frames += 1
+            counts.faces += len(moment.faces)
+            bar.update()
+            for number, face in enumerate(moment.faces):
+                yield _Row(_printable(path), number, face.result, moment.frame, face)
+    counts.videos += 1
+    # A header may be a frame off; a damaged file ends far earlier.
+    if source.num_frames and stream.num_frames < 0.95 * source.num_frames - 1:
+        tqdm.write(
+            f"warning: {stream.num_frames} of {source.num_frames} frames could be read; the video "
+            f"is cut off or damaged: {_printable(path)}",
+            file=sys.stderr,
+        )
 
 
 def _write_csv(
-    stream: TextIO,
-    rows: Iterable[Row],
-    class_names: Sequence[str],
+    stream: TextIO, rows: Iterable[_Row], class_names: Sequence[str], has_videos: bool
 ) -> None:
+    from fer_keras.runtime.rows import (
+        FACE_COLUMNS,
+        FRAME_COLUMNS,
+        face_cells,
+        frame_cells,
+        raw_cells,
+    )
+
+    where = FRAME_COLUMNS if has_videos else ()
+    raw = [f"raw_{name}" for name in class_names] if has_videos else []
+    columns = [*PATH_COLUMNS, *where, *FACE_COLUMNS, *class_names, *raw]
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*FACE_COLUMNS, *class_names])
-    for path, number, face in rows:
-        if face is None:
-            writer.writerow([path, *[""] * (len(FACE_COLUMNS) - 1 + len(class_names))])
+    writer.writerow(columns)
+    for row in rows:
+        if row.face is None:
+            writer.writerow([row.path, *[""] * (len(columns) - 1)])
             continue
-        box = [f"{side:.1f}" for side in face["box"]]
-        probabilities = [f"{face['emotions'][name]:.6f}" for name in class_names]
-        score = f"{face['score']:.4f}"
-        # As JSON writes it, so that both tables are read alike.
-        unsure, label_set = str(face["unsure"]).lower(), "|".join(face["label_set"])
-        facts = [face["dominant"], score, unsure, label_set]
-        writer.writerow([path, number, *box, *facts, *probabilities])
+        place, alone = [""] * len(where), [""] * len(raw)
+        if row.frame is not None and row.stream_face is not None:
+            place, alone = frame_cells(row.frame, row.stream_face), raw_cells(row.stream_face)
+        writer.writerow([row.path, row.number, *place, *face_cells(row.face, class_names), *alone])
 
 
-def _write_jsonl(stream: TextIO, rows: Iterable[Row]) -> None:
+def _write_jsonl(stream: TextIO, rows: Iterable[_Row], class_names: Sequence[str]) -> None:
+    from fer_keras.runtime.rows import json_row
+
     keys = ("box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set", "track")
-    empty = dict.fromkeys(keys)
-    for path, number, face in rows:
-        row: dict[str, Any] = {"path": path, "face": number, **(empty if face is None else face)}
-        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    for row in rows:
+        facts: Mapping[str, Any] = row.face or dict.fromkeys(keys)
+        if row.frame is not None and row.stream_face is not None:
+            facts = json_row(row.frame, row.stream_face, class_names)
+        line = {"path": row.path, "face": row.number, **facts}
+        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 @contextmanager
@@ -226,40 +327,36 @@ def _open_output(path: Path | None) -> Iterator[TextIO]:
         yield stream
 
 
-def _table_format(output: Path | None, chosen: str | None) -> Literal["csv", "jsonl"]:
-    if output is None:
-        return cast(Literal["csv", "jsonl"], chosen or "csv")
-    if not output.parent.is_dir():
-        raise ConfigError(f"--output: the folder does not exist. Create it first: {output.parent}")
-    if output.is_dir():
-        raise ConfigError(f"--output: expected a file, received a folder: {output}")
-    suffix = output.suffix.lower()
-    table_format = chosen or suffix.removeprefix(".")
-    if table_format not in ("csv", "jsonl"):
-        raise ConfigError(
-            f"--output: expected a name ending in .csv or .jsonl, received {output.name!r}. "
-            "Rename it, or choose --format csv or --format jsonl"
-        )
-    return cast(Literal["csv", "jsonl"], table_format)
-
-
 def _printable(path: Path) -> str:
     """The path as text; bytes that are no UTF-8 are written as \\xNN."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _summary(counts: _Counts, passed_over: int, output: Path | None) -> str:
-    parts = [
-        f"{counts.faces} face{_s(counts.faces)} in {counts.pictures} picture{_s(counts.pictures)}"
-    ]
+def _summary(counts: _Counts, passed_over: int, output: Path | None, report: Path | None) -> str:
+    read = [f"{counts.pictures} picture{_s(counts.pictures)}"] if counts.pictures else []
+    if counts.videos:
+        of_videos = f"of {counts.videos} video{_s(counts.videos)}"
+        read.append(f"{counts.frames} frame{_s(counts.frames)} {of_videos}")
+    where = " and ".join(read) or "0 pictures"
+    parts = [f"{counts.faces} face{_s(counts.faces)} in {where}"]
     if counts.without_face:
         parts.append(f"{counts.without_face} without a face")
     if counts.unreadable:
         parts.append(f"{counts.unreadable} unreadable")
     if passed_over:
         parts.append(f"{passed_over} file{_s(passed_over)} of other types passed over")
-    where = f" -> {output}" if output is not None else ""
-    return ", ".join(parts) + where
+    written = [str(path) for path in (output, report) if path is not None]
+    return ", ".join(parts) + (f" -> {', '.join(written)}" if written else "")
+
+
+def _report_facts(
+    recognizer: "Recognizer", arguments: argparse.Namespace, counts: _Counts
+) -> list[str]:
+    name = recognizer.manifest.get("name") or Path(arguments.model or "").stem
+    return [
+        f"Model {name}, detector {arguments.detector}, {counts.frames} frames read, smoothed with "
+        f"a half-life of {arguments.half_life:g} s."
+    ]
 
 
 def _s(number: int) -> str:
@@ -272,19 +369,42 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds from 0, received {text!r}")
+    return value
+
+
+def _every(text: str) -> tuple[int, float]:
+    """Frames and seconds of --every: "5", or "0.5s"."""
+    if re.fullmatch(r"[0-9.]+s", text) and _seconds(text[:-1]) > 0:
+        return 1, _seconds(text[:-1])
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(
+            f"expected frames, such as 5, or seconds, such as 0.5s, received {text!r}"
+        )
+    return _positive(text), 0.0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fer_keras.predict",
-        description="Read the facial expressions in pictures into CSV or JSON Lines.",
+        description="Read the facial expressions in pictures and videos into CSV or JSON Lines.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="picture or folder")
+    parser.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="picture, video, or folder of pictures"
+    )
     parser.add_argument(
         "--model",
-        required=True,
         metavar="DIR",
-        help="export folder with manifest.json, or a .tflite file with labels.txt beside it",
+        help="export folder with manifest.json, or a .tflite file with labels.txt beside it "
+        "(default: the shipped model)",
     )
     parser.add_argument(
         "--detector",
@@ -306,6 +426,32 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: float32)",
+    )
+    videos = parser.add_argument_group("videos")
+    videos.add_argument(
+        "--report", type=Path, metavar="FILE.html", help="draw one video's emotions over time"
+    )
+    videos.add_argument("--no-images", action="store_true", help="no pictures in the report")
+    videos.add_argument(
+        "--every",
+        type=_every,
+        default=(1, 0.0),
+        metavar="N",
+        help="read every N-th frame, or a frame every so many seconds: 0.5s (default: every frame)",
+    )
+    videos.add_argument(
+        "--detect-every",
+        type=_positive,
+        default=5,
+        metavar="N",
+        help="look for faces in every N-th frame that is read, follow them in between (default: 5)",
+    )
+    videos.add_argument(
+        "--half-life",
+        type=_seconds,
+        default=0.3,
+        metavar="SECONDS",
+        help="of the smoothing over time; 0 for none (default: 0.3)",
     )
     return parser
 
