@@ -328,7 +328,7 @@ def plot_panels(
     ]
     corner.legend(handles=handles, loc="upper left", frameon=False, fontsize=10)
     corner.text(
-        0.02, 0.9 - 0.14 * len(labels), note, ha="left", va="top", fontsize=9, linespacing=1.5,
+        0.02, 0.86 - 0.105 * len(labels), note, ha="left", va="top", fontsize=9, linespacing=1.5,
         color=_INK, transform=corner.transAxes,
     )  # fmt: skip
     if title:

@@ -243,7 +243,7 @@ def _draw(
     ]
     panels.append(Panel("Published: DDAMFN, FER2013Plus test", ticks, lines))
     note = f"Pixels a side in between, down-up\n{studied_on}"
-    plot_panels(panels, path, title="Accuracy through smaller pictures", note=note, columns=2)
+    plot_panels(panels, path, title="Accuracy through smaller pictures", note=note, columns=3)
 
 
 def _steps(rows: Sequence[Mapping[str, Any]], name: str) -> dict[int, dict[str, float]]:
