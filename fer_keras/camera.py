@@ -134,10 +134,14 @@ def _outputs(
         file, header = open_table(arguments.output, chosen, names, arguments.append)
         stack.enter_context(file)
         rows = stack.enter_context(RowWriter(file, chosen, names, header))
-    if not arguments.no_window and has_screen():
+    if arguments.no_window:
+        pass
+    elif has_screen():
         window = Window("fer_keras")
         stack.callback(window.close)
-    elif rows is None:
+    else:
+        print("no screen, so there is no window", file=sys.stderr)
+    if window is None and rows is None:
         rows = stack.enter_context(RowWriter(sys.stdout, chosen, names))
     return window, recorder, rows
 

@@ -64,6 +64,7 @@ def test_rows_on_the_terminal(
     assert [rows[i]["dominant"] for i in (5, 15, 25)] == ["happiness", "sadness", "surprise"]
     assert {row["x"] for row in rows} == {"100.0"}
     assert rows[7]["time_s"] == "1.400"
+    assert "no screen, so there is no window" in captured.err
     summary = captured.err.splitlines()[-1]
     assert summary.startswith("30 frames, 30 faces, 1 track, ")
     assert "ms each: decode" in summary

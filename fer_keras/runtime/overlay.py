@@ -93,7 +93,7 @@ class _Pen:
         self.canvas = canvas
         self.scale = scale
         self.font = 0.42 * scale
-        self.thickness = max(1, round(scale))
+        self.thickness = max(1, int(scale))
 
     def px(self, units: float) -> int:
         return round(units * self.scale)
