@@ -134,7 +134,7 @@ def _read_model(
 
 
 def _read_input(files: ModelFiles) -> dict[str, Any]:
-    """The type of the input, and what one step of it is: LiteRT.js does not say."""
+    """The type of the input, and what one step of it is, which LiteRT.js does not say."""
     from ai_edge_litert.interpreter import Interpreter
 
     details = Interpreter(model_content=files.content).get_input_details()[0]
@@ -143,6 +143,12 @@ def _read_input(files: ModelFiles) -> dict[str, Any]:
         raise ModelFileError(
             f"input: LiteRT.js takes float32 or uint8 pixels, received {dtype}. Choose another "
             f"--precision: {files.path}"
+        )
+    batch_size = int(details["shape_signature"][0])
+    if batch_size != 1:
+        raise ModelFileError(
+            f"input: LiteRT.js needs a fixed batch size of 1, as exports of this project have, "
+            f"received {batch_size}. Convert the model with it: {files.path}"
         )
     scale, zero_point = details["quantization"]
     return {"dtype": dtype, "scale": float(scale) or 1.0, "zero_point": int(zero_point)}

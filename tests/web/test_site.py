@@ -75,7 +75,8 @@ def built(npm: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    return write_export(tmp_path / "export")
+    models = {kind: tflite(kind, batch_size=1) for kind in ("float32", "int8")}
+    return write_export(tmp_path / "export", **models)
 
 
 @pytest.fixture
@@ -238,12 +239,18 @@ def test_the_detector_is_served_where_its_package_is_installed(
 
 @pytest.mark.usefixtures("_with_vendored")
 def test_a_bare_file_needs_only_its_labels(tmp_path: Path) -> None:
-    (tmp_path / "bare.tflite").write_bytes(tflite())
+    (tmp_path / "bare.tflite").write_bytes(tflite(batch_size=1))
     (tmp_path / "labels.txt").write_text("\n".join(CLASS_NAMES))
     facts = json.loads(site.build_site(tmp_path / "bare.tflite")["model/model.json"].content)
     assert facts["name"] == "bare"
     assert facts["side"] == SIDE
     assert facts["decision"] == {"reject_threshold": 0.0, "conformal_threshold": 1.0}
+
+
+@pytest.mark.usefixtures("_with_vendored")
+def test_a_free_batch_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"input: LiteRT\.js needs a fixed batch size of 1"):
+        site.build_site(write_export(tmp_path / "free", float32=tflite()))
 
 
 @pytest.mark.usefixtures("_with_vendored")

@@ -74,13 +74,19 @@ export function resize(picture, width, height) {
   const rows = taps(picture.height, height);
   const sums = weighted(picture, columns, rows);
   const data = new Uint8Array(sums.length);
-  // Of 2 x 2 pixels OpenCV takes (a + b + c + d + 2) >> 2, which rounds halves up.
-  const halves = shrinks && picture.width === 2 * width && picture.height === 2 * height;
-  for (let i = 0; i < data.length; i++) {
-    const value = halves ? Math.floor(sums[i] + 0.5) : roundHalfEven(sums[i]);
-    data[i] = Math.min(Math.max(value, 0), 255);
-  }
+  const round = shrinks ? areaRounding(picture.width / width, picture.height / height) : roundHalfEven;
+  for (let i = 0; i < data.length; i++) data[i] = Math.min(Math.max(round(sums[i]), 0), 255);
   return { data, width, height, channels: picture.channels };
+}
+
+/** How OpenCV rounds a mean: where whole pixels are averaged, ties go where its arithmetic goes. */
+function areaRounding(columns, rows) {
+  if (!Number.isInteger(columns) || !Number.isInteger(rows)) return roundHalfEven;
+  // (a + b + c + d + 2) >> 2
+  if (columns === 2 && rows === 2) return (mean) => Math.floor(mean + 0.5);
+  const count = columns * rows;
+  const share = Math.fround(1 / count);
+  return (mean) => roundHalfEven(Math.fround(Math.round(mean * count) * share));
 }
 
 /** Along the rows first, then down the columns: each new pixel is a weighted sum of old ones. */
