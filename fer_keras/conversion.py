@@ -22,7 +22,7 @@ from fer_keras.errors import ExportError
 TIMING_RUNS = 200
 _WARM_UP_RUNS = 20
 # Shares of the operators, counted from the input, that the int8 file may keep in float32.
-_FLOAT_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
+_FLOAT_SHARES = (0.0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
 
 Images = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float32]
