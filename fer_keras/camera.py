@@ -4,7 +4,6 @@ With a screen a window shows what is found; rows for every face and frame go to 
 """
 
 import argparse
-import math
 import signal
 import sys
 import time
@@ -14,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from fer_keras.arguments import positive, rate, seconds
 from fer_keras.errors import ConfigError, run_command
 
 if TYPE_CHECKING:
@@ -297,29 +297,6 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, received {text!r}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected seconds from 0, received {text!r}")
-    return value
-
-
-def _rate(text: str) -> float:
-    value = _seconds(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("expected more than 0")
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fer_keras.camera",
@@ -345,7 +322,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     where.add_argument(
         "--box",
-        type=_positive,
+        type=positive,
         metavar="PIXELS",
         help="no detector: a fixed box of this side in the middle (224 as in the DDAMFN project)",
     )
@@ -367,31 +344,31 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="show the picture as in a mirror (default: cameras only)",
     )
-    add("--max-frames", type=_positive, metavar="N", help="end after so many frames")
+    add("--max-frames", type=positive, metavar="N", help="end after so many frames")
     add(
         "--detect-every",
-        type=_positive,
+        type=positive,
         default=5,
         metavar="N",
         help="look for faces in every N-th frame, follow them in between (default: 5)",
     )
     add(
         "--half-life",
-        type=_seconds,
+        type=seconds,
         default=0.3,
         metavar="SECONDS",
         help="of the smoothing over time; 0 for none (default: 0.3)",
     )
     add(
         "--neutral-seconds",
-        type=_seconds,
+        type=seconds,
         default=2.0,
         metavar="SECONDS",
         help="of looking at a neutral face, for models that compare with one (default: 2)",
     )
     add(
         "--fps",
-        type=_rate,
+        type=rate,
         default=25.0,
         metavar="N",
         help="how many pictures of a folder make a second (default: 25)",
@@ -401,7 +378,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="a live picture that does not change is no loss (screen casts, virtual cameras)",
     )
-    add("--threads", type=_positive, default=1, metavar="N", help="processor threads (default: 1)")
+    add("--threads", type=positive, default=1, metavar="N", help="processor threads (default: 1)")
     add(
         "--precision",
         choices=("float32", "float16", "dynamic", "int8"),

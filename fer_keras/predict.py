@@ -4,29 +4,24 @@ One row per face (in videos per face and frame) goes to a CSV or JSON Lines file
 """
 
 import argparse
-import csv
 import io
-import json
-import math
 import os
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
+from fer_keras.arguments import every, positive, seconds
 from fer_keras.errors import ConfigError, DataError, run_command
 from fer_keras.files import atomic_path
 
 if TYPE_CHECKING:
-    from fer_keras.runtime.recognizer import FaceResult, Recognizer
-    from fer_keras.runtime.sources import Frame
-    from fer_keras.runtime.stream import StreamFace
+    from fer_keras.runtime.recognizer import Recognizer
+    from fer_keras.runtime.rows import PathRow
     from fer_keras.runtime.video_report import VideoReport
 
-PATH_COLUMNS = ("path", "face")
 
 _EXAMPLES = """\
 examples:
@@ -75,17 +70,6 @@ class _Counts:
     frames: int = 0
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A face, or a picture or video without any; in videos with its frame."""
-
-    path: str
-    number: int | None = None
-    face: "FaceResult | None" = None
-    frame: "Frame | None" = None
-    stream_face: "StreamFace | None" = None
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -114,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported only now, so that --help and a wrong path are answered at once.
     from fer_keras.opencv import cv2
     from fer_keras.runtime.recognizer import Recognizer
-    from fer_keras.runtime.rows import table_format
+    from fer_keras.runtime.rows import table_format, write_path_csv, write_path_jsonl
     from fer_keras.runtime.sources import quiet_ffmpeg
     from fer_keras.runtime.video_report import VideoReport
 
@@ -135,9 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _open_output(output) as stream:
         rows = _rows(recognizer, paths, counts, arguments, report)
         if chosen == "csv":
-            _write_csv(stream, rows, names, has_videos)
+            write_path_csv(stream, rows, names, has_videos)
         else:
-            _write_jsonl(stream, rows, names)
+            write_path_jsonl(stream, rows, names)
     if report is not None and not counts.unreadable:
         report.write(arguments.report, paths[0].name, _report_facts(recognizer, arguments, counts))
     print(_summary(counts, passed_over, output, arguments.report), file=sys.stderr)
@@ -203,9 +187,11 @@ def _rows(
     counts: _Counts,
     arguments: argparse.Namespace,
     report: "VideoReport | None",
-) -> Iterator[_Row]:
+) -> "Iterator[PathRow]":
     """A row for every face, and one without a face for what has none."""
     from tqdm import tqdm
+
+    from fer_keras.runtime.rows import PathRow
 
     hidden = not sys.stderr.isatty() or (len(paths) == 1 and is_video(paths[0]))
     with tqdm(paths, unit="file", file=sys.stderr, disable=hidden) as progress:
@@ -220,7 +206,7 @@ def _rows(
                     counts.pictures += 1
                     counts.faces += len(faces)
                     for number, face in enumerate(faces):
-                        yield _Row(shown, number, face)
+                        yield PathRow(shown, number, face)
             except DataError as error:
                 counts.unreadable += 1
                 tqdm.write(f"error: {error}", file=sys.stderr)
@@ -228,7 +214,7 @@ def _rows(
             if counts.faces == faces_before:
                 counts.without_face += 1
                 tqdm.write(f"warning: no face found: {shown}", file=sys.stderr)
-                yield _Row(shown)
+                yield PathRow(shown)
 
 
 def _video_rows(
@@ -237,9 +223,10 @@ def _video_rows(
     counts: _Counts,
     arguments: argparse.Namespace,
     report: "VideoReport | None",
-) -> Iterator[_Row]:
+) -> "Iterator[PathRow]":
     from tqdm import tqdm
 
+    from fer_keras.runtime.rows import PathRow
     from fer_keras.runtime.sources import VideoFile
     from fer_keras.runtime.stream import Stream
 
@@ -262,7 +249,7 @@ def _video_rows(
             counts.faces += len(moment.faces)
             bar.update()
             for number, face in enumerate(moment.faces):
-                yield _Row(_printable(path), number, face.result, moment.frame, face)
+                yield PathRow(_printable(path), number, face.result, moment.frame, face)
     counts.videos += 1
     # A header may be a frame off; a damaged file ends far earlier.
     if source.num_frames and stream.num_frames < 0.95 * source.num_frames - 1:
@@ -271,44 +258,6 @@ def _video_rows(
             f"is cut off or damaged: {_printable(path)}",
             file=sys.stderr,
         )
-
-
-def _write_csv(
-    stream: TextIO, rows: Iterable[_Row], class_names: Sequence[str], has_videos: bool
-) -> None:
-    from fer_keras.runtime.rows import (
-        FACE_COLUMNS,
-        FRAME_COLUMNS,
-        face_cells,
-        frame_cells,
-        raw_cells,
-    )
-
-    where = FRAME_COLUMNS if has_videos else ()
-    raw = [f"raw_{name}" for name in class_names] if has_videos else []
-    columns = [*PATH_COLUMNS, *where, *FACE_COLUMNS, *class_names, *raw]
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        if row.face is None:
-            writer.writerow([row.path, *[""] * (len(columns) - 1)])
-            continue
-        place, alone = [""] * len(where), [""] * len(raw)
-        if row.frame is not None and row.stream_face is not None:
-            place, alone = frame_cells(row.frame, row.stream_face), raw_cells(row.stream_face)
-        writer.writerow([row.path, row.number, *place, *face_cells(row.face, class_names), *alone])
-
-
-def _write_jsonl(stream: TextIO, rows: Iterable[_Row], class_names: Sequence[str]) -> None:
-    from fer_keras.runtime.rows import json_row
-
-    keys = ("box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set", "track")
-    for row in rows:
-        facts: Mapping[str, Any] = row.face or dict.fromkeys(keys)
-        if row.frame is not None and row.stream_face is not None:
-            facts = json_row(row.frame, row.stream_face, class_names)
-        line = {"path": row.path, "face": row.number, **facts}
-        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 @contextmanager
@@ -363,33 +312,6 @@ def _s(number: int) -> str:
     return "" if number == 1 else "s"
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, received {text!r}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected seconds from 0, received {text!r}")
-    return value
-
-
-def _every(text: str) -> tuple[int, float]:
-    """Frames and seconds of --every: "5", or "0.5s"."""
-    if re.fullmatch(r"[0-9.]+s", text) and _seconds(text[:-1]) > 0:
-        return 1, _seconds(text[:-1])
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(
-            f"expected frames, such as 5, or seconds, such as 0.5s, received {text!r}"
-        )
-    return _positive(text), 0.0
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fer_keras.predict",
@@ -420,7 +342,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=("csv", "jsonl"), help="default: by the name of FILE, else csv"
     )
     parser.add_argument(
-        "--threads", type=_positive, default=1, metavar="N", help="processor threads (default: 1)"
+        "--threads", type=positive, default=1, metavar="N", help="processor threads (default: 1)"
     )
     parser.add_argument(
         "--precision",
@@ -434,21 +356,21 @@ def _parser() -> argparse.ArgumentParser:
     videos.add_argument("--no-images", action="store_true", help="no pictures in the report")
     videos.add_argument(
         "--every",
-        type=_every,
+        type=every,
         default=(1, 0.0),
         metavar="N",
         help="read every N-th frame, or a frame every so many seconds: 0.5s (default: every frame)",
     )
     videos.add_argument(
         "--detect-every",
-        type=_positive,
+        type=positive,
         default=5,
         metavar="N",
         help="look for faces in every N-th frame that is read, follow them in between (default: 5)",
     )
     videos.add_argument(
         "--half-life",
-        type=_seconds,
+        type=seconds,
         default=0.3,
         metavar="SECONDS",
         help="of the smoothing over time; 0 for none (default: 0.3)",

@@ -17,6 +17,7 @@ from fer_keras import predict
 from fer_keras.data.face_drawing import draw_face
 from fer_keras.data.synthetic_faces import make_identity
 from fer_keras.errors import ConfigError, DataError, ModelFileError
+from fer_keras.runtime import rows
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,7 @@ def test_old_output_survives_a_failure(
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(predict, "_write_csv", fail)
+    monkeypatch.setattr(rows, "write_path_csv", fail)
     with pytest.raises(OSError, match="No space"):
         predict.main([str(pictures), "--model", export, "--output", str(output)])
     assert output.read_text() == "old"

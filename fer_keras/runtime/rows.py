@@ -11,17 +11,20 @@ of every label under its name, and the frame's own under `raw_` + name. `dominan
 import csv
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TextIO
 
 from fer_keras.errors import ConfigError
+from fer_keras.runtime.recognizer import FaceResult
 from fer_keras.runtime.sources import Frame
 from fer_keras.runtime.stream import StreamFace
 
 TableFormat = Literal["csv", "jsonl"]
 
+PATH_COLUMNS = ("path", "face")
 FRAME_COLUMNS = ("frame", "time_s", "track")
 FACE_COLUMNS = ("x", "y", "width", "height", "dominant", "score", "unsure", "label_set")
 # What a kill may cost at most.
@@ -173,3 +176,62 @@ def open_table(
         )
     stream.seek(0, 2)
     return stream, False
+
+
+# ---- rows of files
+
+
+@dataclass(frozen=True)
+class PathRow:
+    """A row of the predict command: a face of a file, or that the file has none.
+
+    Attributes:
+        path: The picture or video.
+        number: Of the face in its picture or frame, from 0; None where there is no face.
+        face: What was read.
+        frame: In videos, where.
+        stream_face: In videos, what was read from this frame alone.
+    """
+
+    path: str
+    number: int | None = None
+    face: FaceResult | None = None
+    frame: Frame | None = None
+    stream_face: StreamFace | None = None
+
+
+def write_path_csv(
+    stream: TextIO, rows: Iterable[PathRow], class_names: Sequence[str], has_videos: bool
+) -> None:
+    """Write the CSV of the predict command.
+
+    Args:
+        stream: Text to write to.
+        rows: Faces of pictures and of videos.
+        class_names: In the order of the probabilities.
+        has_videos: Whether there may be rows of videos: then they have columns of their own.
+    """
+    where = FRAME_COLUMNS if has_videos else ()
+    raw = [f"raw_{name}" for name in class_names] if has_videos else []
+    columns = [*PATH_COLUMNS, *where, *FACE_COLUMNS, *class_names, *raw]
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        if row.face is None:
+            writer.writerow([row.path, *[""] * (len(columns) - 1)])
+            continue
+        place, alone = [""] * len(where), [""] * len(raw)
+        if row.frame is not None and row.stream_face is not None:
+            place, alone = frame_cells(row.frame, row.stream_face), raw_cells(row.stream_face)
+        writer.writerow([row.path, row.number, *place, *face_cells(row.face, class_names), *alone])
+
+
+def write_path_jsonl(stream: TextIO, rows: Iterable[PathRow], class_names: Sequence[str]) -> None:
+    """Write the JSON Lines of the predict command; arguments as `write_path_csv`."""
+    keys = ("box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set", "track")
+    for row in rows:
+        facts: Mapping[str, Any] = row.face or dict.fromkeys(keys)
+        if row.frame is not None and row.stream_face is not None:
+            facts = json_row(row.frame, row.stream_face, class_names)
+        line = {"path": row.path, "face": row.number, **facts}
+        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
