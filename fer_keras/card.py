@@ -3,6 +3,7 @@
 The sections follow Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,7 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         "## Use and limits",
         _LIMITS,
         "## How to train it again",
-        _again(training),
+        _again(manifest, training),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -143,6 +144,7 @@ def training_facts(
         "method": experiment.method.name,
         "method_options": dict(experiment.method.options),
         "augmentation": experiment.augmentation,
+        "without_duplicates": experiment.dataset.without_duplicates,
         "dataset_title": info.title,
         "dataset_licence": info.licence,
         "dataset_citation": info.citation,
@@ -152,6 +154,9 @@ def training_facts(
         "best_epoch", "backend", "command", "model_sha256",
     )  # fmt: skip
     facts |= {name: result.get(name) for name in taken}
+    if facts["command"]:
+        # Where a run lay on somebody's disk is not part of how it was made.
+        facts["command"] = re.sub(r" --run-dir +[^ ]+", "", facts["command"])
     return {**facts, "minutes": result.get("training_minutes")}
 
 
@@ -172,6 +177,12 @@ def _data(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
         ("Licence of the data", training.get("dataset_licence")),
         ("Cite", training.get("dataset_citation")),
         ("Training images", _count(training.get("train_images"))),
+        (
+            "Left out of training",
+            "images whose exact pixels are also in the validation split"
+            if training.get("without_duplicates")
+            else "",
+        ),
         ("Label rule of the training images", f"`{manifest['label_rule']}`"),
         ("Started from", training.get("initial_weights")),
         ("Teacher", training.get("teacher")),
@@ -327,11 +338,12 @@ def _robustness(record: Mapping[str, Any]) -> str:
     )
 
 
-def _again(training: Mapping[str, Any]) -> str:
+def _again(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     command = training.get("command") or (
         f"python -m fer_keras.train --exp {training['experiment']} --seed {training['seed']}"
     )
-    return f"```\n{command}\npython -m fer_keras.export RUN\n```"
+    mirror = " --mirror" if manifest.get("mirror_average") else ""
+    return f"```\n{command} --run-dir RUN\npython -m fer_keras.export RUN{mirror}\n```"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
