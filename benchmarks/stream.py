@@ -42,6 +42,7 @@ from fer_keras.files import atomic_path, write_text
 from fer_keras.labels import EMOTIONS
 from fer_keras.opencv import cv2
 from fer_keras.runtime import Recognizer
+from fer_keras.runtime.smoothing import HALF_LIFE_S, HYSTERESIS
 from fer_keras.runtime.sources import ArraySource, VideoFile
 from fer_keras.runtime.stream import Stream
 
@@ -417,8 +418,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=_positive, default=1, metavar="N")
     parser.add_argument("--frames", type=_positive, default=2000, metavar="N")
     parser.add_argument("--detect-every", type=_positive, nargs="+", default=[1, 5], metavar="N")
-    parser.add_argument("--half-life", type=float, default=0.3, metavar="SECONDS")
-    parser.add_argument("--hysteresis", type=float, default=0.0, metavar="P")
+    parser.add_argument("--half-life", type=float, default=HALF_LIFE_S, metavar="SECONDS")
+    parser.add_argument("--hysteresis", type=float, default=HYSTERESIS, metavar="P")
     parser.add_argument(
         "--film", type=Path, metavar="FILE", help="kept here, and used where it is there already"
     )

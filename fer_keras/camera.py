@@ -355,9 +355,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--half-life",
         type=seconds,
-        default=0.3,
+        default=0.2,
         metavar="SECONDS",
-        help="of the smoothing over time; 0 for none (default: 0.3)",
+        help="of the smoothing over time; 0 for none (default: 0.2)",
     )
     add(
         "--neutral-seconds",

@@ -371,9 +371,9 @@ def _parser() -> argparse.ArgumentParser:
     videos.add_argument(
         "--half-life",
         type=seconds,
-        default=0.3,
+        default=0.2,
         metavar="SECONDS",
-        help="of the smoothing over time; 0 for none (default: 0.3)",
+        help="of the smoothing over time; 0 for none (default: 0.2)",
     )
     return parser
 

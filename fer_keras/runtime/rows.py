@@ -4,8 +4,9 @@ CSV columns: frame (number in the source, from 0), time_s (seconds from its firs
 face's number), x, y, width, height (box in pixels of the source, never mirrored), dominant, score
 (the detector's, of the last detection), unsure, label_set (joined by "|"), the smoothed probability
 of every label under its name, and the frame's own under `raw_` + name. `dominant`, `unsure` and
-`label_set` follow from the smoothed ones. JSON Lines have the same, with `box`, `landmarks`,
-`emotions` and `raw_emotions` as structures.
+`label_set` follow from the smoothed ones; `dominant` changes only when another emotion is more
+probable by 0.1, so for moments it is not the most probable one. JSON Lines have the same, with
+`box`, `landmarks`, `emotions` and `raw_emotions` as structures.
 """
 
 import csv

@@ -21,7 +21,7 @@ from fer_keras.faces.track import Tracker
 from fer_keras.runtime.neutral import NeutralCalibration, WaitingFace
 from fer_keras.runtime.reader import FrameReader, State
 from fer_keras.runtime.recognizer import FaceResult, Recognizer
-from fer_keras.runtime.smoothing import ProbabilitySmoother
+from fer_keras.runtime.smoothing import HALF_LIFE_S, HYSTERESIS, ProbabilitySmoother
 from fer_keras.runtime.sources import Frame, Source
 
 Stage = Literal["decode", "detect", "track", "align", "classify"]
@@ -34,7 +34,8 @@ class StreamFace:
     """A face of one frame.
 
     Attributes:
-        result: With the smoothed probabilities, and what follows from them.
+        result: With the smoothed probabilities, and what follows from them; `dominant` is the
+            emotion to show, and changes only where another one is clearly more probable.
         raw: The probabilities of this frame alone, float32 `(classes,)`.
     """
 
@@ -106,8 +107,9 @@ class Stream:
         recognizer: Finds the faces and reads them.
         detect_every: Look for faces in every so many frames, at least 1, and follow them in
             between; a face that cannot be followed is looked for at once.
-        half_life_s: Of the smoothing, in seconds; 0 for none.
-        hysteresis: See `fer_keras.runtime.smoothing.ProbabilitySmoother`.
+        half_life_s: Of the smoothing, in seconds; 0 for none: every frame speaks for itself.
+        hysteresis: By how much the shown emotion must be exceeded before it changes; see
+            `fer_keras.runtime.smoothing.ProbabilitySmoother`.
         neutral_s: For how long a pair model looks at a person's neutral face, in seconds.
         still_s: See `fer_keras.runtime.reader.FrameReader`.
         idle_s: While there is no frame, an empty moment is given so often, in seconds, so that a
@@ -130,8 +132,8 @@ class Stream:
         recognizer: Recognizer,
         *,
         detect_every: int = 5,
-        half_life_s: float = 0.3,
-        hysteresis: float = 0.0,
+        half_life_s: float = HALF_LIFE_S,
+        hysteresis: float = HYSTERESIS,
         neutral_s: float = 2.0,
         still_s: float | None = 1.5,
         idle_s: float = 0.1,
@@ -147,7 +149,7 @@ class Stream:
         self._since_detection = detect_every
         self._idle_s = idle_s
         self._tracker = Tracker()
-        self._smoother = ProbabilitySmoother(half_life_s, hysteresis)
+        self._smoother = ProbabilitySmoother(half_life_s, hysteresis if half_life_s > 0 else 0.0)
         self._neutral = NeutralCalibration(recognizer, neutral_s)
         self._visible: tuple[int, ...] = ()
         self._recent_s: deque[float] = deque(maxlen=_FPS_FRAMES)
@@ -268,5 +270,11 @@ class Stream:
     def _face(self, track: int, face: Face, raw: NDArray[np.float32], time_s: float) -> StreamFace:
         smooth = self._smoother.update(track, raw, time_s)
         result = self.recognizer.result(face, smooth, track)
-        result["dominant"] = str(self.recognizer.classes_[self._smoother.dominant(track)])
+        shown = str(self.recognizer.classes_[self._smoother.dominant(track)])
+        if shown != result["dominant"]:
+            # Hysteresis holds it; the set keeps what is in it by its threshold.
+            threshold = self.recognizer.decision.conformal_threshold
+            others = [name for name in result["label_set"] if result["emotions"][name] >= threshold]
+            result["label_set"] = [shown, *(name for name in others if name != shown)]
+            result["dominant"] = shown
         return StreamFace(result, raw)

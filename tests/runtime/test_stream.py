@@ -212,6 +212,22 @@ def test_wrong_numbers_are_refused(export: Path, options: dict[str, Any]) -> Non
     assert threading.active_count() == threads
 
 
+def test_a_shown_emotion_is_held_and_stays_in_its_label_set(export: Path) -> None:
+    """Grey levels at which happiness and sadness are nearly even, in turns."""
+
+    def wavering() -> Iterator[Pixels]:
+        for i in range(20):
+            level = BRIGHT if i == 0 else np.full_like(BRIGHT, 127 if i % 2 else 128)
+            yield spots((60, 40, level))
+
+    held, _, _ = read(export, wavering, detect_every=1, half_life_s=1e-9, hysteresis=2.0)
+    free, _, _ = read(export, wavering, detect_every=1, half_life_s=0, hysteresis=2.0)
+    assert {m.faces[0].result["dominant"] for m in held} == {"happiness"}
+    assert {m.faces[0].result["dominant"] for m in free} > {"happiness"}
+    for moment in held:
+        assert moment.faces[0].result["label_set"] == ["happiness"]
+
+
 # ---- smoothing
 
 
