@@ -284,9 +284,9 @@ class ArraySource:
 
 
 def quiet_ffmpeg() -> None:
-    """Keep FFmpeg's own messages off the terminal; for commands, before the first video."""
+    """Keep FFmpeg's messages and OpenCV's off the terminal; for commands, at the start."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
 
 
 class _VideoCapture:

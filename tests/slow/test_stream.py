@@ -1,9 +1,11 @@
-"""Long streams and real windows: memory over many frames, keys in a window (needs Xvfb)."""
+"""Long streams, a network camera that goes and comes back, keys in a window (needs Xvfb)."""
 
+import http.server
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,8 @@ import pytest
 from tiny_models import BRIGHT, DARK, write_export
 
 from fer_keras.runtime import Recognizer
-from fer_keras.runtime.sources import ArraySource
+from fer_keras.runtime.reader import FrameReader
+from fer_keras.runtime.sources import ArraySource, open_source, quiet_ffmpeg
 from fer_keras.runtime.stream import Stream
 
 
@@ -49,6 +52,72 @@ def test_memory_over_twenty_thousand_frames(tmp_path: Path) -> None:
     print(f"{frames} frames: {late[0]:.1f} -> {late[-1]:.1f} MB, {slope:+.3f} MB per 10,000 frames")
     assert stream.num_frames == frames
     assert slope < 1
+
+
+class NetworkCamera(http.server.ThreadingHTTPServer):
+    """Serves motion JPEG; may fall silent, or hang up."""
+
+    daemon_threads = True
+    mode = "up"
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), NetworkPictures)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def hang_up(self) -> None:
+        self.mode = "down"
+        self.shutdown()
+        self.server_close()
+
+
+class NetworkPictures(http.server.BaseHTTPRequestHandler):
+    server: NetworkCamera
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        rng = np.random.default_rng()
+        while self.server.mode != "down":
+            time.sleep(0.04)
+            if self.server.mode == "up":
+                noise = rng.integers(0, 256, (120, 160, 3), np.uint8)
+                data = cv2.imencode(".jpg", noise)[1].tobytes()
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                self.wfile.write(head.encode() + data + b"\r\n")
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+def test_network_camera_goes_and_comes_back() -> None:
+    """Through OpenCV and FFmpeg: a silent camera, one that hung up, and how soon each is noticed."""
+    quiet_ffmpeg()
+    camera = NetworkCamera()
+    port = camera.server_address[1]
+    with FrameReader(open_source(f"http://127.0.0.1:{port}/live")) as reader:
+
+        def seconds_until(state: str) -> float:
+            start = time.monotonic()
+            while time.monotonic() - start < 20:
+                frame = reader.next(0.05)
+                if reader.state == state and (state != "live" or frame is not None):
+                    return time.monotonic() - start
+            raise AssertionError(f"not {state}, but {reader.state}")
+
+        seconds_until("live")
+        camera.mode = "silent"
+        assert seconds_until("lost") <= 2
+        time.sleep(2)
+        camera.mode = "up"
+        assert seconds_until("live") <= 5
+        camera.hang_up()
+        assert seconds_until("lost") <= 2
+        time.sleep(3)
+        camera = NetworkCamera(port)
+        assert seconds_until("live") <= 5
+        assert reader.losses == 2
+    camera.hang_up()
 
 
 @pytest.mark.skipif(
