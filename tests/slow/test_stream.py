@@ -91,7 +91,7 @@ class NetworkPictures(http.server.BaseHTTPRequestHandler):
 
 
 def test_network_camera_goes_and_comes_back() -> None:
-    """Through OpenCV and FFmpeg: a silent camera, one that hung up, and how soon each is noticed."""
+    """Through OpenCV and FFmpeg: one that falls silent, and one that hangs up."""
     quiet_ffmpeg()
     camera = NetworkCamera()
     port = camera.server_address[1]
