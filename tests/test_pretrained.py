@@ -70,7 +70,7 @@ def test_a_teacher_is_loaded_in_the_place_of_its_path(trained: Path) -> None:
 
 
 def test_a_finished_run_is_used_and_a_missing_one_is_trained(tmp_path: Path) -> None:
-    experiment = load_experiment("ferplus_tiny")
+    experiment = load_experiment("ferplus_tiny_distilled")
     trained_now: list[Experiment] = []
 
     def train(first: Experiment) -> Path:
