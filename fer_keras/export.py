@@ -9,9 +9,7 @@ of the old export at the end.
 """
 
 import argparse
-import hashlib
 import json
-import math
 import os
 import platform
 import shutil
@@ -19,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +33,9 @@ from fer_keras.decision import (
     risk_coverage,
 )
 from fer_keras.errors import DataError, ExportError, run_command
+from fer_keras.export_folder import check_target, file_table, publish
 from fer_keras.files import atomic_path, write_text
+from fer_keras.parity import Parity, compare
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -57,84 +56,6 @@ _PRECISION_FILES = {
     "int8": "model_int8.tflite",
 }
 _RISK_COVERAGE = "risk_coverage.png"
-# Largest allowed difference of a probability from Keras.
-_MAX_DIFFERENCE = {"saved_model": 1e-6, "float32": 1e-5, "float16": 1e-3}
-# Files with 8-bit weights: the same decision, not the same probability.
-_MIN_SAME_ARG_MAX = 0.99
-_MAX_ACCURACY_LOSS = 0.005
-
-Scores = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How far a file is from Keras on held-out images.
-
-    Attributes:
-        max_difference: Largest absolute difference of a probability.
-        same_arg_max: Share of images with the same predicted class, 0..1.
-        accuracy: Of the file, 0..1.
-        keras_accuracy: Of Keras on the same images, 0..1.
-        ece: Expected calibration error of the file in 15 bins; NaN where it gives no numbers.
-    """
-
-    max_difference: float
-    same_arg_max: float
-    accuracy: float
-    keras_accuracy: float
-    ece: float = math.nan
-
-    def problem(self, precision: str) -> str | None:
-        """Why the file must not be published; None where it may.
-
-        Args:
-            precision: `saved_model`, `float32`, `float16`, `dynamic` or `int8`.
-        """
-        limit = _MAX_DIFFERENCE.get(precision)
-        if limit is not None:
-            # Written so that NaN fails.
-            if self.max_difference <= limit:
-                return None
-            return (
-                f"{precision}: largest probability difference {self.max_difference:.2e}, allowed "
-                f"{limit:.0e}"
-            )
-        loss = abs(self.accuracy - self.keras_accuracy)
-        if self.same_arg_max >= _MIN_SAME_ARG_MAX and loss <= _MAX_ACCURACY_LOSS + 1e-12:
-            return None
-        return (
-            f"{precision}: same arg max on {self.same_arg_max:.2%}, needed "
-            f"{_MIN_SAME_ARG_MAX:.0%}; accuracy {self.accuracy:.4f} against "
-            f"{self.keras_accuracy:.4f}, allowed difference {_MAX_ACCURACY_LOSS:.3f}"
-        )
-
-
-def compare(probabilities: Scores, reference: Scores, labels: npt.ArrayLike) -> Parity:
-    """Compares a file's probabilities with those of Keras.
-
-    Args:
-        probabilities: `(n, classes)` of the file.
-        reference: `(n, classes)` of Keras.
-        labels: `(n,)` true class indices.
-
-    Returns:
-        The figures of the parity gate.
-    """
-    from fer_keras.metrics import expected_calibration_error
-
-    truth = np.asarray(labels)
-    ours, theirs = reference.argmax(axis=1), probabilities.argmax(axis=1)
-    usable = np.isfinite(probabilities).all()
-    confidences = np.clip(probabilities.max(axis=1), 0.0, 1.0)
-    ece = expected_calibration_error(confidences, theirs == truth) if usable else math.nan
-    difference = np.abs(probabilities.astype(np.float64) - reference.astype(np.float64)).max()
-    return Parity(
-        float(difference),
-        float((ours == theirs).mean()),
-        float((theirs == truth).mean()),
-        float((ours == truth).mean()),
-        ece,
-    )
 
 
 def export_run(
@@ -392,23 +313,6 @@ def _export_on_tensorflow(
         )
 
 
-def check_target(target: Path) -> None:
-    """Refuses a folder that holds anything but an earlier export.
-
-    Args:
-        target: Where an export is to go; may be missing.
-
-    Raises:
-        ExportError: It holds something else, or is a file.
-    """
-    if target.is_dir() and any(target.iterdir()) and not (target / "manifest.json").is_file():
-        raise ExportError(
-            f"The folder is neither empty nor an export; choose another --output: {target}"
-        )
-    if target.exists() and not target.is_dir():
-        raise ExportError(f"Expected a folder for the export. Received a file: {target}")
-
-
 def _validation_figures(
     model: Any, validation: "Samples", train: "Samples"
 ) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
@@ -542,47 +446,6 @@ def _build_files(
         "machine": _machine(),
         "models": models,
     }
-
-
-def file_table(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of every file of a folder, by its path inside."""
-    table = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            data = path.read_bytes()
-            table[path.relative_to(folder).as_posix()] = {
-                "sha256": hashlib.sha256(data).hexdigest(),
-                "bytes": len(data),
-            }
-    return table
-
-
-def publish(building: Path, target: Path) -> None:
-    """Gives the finished folder its name; the old one stays until then.
-
-    Args:
-        building: A complete folder beside `target`.
-        target: Its name from now on; an earlier export there is removed.
-
-    Raises:
-        OSError: The folder cannot be renamed; the earlier export is unchanged.
-    """
-    building.chmod(0o755)  # Temporary folders are made for their owner alone.
-    for path in building.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    if not target.exists():
-        building.rename(target)
-        return
-    old = building.with_name(f"{building.name}.old")
-    target.rename(old)
-    try:
-        building.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _spread(total: int, wanted: int) -> npt.NDArray[np.int64]:

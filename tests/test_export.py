@@ -11,7 +11,8 @@ from fer_keras import conversion, export
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.decision import FittedDecision
 from fer_keras.errors import ExportError
-from fer_keras.export import Parity, compare, export_run
+from fer_keras.export import export_run
+from fer_keras.parity import Parity, compare
 
 NAMES = ("neutral", "happiness", "anger")
 
