@@ -148,7 +148,10 @@ def test_an_interrupt_ends_cleanly_and_keeps_the_rows(
 ) -> None:
     output = tmp_path / "faces.jsonl"
     slow = (
-        "import sys, time; from fer_keras import camera; from fer_keras.errors import run_command\n"
+        "import signal, sys, time\n"
+        # A shell starts its background jobs, these tests perhaps among them, with SIGINT ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from fer_keras import camera; from fer_keras.errors import run_command\n"
         "from fer_keras.runtime.recognizer import Recognizer\n"
         "crop = Recognizer.crop_faces\n"
         "def slowly(*arguments): time.sleep(0.3); return crop(*arguments)\n"
