@@ -4,6 +4,8 @@ Source: ours; votes by the rule of Barsoum et al. 2016 (ICMI), scheme CEL. Train
 exact pixels also occur in PublicTest are left out. bfloat16 is faster here because this CPU has
 instructions for it (avx512_bf16); without them set training.precision=float32.
 Command: python -m fer_keras.train --exp ferplus_camera
+Cost: 40 epochs, 87 minutes on two CPU cores that other work shared.
+Result: 0.8606 on PublicTest = validation, majority label (n 3,199, seed 0, epoch chosen on it).
 """
 
 from fer_keras.config import (

@@ -4,6 +4,8 @@ Source: ours; votes by the rule of Barsoum et al. 2016 (ICMI), scheme CEL. Train
 exact pixels also occur in PublicTest are left out. bfloat16 needs a CPU with avx512_bf16; without
 it set training.precision=float32.
 Command: python -m fer_keras.train --exp ferplus_tiny
+Cost: 40 epochs, 19 minutes on two CPU cores that other work shared.
+Result: 0.8440 on PublicTest = validation, majority label (n 3,199, seed 0, epoch chosen on it).
 """
 
 from fer_keras.config import (
