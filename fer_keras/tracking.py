@@ -31,6 +31,7 @@ class Tracker:
         params: Mapping[str, Any],
         tags: Mapping[str, str],
         run_id: str = "",
+        parent_run_id: str = "",
     ) -> str:
         """Opens a run, or opens the given one again.
 
@@ -43,10 +44,14 @@ class Tracker:
             params: Flat parameters of the run.
             tags: Commit, data set, backend and the like.
             run_id: The MLflow run of a resumed training.
+            parent_run_id: The MLflow run that this one is nested in: a fold in its
+                cross-validation, a trial in its sweep.
 
         Returns:
             MLflow's run id, empty where nothing is tracked.
         """
+        if parent_run_id:
+            tags = {**tags, "mlflow.parentRunId": parent_run_id}
         if self._enabled:
             self._guard(self._start, experiment_name, run_name, params, tags, run_id)
         return self.run_id

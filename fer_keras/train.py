@@ -38,6 +38,7 @@ def run(
     resume: bool = False,
     command: str = "",
     track: bool = True,
+    parent_run_id: str = "",
 ) -> dict[str, Any]:
     """Trains, selects by validation, evaluates and records one experiment.
 
@@ -47,6 +48,7 @@ def run(
         resume: Go on from the folder's checkpoint.
         command: The command line, for the record.
         track: Whether MLflow gets the run.
+        parent_run_id: The MLflow run that this one is nested in.
 
     Returns:
         The content of `result.json`: the validation figures of the kept epoch, and what the run
@@ -155,7 +157,7 @@ def run(
     earlier = run_id_file.read_text().strip() if resume and run_id_file.exists() else ""
     run_name = f"{experiment.name}-seed{experiment.seed}{f' {tag}' if fallback else ''}"
     settings = flatten(dataclasses.asdict(experiment))
-    if tracker.start(train.name, run_name, settings, tags, earlier):
+    if tracker.start(train.name, run_name, settings, tags, earlier, parent_run_id):
         write_text(run_id_file, tracker.run_id + "\n")
     tracker.artifact(run_dir / "experiment.json")
 

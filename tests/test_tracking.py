@@ -40,3 +40,11 @@ def test_a_store_that_dies_on_the_way_costs_one_warning(
         tracker.log({"loss": 1.0}, step)
     tracker.finish("FINISHED")
     assert capsys.readouterr().err.count("the server is gone") == 1
+
+
+def test_a_nested_run_names_its_parent(store: Path) -> None:
+    parent, child = Tracker(), Tracker()
+    parent_id = parent.start("x", "folds", {}, {})
+    child_id = child.start("x", "fold 0", {}, {}, parent_run_id=parent_id)
+    run = child._client.get_run(child_id)
+    assert run.data.tags["mlflow.parentRunId"] == parent_id
