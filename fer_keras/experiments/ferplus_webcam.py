@@ -1,0 +1,30 @@
+"""The model to ship, second stage: `ferplus_camera`, trained on with harder pictures.
+
+Source: ours; votes by the rule of Barsoum et al. 2016 (ICMI), scheme CEL. It starts from the
+network of `ferplus_camera`, which is trained first where there is none, and sees more of what that
+one lost most from: turned heads and hidden eyes. Training pictures whose exact pixels also occur
+in PublicTest are left out in both stages. bfloat16 needs a CPU with avx512_bf16; without it set
+training.precision=float32.
+Command: python -m fer_keras.train --exp ferplus_webcam
+"""
+
+from fer_keras.config import (
+    DatasetConfig,
+    Experiment,
+    MethodConfig,
+    NetworkConfig,
+    TrainingConfig,
+)
+
+experiment = Experiment(
+    name="ferplus_webcam",
+    dataset=DatasetConfig(name="ferplus", label_rule="crossentropy", without_duplicates=True),
+    augmentation="camera_hard",
+    network=NetworkConfig(
+        "compact",
+        {"first_stride": 1, "widths": [48, 96, 160, 256], "depths": [1, 2, 2, 1]},
+        weights="ferplus_camera",
+    ),
+    method=MethodConfig("label_distribution", {"scheme": "cross_entropy"}),
+    training=TrainingConfig(epochs=20, learning_rate=0.0015, precision="mixed_bfloat16"),
+)
