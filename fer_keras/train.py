@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.config import Experiment, flatten, load_experiment, override
+from fer_keras.cross_validation import cross_validate, is_cross_validation
 from fer_keras.errors import ConfigError, TrainingError, run_command
 from fer_keras.fallback import with_fallback
 from fer_keras.files import write_text
@@ -31,6 +32,10 @@ _EXAMPLES = """examples:
 """
 
 
+class Pruned(Exception):
+    """Whoever watches the epochs of a run does not want more of them."""
+
+
 def run(
     experiment: Experiment,
     run_dir: Path,
@@ -39,6 +44,8 @@ def run(
     command: str = "",
     track: bool = True,
     parent_run_id: str = "",
+    part: str = "",
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> dict[str, Any]:
     """Trains, selects by validation, evaluates and records one experiment.
 
@@ -49,6 +56,9 @@ def run(
         command: The command line, for the record.
         track: Whether MLflow gets the run.
         parent_run_id: The MLflow run that this one is nested in.
+        part: Which part of that it is, such as `trial 3`, for its name.
+        on_epoch: Called with the row of each finished epoch, after everything is saved; it may
+            raise `Pruned`.
 
     Returns:
         The content of `result.json`: the validation figures of the kept epoch, and what the run
@@ -59,6 +69,7 @@ def run(
         DataError: The data set is missing or malformed.
         TrainingError: A loss that is not finite, or a checkpoint that cannot be written.
         fer_keras.callbacks.Interrupted: Ctrl-C or SIGTERM; `resume` goes on from there.
+        Pruned: `on_epoch` gave the run up.
     """
     import keras
 
@@ -156,18 +167,19 @@ def run(
     run_id_file = run_dir / "mlflow_run_id.txt"
     earlier = run_id_file.read_text().strip() if resume and run_id_file.exists() else ""
     run_name = f"{experiment.name}-seed{experiment.seed}{f' {tag}' if fallback else ''}"
+    run_name += f" {part}" if part else ""
     settings = flatten(dataclasses.asdict(experiment))
     if tracker.start(train.name, run_name, settings, tags, earlier, parent_run_id):
         write_text(run_id_file, tracker.run_id + "\n")
     tracker.artifact(run_dir / "experiment.json")
 
-    def on_epoch(row: dict[str, float]) -> None:
+    def report(row: dict[str, float]) -> None:
         print(epoch_line(row, training.epochs), flush=True)
         tracker.log({k: v for k, v in row.items() if k != "epoch"}, int(row["epoch"]))
+        if on_epoch is not None:
+            on_epoch(row)
 
-    state = RunState(
-        run_dir, training, progress, per_epoch, experiment.seed, save_network, on_epoch
-    )
+    state = RunState(run_dir, training, progress, per_epoch, experiment.seed, save_network, report)
     held_out = evaluation_dataset(validation)
 
     def fit(first_epoch: int, last_epoch: int, steps: int) -> None:
@@ -237,6 +249,9 @@ def run(
             if path.is_file() and path.name != "mlflow_run_id.txt":
                 tracker.artifact(path)
         status = "FINISHED"
+    except Pruned:
+        status = "KILLED"
+        raise
     except (Interrupted, KeyboardInterrupt):
         status = "KILLED"
         print(
@@ -260,18 +275,48 @@ def run(
 
 
 def run_stages(
-    experiment: Experiment, run_dir: Path | None, *, command: str = "", track: bool = True
+    experiment: Experiment,
+    run_dir: Path | None,
+    *,
+    resume: bool = False,
+    command: str = "",
+    track: bool = True,
+    parent_run_id: str = "",
+    part: str = "",
 ) -> dict[str, Any]:
-    """Trains an experiment, and first those that it starts or learns from; see `run`.
+    """Trains an experiment, fold by fold if it says so, and first what it starts or learns from.
 
     Args:
         experiment: What to run.
         run_dir: The folder of the last stage; a new one in `runs` if None, as for the earlier ones.
+        resume: Go on with what is in the folder.
+        command: The command line, for the record.
+        track: Whether MLflow gets the runs.
+        parent_run_id: See `run`.
+        part: See `run`.
+
+    Returns:
+        The result of the last stage, or of `fer_keras.cross_validation.cross_validate`.
+    """
+    folder = run_dir or new_run_dir(experiment)
+    record: dict[str, Any] = {"resume": resume, "command": command, "track": track}
+    if is_cross_validation(experiment.dataset):
+        return cross_validate(experiment, folder, run_stages, report=print, **record)
+    if not resume:  # A run that was started names the networks of its earlier stages.
+        experiment = train_earlier_stages(experiment, command, track)
+    return run(experiment, folder, parent_run_id=parent_run_id, part=part, **record)
+
+
+def train_earlier_stages(experiment: Experiment, command: str, track: bool) -> Experiment:
+    """Trains what an experiment starts or learns from, where there is no finished run of it.
+
+    Args:
+        experiment: What will run.
         command: The command line, for the record.
         track: Whether MLflow gets the runs.
 
     Returns:
-        The result of the last stage.
+        The experiment with the paths of the trained networks.
     """
     from fer_keras.pretrained import with_earlier_stages
 
@@ -282,8 +327,7 @@ def run_stages(
         print()
         return folder
 
-    experiment = with_earlier_stages(experiment, earlier)
-    return run(experiment, run_dir or new_run_dir(experiment), command=command, track=track)
+    return with_earlier_stages(experiment, earlier)
 
 
 def _stopped_early(progress: Any, experiment: Experiment) -> bool:
@@ -342,10 +386,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     words = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["python", "-m", "fer_keras.train", *words])
-    record: dict[str, Any] = {"command": command, "track": not arguments.no_mlflow}
-    if arguments.resume:
-        return _run_and_report(lambda: run(experiment, arguments.run_dir, resume=True, **record))
-    experiment = with_fallback(experiment, arguments.require_data)
+    record = {"command": command, "track": not arguments.no_mlflow, "resume": arguments.resume}
+    if not arguments.resume:
+        experiment = with_fallback(experiment, arguments.require_data)
     return _run_and_report(lambda: run_stages(experiment, arguments.run_dir, **record))
 
 
