@@ -3,10 +3,14 @@
 The decoded pictures stay where they are (an array or a memory-mapped file of uint8); a step gathers
 its pictures by index in one vectorised read, and leaves them uint8 until the graph. Order and
 augmentation depend on the seed and the step alone, so a run that is resumed at step k sees what it
-would have seen.
+would have seen, and reads nothing of what came before. Several processes read a part each of the
+same batches, so their number changes nothing either.
 """
 
+import functools
 import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +19,46 @@ from fer_keras.data.augment import Policy, build_policy
 from fer_keras.data.samples import Samples
 from fer_keras.errors import ConfigError, DataError
 
+Sampling = Literal["shuffle", "balanced", "blocks"]
+
+# `blocks`: rows that lie together in the file are read together, and shuffled among the rows of
+# this many blocks. 64 x 1024 pictures of 48 x 48 are 151 MB.
+_BLOCK_ROWS = 1024
+_BLOCKS_PER_WINDOW = 64
+_WINDOW_ROWS = _BLOCK_ROWS * _BLOCKS_PER_WINDOW
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part of every batch that this process reads.
+
+    Attributes:
+        index: Number of the part, from 0.
+        count: Number of parts: of processes.
+        multiple_of: What the size of every batch is a multiple of: the number of devices. The last
+            batch of a pass repeats some of its own pictures where it has to.
+    """
+
+    index: int = 0
+    count: int = 1
+    multiple_of: int = 1
+
+    def rows(self, batch: np.ndarray) -> np.ndarray:
+        """This part of a batch.
+
+        Args:
+            batch: The indices of the whole batch.
+
+        Returns:
+            As many indices as every other part has.
+        """
+        size = -(-len(batch) // self.multiple_of) * self.multiple_of
+        part = size // self.count
+        return np.resize(batch, size)[self.index * part : (self.index + 1) * part]
+
+
+WHOLE = Shard()
+
 
 def steps_per_epoch(num_samples: int, batch_size: int) -> int:
     """Steps of one pass, the last partial batch included."""
@@ -22,11 +66,7 @@ def steps_per_epoch(num_samples: int, batch_size: int) -> int:
 
 
 def epoch_order(
-    labels: np.ndarray,
-    *,
-    seed: int,
-    epoch: int,
-    sampling: Literal["shuffle", "balanced"] = "shuffle",
+    labels: np.ndarray, *, seed: int, epoch: int, sampling: Sampling = "shuffle"
 ) -> np.ndarray:
     """The order in which one pass visits the samples.
 
@@ -35,17 +75,45 @@ def epoch_order(
         seed: The run's seed.
         epoch: Number of the pass, from 0.
         sampling: `shuffle` visits each sample once; `balanced` draws n samples with replacement
-            so that each class that occurs is drawn equally often on average.
+            so that each class that occurs is drawn equally often on average; `blocks` visits each
+            sample once, see `block_order`.
 
     Returns:
         Indices `(n,)`.
     """
+    if sampling == "blocks":
+        count = -(-len(labels) // _WINDOW_ROWS)
+        return np.concatenate([block_order(len(labels), seed, epoch, i) for i in range(count)])
     rng = np.random.default_rng([seed, epoch])
     if sampling == "shuffle":
         return rng.permutation(len(labels))
     counts = np.bincount(labels)
     weights = 1.0 / counts[labels]
     return rng.choice(len(labels), size=len(labels), p=weights / weights.sum())
+
+
+def block_order(num_samples: int, seed: int, epoch: int, window: int) -> np.ndarray:
+    """One window of a shuffled pass over a file that is too large to be read in any order.
+
+    The blocks of 1024 rows are visited in an order drawn for the pass, and the rows of 64
+    consecutive ones in an order drawn for the window. So a disk reads megabytes at a time, and what
+    is held in memory does not grow with the file. A last block with fewer rows is always the last.
+
+    Args:
+        num_samples: Rows of the file.
+        seed: The run's seed.
+        epoch: Number of the pass, from 0.
+        window: Number of the window in the pass, from 0.
+
+    Returns:
+        Indices `(rows of the window,)`: 65,536, and in the last window what is left.
+    """
+    whole, rest = divmod(num_samples, _BLOCK_ROWS)
+    blocks = np.random.default_rng([seed, epoch]).permutation(whole)
+    blocks = np.append(blocks, [whole] if rest else [])
+    chosen = blocks[window * _BLOCKS_PER_WINDOW : (window + 1) * _BLOCKS_PER_WINDOW]
+    rows = (chosen[:, None] * _BLOCK_ROWS + np.arange(_BLOCK_ROWS)).reshape(-1).astype(np.int64)
+    return np.random.default_rng([seed, epoch, window]).permutation(rows[rows < num_samples])
 
 
 def balanced_class_weights(samples: Samples) -> np.ndarray:
@@ -63,18 +131,22 @@ def training_dataset(
     first_step: int = 0,
     augmentation: str = "none",
     class_weights: np.ndarray | None = None,
-    sampling: Literal["shuffle", "balanced"] = "shuffle",
+    sampling: Sampling = "shuffle",
+    shard: Shard = WHOLE,
 ) -> Any:
     """Batches for training, without end.
 
     Args:
         samples: What to train on.
-        batch_size: Images per step; the last batch of a pass may be smaller.
+        batch_size: Images per step of all processes together; the last batch of a pass may be
+            smaller.
         seed: Seeds order and augmentation.
         first_step: The step to begin at, counted from the start of the run.
         augmentation: A policy of `fer_keras.data.augment`.
         class_weights: `(classes,)`; each sample then carries its target's expected weight.
         sampling: See `epoch_order`.
+        shard: The part of every batch to read. Augmentation then differs from that of whole
+            batches, and from that of the other parts.
 
     Returns:
         A `tf.data.Dataset` of images uint8 `(batch, height, width, channels)`, targets float32
@@ -87,62 +159,85 @@ def training_dataset(
     import tensorflow as tf
 
     _check(samples, batch_size)
-    per_epoch = steps_per_epoch(len(samples), batch_size)
-    first_epoch, skip = divmod(first_step, per_epoch)
-    epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max // per_epoch)
+    steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
     policy = build_policy(augmentation, samples.images.shape[1:])
-    return _batches(samples, epochs, batch_size, seed, policy, class_weights, sampling, skip)
+    return _batches(samples, steps, batch_size, seed, policy, class_weights, sampling, shard)
 
 
 def _batches(
     samples: Samples,
-    epochs: Any,
+    steps: Any,
     batch_size: int,
     seed: int,
     policy: Policy | None,
     class_weights: np.ndarray | None = None,
-    sampling: Literal["shuffle", "balanced"] = "shuffle",
-    skip: int = 0,
+    sampling: Sampling = "shuffle",
+    shard: Shard = WHOLE,
 ) -> Any:
-    """The passes that the data set `epochs` numbers, one after the other."""
+    """The batches of the steps that the data set `steps` numbers from the start of the run."""
     import tensorflow as tf
 
-    images, targets, labels = samples.images, samples.targets, samples.labels
-    per_epoch = steps_per_epoch(len(samples), batch_size)
+    images, targets = samples.images, samples.targets
     weights = None if class_weights is None else (targets @ class_weights).astype(np.float32)
+    rows = _rows_of_step(samples.labels, batch_size, seed, sampling)
+    # Each part of a batch draws its own augmentation.
+    policy_seed = tf.constant([seed, shard.index], tf.int32)
 
-    def order(epoch: Any) -> Any:
-        return epoch_order(labels, seed=seed, epoch=int(epoch), sampling=sampling)
-
-    def one_pass(epoch: Any) -> Any:
-        indices = tf.numpy_function(order, [epoch], tf.int64, stateful=False)
-        indices = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(indices, [len(samples)]))
-        steps = tf.data.Dataset.range(epoch * per_epoch, (epoch + 1) * per_epoch)
-        return tf.data.Dataset.zip(steps, indices.batch(batch_size))
+    def choose(step: Any) -> Any:
+        read = lambda number: shard.rows(rows(int(number)))  # noqa: E731
+        indices = tf.numpy_function(read, [step], tf.int64, stateful=False)
+        return step, tf.ensure_shape(indices, [None])
 
     def gather(step: Any, indices: Any) -> tuple[Any, ...]:
         element = _gather(images, targets, weights, indices)
         if policy is None:
             return element
-        step_seed = tf.random.fold_in(tf.constant([seed, 0], tf.int32), tf.cast(step, tf.int32))
+        step_seed = tf.random.fold_in(policy_seed, tf.cast(step, tf.int32))
         pixels, mixed = policy(tf.cast(element[0], tf.float32), element[1], step_seed)
         return (tf.cast(tf.round(pixels), tf.uint8), mixed, *element[2:])
 
-    dataset = epochs.flat_map(one_pass).skip(skip)
+    # One step after the other: the next ones are in the part of the order that is held.
+    dataset = steps.map(choose)
     dataset = dataset.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(4)
 
 
-def evaluation_dataset(samples: Samples, batch_size: int = 256) -> Any:
+def _rows_of_step(
+    labels: np.ndarray, batch_size: int, seed: int, sampling: Sampling
+) -> Callable[[int], np.ndarray]:
+    """A function from a step to the indices of its batch, that works out no other step."""
+    count, per_epoch = len(labels), steps_per_epoch(len(labels), batch_size)
+    held = _WINDOW_ROWS if sampling == "blocks" else count
+
+    @functools.lru_cache(maxsize=2)
+    def order(epoch: int, part: int) -> np.ndarray:
+        if sampling == "blocks":
+            return block_order(count, seed, epoch, part)
+        return epoch_order(labels, seed=seed, epoch=epoch, sampling=sampling)
+
+    def rows(step: int) -> np.ndarray:
+        epoch, inside = divmod(step, per_epoch)
+        first = inside * batch_size
+        last = min(first + batch_size, count)
+        parts = [order(epoch, part) for part in range(first // held, (last - 1) // held + 1)]
+        start = first // held * held
+        return np.concatenate(parts)[first - start : last - start]
+
+    return rows
+
+
+def evaluation_dataset(samples: Samples, batch_size: int = 256, shard: Shard = WHOLE) -> Any:
     """Batches in the order of the samples, once through.
 
     Args:
         samples: What to evaluate on.
-        batch_size: Images per step.
+        batch_size: Images per step of all processes together.
+        shard: The part of every batch to read. With several devices every batch has weights, which
+            are 0 for the pictures that fill up the last one.
 
     Returns:
-        A finite `tf.data.Dataset` of images uint8 `(batch, height, width, channels)` and targets
-        float32 `(batch, classes)`.
+        A finite `tf.data.Dataset` of images uint8 `(batch, height, width, channels)`, targets
+        float32 `(batch, classes)` and, with several devices, weights float32 `(batch,)`.
 
     Raises:
         DataError: There are no samples.
@@ -150,12 +245,23 @@ def evaluation_dataset(samples: Samples, batch_size: int = 256) -> Any:
     import tensorflow as tf
 
     _check(samples, batch_size)
-    indices = tf.data.Dataset.range(len(samples)).batch(batch_size)
-    return indices.map(
-        lambda batch: _gather(samples.images, samples.targets, None, batch),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    ).prefetch(2)
+    count = len(samples)
+
+    def rows(first: Any) -> tuple[np.ndarray, np.ndarray]:
+        batch = np.arange(first, min(first + batch_size, count))
+        real = np.arange(-(-len(batch) // shard.multiple_of) * shard.multiple_of) < len(batch)
+        return shard.rows(batch), shard.rows(real).astype(np.float32)
+
+    def gather(first: Any) -> tuple[Any, ...]:
+        indices, weights = tf.numpy_function(rows, [first], (tf.int64, tf.float32), stateful=False)
+        indices = tf.ensure_shape(indices, [None])
+        element = _gather(samples.images, samples.targets, None, indices)
+        if shard.multiple_of == 1:
+            return element
+        return (*element, tf.ensure_shape(weights, [None]))
+
+    starts = tf.data.Dataset.range(0, count, batch_size)
+    return starts.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
 
 def load_dataset(
@@ -196,13 +302,16 @@ def load_dataset(
     if split == "train" if shuffle is None else shuffle:
         # Every pass over the data set takes the next number, and with it another order.
         passes = itertools.count()
+        per_epoch = steps_per_epoch(len(samples), batch_size)
         epochs = tf.data.Dataset.from_tensors(0).map(
             lambda _: tf.numpy_function(lambda: np.int64(next(passes)), [], tf.int64)
         )
+        steps = epochs.flat_map(
+            lambda epoch: tf.data.Dataset.range(epoch * per_epoch, (epoch + 1) * per_epoch)
+        )
         policy = build_policy(augmentation, samples.images.shape[1:])
-        dataset = _batches(samples, epochs, batch_size, seed, policy)
-        steps = steps_per_epoch(len(samples), batch_size)
-        return dataset.apply(tf.data.experimental.assert_cardinality(steps))
+        dataset = _batches(samples, steps, batch_size, seed, policy)
+        return dataset.apply(tf.data.experimental.assert_cardinality(per_epoch))
     if augmentation != "none":
         raise ConfigError(
             "Augmentation needs shuffle=True: held-out pictures are left as they are."

@@ -7,7 +7,9 @@ import pytest
 
 from fer_keras.data.augment import build_policy, list_policies
 from fer_keras.data.pipeline import (
+    Shard,
     balanced_class_weights,
+    block_order,
     epoch_order,
     evaluation_dataset,
     steps_per_epoch,
@@ -155,3 +157,43 @@ def test_refusals() -> None:
         training_dataset(samples, batch_size=0, seed=0)
     with pytest.raises(DataError, match="Received none"):
         evaluation_dataset(samples.take([]))
+
+
+def test_blocks_see_every_sample_once_and_start_anywhere() -> None:
+    count, window = 150_000, 65_536
+    labels = np.zeros(count, np.int64)
+    order = epoch_order(labels, seed=1, epoch=2, sampling="blocks")
+    np.testing.assert_array_equal(np.sort(order), np.arange(count))
+    np.testing.assert_array_equal(order[window : 2 * window], block_order(count, 1, 2, 1))
+    # Any window reads whole blocks, and in no two passes the same ones.
+    assert len(np.unique(order[:window] // 1024)) == 64
+    other = epoch_order(labels, seed=1, epoch=3, sampling="blocks")
+    assert set(other[:window] // 1024) != set(order[:window] // 1024)
+
+
+@pytest.mark.parametrize("sampling", ["shuffle", "blocks"])
+def test_parts_of_a_batch_make_the_batch(sampling: Any) -> None:
+    samples = make_samples(50)
+    common: Any = {"batch_size": 8, "seed": 3, "sampling": sampling}
+    whole = numpy_batches(training_dataset(samples, **common), 14)
+    parts = [
+        numpy_batches(training_dataset(samples, shard=Shard(index, 2, 4), **common), 14)
+        for index in range(2)
+    ]
+    for expected, *received in zip(whole, *parts, strict=True):
+        images = np.concatenate([batch[0] for batch in received])
+        # The last batch of a pass has two pictures and is filled up to four with the same.
+        np.testing.assert_array_equal(images, np.resize(expected[0], images.shape))
+        assert len(images) == (8 if len(expected[0]) == 8 else 4)
+
+
+def test_parts_of_an_evaluation_count_each_picture_once() -> None:
+    samples = make_samples(50)
+    seen = []
+    for index in range(2):
+        dataset = evaluation_dataset(samples, batch_size=24, shard=Shard(index, 2, 8))
+        for images, targets, weights in numpy_batches(dataset, 9):
+            assert len(images) in (12, 4)
+            np.testing.assert_array_equal(targets, samples.targets[images[:, 0, 0, 0]])
+            seen += images[weights > 0, 0, 0, 0].tolist()
+    assert sorted(seen) == list(range(50))
