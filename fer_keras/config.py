@@ -39,7 +39,7 @@ class DatasetConfig:
             70/20/10 with no person in two parts; `folds`, fold number `fold` of `folds` for test
             and the next one for validation; `leave_one_subject_out`, subject number `fold`.
         folds: Number of subject-disjoint folds.
-        fold: Which one is tested.
+        fold: Which one is tested; -1 = every one in turn, a cross-validation.
         label_noise: Share of the training labels that is replaced by another class, for studies.
         oversample_to: Classes with fewer training images are repeated up to so many an epoch, every
             repetition augmented anew (0 = off).
@@ -62,6 +62,11 @@ class DatasetConfig:
     oversample_to: int = 0
     limit: int = 0
     fallback_for: str = ""
+
+    @property
+    def every_fold(self) -> bool:
+        """Whether this is a cross-validation: every fold in turn."""
+        return self.fold < 0 and self.split in ("folds", "leave_one_subject_out")
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ _MINIMUM = {
     "seed": 0,
     "dataset.limit": 0,
     "dataset.folds": 3,
-    "dataset.fold": 0,
+    "dataset.fold": -1,
     "dataset.label_noise": 0,
     "dataset.oversample_to": 0,
     "training.early_stopping_patience": 0,

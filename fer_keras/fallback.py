@@ -8,6 +8,9 @@ from fer_keras.errors import DataError
 
 # Enough to see that everything works, within a few minutes on two cores.
 _EPOCHS = 20
+# Of a cross-validation, and the training images of each of its folds.
+_FOLDS = 3
+_FOLD_IMAGES = 1000
 
 
 def with_fallback(experiment: Experiment, require_data: bool) -> Experiment:
@@ -47,6 +50,8 @@ def with_fallback(experiment: Experiment, require_data: bool) -> Experiment:
         limit=0,
         fallback_for=config.name,
     )
+    if config.every_fold:
+        built_in = dataclasses.replace(built_in, split="folds", folds=_FOLDS, limit=_FOLD_IMAGES)
     epochs = min(experiment.training.epochs, _EPOCHS)
     training = dataclasses.replace(experiment.training, epochs=epochs)
     return dataclasses.replace(experiment, dataset=built_in, training=training)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.config import Experiment, flatten, load_experiment, override
-from fer_keras.cross_validation import cross_validate, is_cross_validation
+from fer_keras.cross_validation import cross_validate
 from fer_keras.errors import ConfigError, TrainingError, run_command
 from fer_keras.fallback import with_fallback
 from fer_keras.files import write_text
@@ -300,7 +300,7 @@ def run_stages(
     """
     folder = run_dir or new_run_dir(experiment)
     record: dict[str, Any] = {"resume": resume, "command": command, "track": track}
-    if is_cross_validation(experiment.dataset):
+    if experiment.dataset.every_fold:
         return cross_validate(experiment, folder, run_stages, report=print, **record)
     if not resume:  # A run that was started names the networks of its earlier stages.
         experiment = train_earlier_stages(experiment, command, track)

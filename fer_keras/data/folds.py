@@ -116,6 +116,23 @@ def divide(samples: Samples, config: DatasetConfig) -> Mapping[str, str]:
     return dict(zip(samples.facts["subject"].tolist(), parts.tolist(), strict=True))
 
 
+def count_folds(samples: Samples, config: DatasetConfig) -> int:
+    """How many folds a configuration makes of a data set.
+
+    Args:
+        samples: The whole data set, see `pool`.
+        config: Its `split` is `folds` or `leave_one_subject_out`.
+
+    Returns:
+        `config.folds`, or the number of people (those who share a picture count as one).
+
+    Raises:
+        DataError: A subject is unknown.
+    """
+    groups = _subject_groups(samples)
+    return config.folds if config.split == "folds" else int(groups.max()) + 1
+
+
 def part_of(samples: Samples, parts: Mapping[str, str], split: str, note: str) -> Samples:
     """The samples of one split, from the whole data set.
 
@@ -180,4 +197,5 @@ def _subject_groups(samples: Samples) -> np.ndarray:
 
 def _check_fold(fold: int, num_folds: int) -> None:
     if not 0 <= fold < num_folds:
-        raise ConfigError(f"dataset.fold: expected 0 to {num_folds - 1}. Received: {fold}.")
+        turns = " (-1, every fold in turn, is for training)" if fold < 0 else ""
+        raise ConfigError(f"dataset.fold: expected 0 to {num_folds - 1}. Received: {fold}{turns}.")

@@ -275,24 +275,44 @@ def _load(config: DatasetConfig, split: str, label_rule: str) -> Samples:
     )
 
 
-def _by_subject(config: DatasetConfig) -> dict[str, Samples]:
-    """All parts of a data set that is divided by subject, checked to be disjoint."""
+def num_folds(config: DatasetConfig) -> int:
+    """The number of folds of a cross-validation.
+
+    Args:
+        config: Its `split` is `folds` or `leave_one_subject_out`.
+
+    Returns:
+        See `fer_keras.data.folds.count_folds`.
+
+    Raises:
+        DataError: The data set is missing or malformed, or its subjects are not known.
+    """
+    from fer_keras.data.folds import count_folds
+
+    return count_folds(_pooled(config, config.eval_label_rule), config)
+
+
+def _pooled(config: DatasetConfig, rule: str) -> Samples:
     from fer_keras.data import prepare
-    from fer_keras.data.folds import check_disjoint, describe_division, divide, part_of, pool
+    from fer_keras.data.folds import pool
     from fer_keras.data.prepared import read_content
 
     stored = read_content(prepare(config.name, config.source or None)).counts
+    return pool([_load(config, name, rule) for name in stored])
 
-    def pooled(rule: str) -> Samples:
-        return pool([_load(config, name, rule) for name in stored])
+
+def _by_subject(config: DatasetConfig) -> dict[str, Samples]:
+    """All parts of a data set that is divided by subject, checked to be disjoint."""
+    from fer_keras.data.folds import check_disjoint, describe_division, divide, part_of
 
     # By the evaluation rule: runs that differ in the training labels are tested on the same people.
-    held_out = pooled(config.eval_label_rule)
+    held_out = _pooled(config, config.eval_label_rule)
     same = config.label_rule == config.eval_label_rule
     parts = divide(held_out, config)
     note = describe_division(parts, config)
+    trained = held_out if same else _pooled(config, config.label_rule)
     splits = {
-        "train": part_of(held_out if same else pooled(config.label_rule), parts, "train", note),
+        "train": part_of(trained, parts, "train", note),
         "validation": part_of(held_out, parts, "validation", note),
         "test": part_of(held_out, parts, "test", note),
     }
