@@ -28,6 +28,7 @@ class Method(keras.Model):
         network: The functional network with a dict of named outputs; its logits carry the names.
         class_names: The ordered names of the classes.
         required_outputs: The named outputs the method consumes.
+        fed: What a batch is given to: the network, or the part of it behind its frozen encoder.
     """
 
     required_outputs: tuple[str, ...] = ("logits",)
@@ -61,6 +62,7 @@ class Method(keras.Model):
             )
         # The names travel inside the saved file.
         self.network = with_class_names(network, self.class_names)
+        self.fed = self.network
         self.accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
         self.built = True
 
@@ -68,13 +70,13 @@ class Method(keras.Model):
         """The named outputs of the network.
 
         Args:
-            inputs: Raw pixels 0..255, `(batch, height, width, channels)`.
+            inputs: Raw pixels 0..255, `(batch, height, width, channels)`, or what `fed` takes.
             training: Whether layers such as dropout act as in training.
 
         Returns:
             At least `logits` `(batch, classes)`.
         """
-        outputs: dict[str, Any] = self.network(inputs, training=training)
+        outputs: dict[str, Any] = self.fed(inputs, training=training)
         return outputs
 
     def sample_losses(self, y: Any, outputs: dict[str, Any], training: bool) -> Any:
@@ -119,38 +121,43 @@ class Method(keras.Model):
             training: False when evaluating.
 
         Returns:
-            Scalar, float32.
+            Scalar, float32. On several replicas of TensorFlow, which adds up their gradients, this
+            replica's share of it.
 
         Raises:
             ConfigError: The targets are not of shape `(batch, classes)`.
         """
         y = self._targets(y)
         losses = ops.cast(self.sample_losses(y, y_pred, training), "float32")
+        replicas = _num_replicas()
         if sample_weight is None:
-            loss = ops.mean(losses)
+            loss = ops.mean(losses) / replicas
         else:
             weights = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
-            loss = ops.divide_no_nan(ops.sum(weights * losses), ops.sum(weights))
+            total = _sum_over_replicas(ops.sum(weights))
+            loss = ops.divide_no_nan(ops.sum(weights * losses), total)
         for added in self.losses:
-            loss = loss + ops.cast(ops.sum(added), "float32")
+            loss = loss + ops.cast(ops.sum(added), "float32") / replicas
         return loss
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """Updates the metrics of a batch; they are never weighted.
+        """Updates the metrics of a batch; they are not weighted.
 
         Args:
             x: Unused; part of Keras' signature.
             y: Targets `(batch, classes)`, rows of sum 1.
             y_pred: The named outputs of the network.
-            sample_weight: Unused: accuracy counts every picture once.
+            sample_weight: `(batch,)`: accuracy counts every picture once, but for those of weight
+                0, which counts for nothing.
 
         Returns:
             The value of every metric so far, by name.
         """
         y = self._targets(y)
-        self.accuracy.update_state(y, y_pred["logits"])
+        counted = None if sample_weight is None else ops.cast(sample_weight > 0, "float32")
+        self.accuracy.update_state(y, y_pred["logits"], counted)
         self.update_metrics(y, y_pred)
         results: dict[str, Any] = self.get_metrics_result()
         return results
@@ -201,3 +208,20 @@ def soft_cross_entropy(targets: Any, logits: Any) -> Any:
     # float32 also under mixed precision: log-softmax of float16 loses the small probabilities.
     log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
     return -ops.sum(ops.cast(targets, "float32") * log_probabilities, axis=-1)
+
+
+def _num_replicas() -> int:
+    """Replicas of the model whose gradients TensorFlow adds up; 1 elsewhere."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def _sum_over_replicas(value: Any) -> Any:
+    if _num_replicas() == 1:
+        return value
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
