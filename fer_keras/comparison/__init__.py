@@ -1,0 +1,1 @@
+"""What `python -m fer_keras.compare` is made of."""
