@@ -48,6 +48,11 @@ def render_card(manifest: Mapping[str, Any]) -> str:
     validation: Mapping[str, Any] = manifest["validation"]
     height, width = manifest["image_size"]
     colour = "grey" if manifest["channels"] == 1 else "RGB"
+    crops = (
+        f"two {colour} face crops, a neutral face of the person and the face to read, each"
+        if manifest.get("input_kind") == "pair"
+        else f"one {colour} face crop"
+    )
     parts = [f"# {manifest['name']}", _summary(manifest, training)]
     if training.get("fallback"):
         parts.append(
@@ -56,7 +61,7 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         )
     parts += [
         "## Input and output",
-        f"- Input: one {colour} face crop, {height} x {width} x {manifest['channels']}, raw pixels "
+        f"- Input: {crops}, {height} x {width} x {manifest['channels']}, raw pixels "
         "0..255 (scaling is inside the model); float32, or uint8 for the int8 file.\n"
         "- Output: float32 probabilities, in this order: "
         + ", ".join(f"{i} {name}" for i, name in enumerate(manifest["class_names"]))
@@ -115,6 +120,7 @@ def card_of_run(
             "class_names": result["class_names"],
             "image_size": image_shape[:2],
             "channels": image_shape[2],
+            "input_kind": "image" if experiment.dataset.neutral == "none" else "pair",
             "dataset": info.name,
             "label_rule": label_rule,
             "training": training_facts(experiment, info, result),

@@ -44,6 +44,11 @@ class DatasetConfig:
         oversample_to: Classes with fewer training images are repeated up to so many an epoch, every
             repetition augmented anew (0 = off).
         limit: Use only so many training images, spread evenly (0 = all), for quick trials.
+        neutral: The neutral face that stands beside every picture, for networks that read pairs:
+            `same_subject`, another picture of the same person; `random_neutral`, one of train;
+            `mean_neutral`, the mean of those of train; `auto`, of the same person where there is
+            one and a random one of train elsewhere; `none`, no pairs.
+        neutral_seed: Another seed draws other neutral faces.
         fallback_for: The data set in whose place this one stands; set by the training command.
     """
 
@@ -61,6 +66,8 @@ class DatasetConfig:
     label_noise: float = 0.0
     oversample_to: int = 0
     limit: int = 0
+    neutral: Literal["none", "auto", "same_subject", "random_neutral", "mean_neutral"] = "none"
+    neutral_seed: int = 0
     fallback_for: str = ""
 
     @property
@@ -110,11 +117,15 @@ class TrainingConfig:
         clip_norm: Global gradient norm limit (0 = none).
         clip_value: Element-wise gradient limit (0 = none).
         class_weights: `balanced` weighs the loss of a class by the inverse of its frequency.
-        sampling: `balanced` draws classes with equal chance instead of a plain shuffle.
+        sampling: `balanced` draws classes with equal chance instead of a plain shuffle; `blocks`
+            shuffles megabytes at a time, for data sets that are larger than the memory.
         precision: `auto` is float32 on a CPU and mixed_float16 / mixed_bfloat16 on a GPU / TPU.
         jit_compile: `auto` uses XLA on a GPU or TPU only; on a CPU it is several times slower.
         early_stopping_patience: Epochs without a better `select_by` before stopping (0 = never).
         select_by: The validation figure that chooses the kept weights; never a test figure.
+        cached_embeddings: For networks behind a frozen encoder: 0 encodes the pictures at every
+            step; 1 or more encodes every training picture so many times before training, each time
+            augmented anew, and trains on what comes out. Without augmentation 1 is exact.
         checkpoint_minutes: A checkpoint inside an epoch at least this often; there is always one
             at the end of an epoch.
         deterministic: Same seed, same weights, bit for bit.
@@ -134,11 +145,12 @@ class TrainingConfig:
     clip_norm: float = 0.0
     clip_value: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
-    sampling: Literal["shuffle", "balanced"] = "shuffle"
+    sampling: Literal["shuffle", "balanced", "blocks"] = "shuffle"
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     jit_compile: Literal["auto", "on", "off"] = "auto"
     early_stopping_patience: int = 0
     select_by: Literal["val_accuracy", "val_loss"] = "val_accuracy"
+    cached_embeddings: int = 0
     checkpoint_minutes: float = 10.0
     deterministic: bool = True
 
@@ -176,6 +188,8 @@ _MINIMUM = {
     "dataset.fold": -1,
     "dataset.label_noise": 0,
     "dataset.oversample_to": 0,
+    "dataset.neutral_seed": 0,
+    "training.cached_embeddings": 0,
     "training.early_stopping_patience": 0,
     "training.decay_epochs": 1,
 }

@@ -225,6 +225,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--label-rule", help="how votes become labels; default: that of the run")
     parser.add_argument("--source", type=Path, help="file or folder of the data set")
     parser.add_argument(
+        "--neutral",
+        choices=("auto", "same_subject", "random_neutral", "mean_neutral"),
+        help="which neutral face a model of pairs gets; default: as in its training",
+    )
+    parser.add_argument(
         "--precision", help="float32 (default), float16, dynamic, int8: of an export"
     )
     parser.add_argument(
@@ -246,6 +251,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     path: Path = arguments.model
     model = load_model(path, precision=arguments.precision or "float32", threads=arguments.threads)
+    if model.input_kind == "pair" and arguments.ten_crop is not None:
+        raise ConfigError("--ten-crop: expected a model of single pictures. Received one of pairs.")
+    if model.input_kind == "image" and arguments.neutral:
+        raise ConfigError("--neutral: expected a model of pairs. Received one of single pictures.")
     if arguments.ten_crop is not None and arguments.ten_crop < max(model.image_shape[:2]):
         raise ConfigError(
             "--ten-crop: expected pictures of at least the model's size, "
@@ -298,7 +307,7 @@ def run_samples(
     _, validation, whole = load_splits(config, experiment.seed)
     if split == "validation":
         return validation, whole
-    return load_test(config), whole
+    return load_test(config, experiment.seed), whole
 
 
 def _requested_samples(
@@ -308,7 +317,7 @@ def _requested_samples(
 
     path: Path = arguments.model
     if (path / "experiment.json").is_file() and not (
-        arguments.dataset or arguments.label_rule or arguments.source
+        arguments.dataset or arguments.label_rule or arguments.source or arguments.neutral
     ):
         return run_samples(path, arguments.split, arguments.ten_crop)
     name, rule, source = arguments.dataset, arguments.label_rule, arguments.source
@@ -327,7 +336,22 @@ def _requested_samples(
         # A data set may have only the split that is asked for; the report then says so.
         print(f"note: duplicates of training images are not counted: {error}")
         train = None
+    if model.input_kind == "pair":
+        samples = _paired(samples, train, arguments.neutral or model.manifest.get("neutral", "auto"))
     return samples, train
+
+
+def _paired(samples: "Samples", train: "Samples | None", policy: Any) -> "Samples":
+    from fer_keras.config import DatasetConfig
+    from fer_keras.data.pairs import with_neutral
+
+    if train is None and policy != "same_subject":
+        raise DataError(
+            f"{samples.name}: neutral faces of train are needed, which is not there. "
+            "Mend: --neutral same_subject"
+        )
+    config = DatasetConfig(name=samples.name, neutral=policy)
+    return with_neutral(samples, samples if train is None else train, config)
 
 
 def _known_dataset(

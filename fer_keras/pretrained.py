@@ -1,8 +1,10 @@
-"""Trained networks that a training starts from (`network.weights`) or learns from (a teacher).
+"""Trained networks that a training starts from, is built on (encoders) or learns from (a teacher).
 
-Both settings name a `.keras` file, a run folder, or another experiment. An experiment is looked for
-among the finished runs of the current folder and trained first where there is none, so one command
-goes through all stages.
+`network.weights`, the options `encoder` and `identity` of a network and `teacher` of a method name a
+`.keras` file, a run folder, or another experiment. An experiment is looked for among the finished
+runs of the current folder and trained first where there is none, so one command goes through all
+stages. Nothing is fetched, but the ImageNet weights that Keras has where `encoder_weights=imagenet`
+asks for them.
 """
 
 from collections.abc import Callable
@@ -15,10 +17,13 @@ import numpy as np
 from fer_keras.config import Experiment, list_experiments, load_experiment, override
 from fer_keras.errors import ConfigError, DataError, did_you_mean
 from fer_keras.labels import name_mapping
-from fer_keras.loading import load_network
+from fer_keras.loading import file_sha256, load_arrays, load_network, load_weights
+from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface2
 from fer_keras.models.layers import class_names_of
 
 _TEACHER = "teacher"
+# Options of networks that name another network.
+_ENCODERS = ("encoder", "identity")
 
 
 def with_earlier_stages(
@@ -27,7 +32,8 @@ def with_earlier_stages(
     """Puts the path of a trained network in the place of the name of its experiment.
 
     Args:
-        experiment: Whose `network.weights` and `method.options.teacher` may name experiments.
+        experiment: Whose `network.weights`, encoders and `method.options.teacher` may name
+            experiments. An earlier stage has its seed and, where both are divided alike, its fold.
         train: Trains an experiment and returns its run folder; called where `runs` has no finished
             run of it on the same data set and with the same seed.
         runs: Where finished runs lie.
@@ -47,14 +53,25 @@ def with_earlier_stages(
                 f"{key}: expected a .keras file, a run folder or an experiment. Received: "
                 f"{value!r}. {did_you_mean(value, known)}"
             )
-        earlier = replace(load_experiment(value), seed=experiment.seed)
-        if experiment.dataset.fallback_for:
-            # Drawn faces for both: a network of real faces has other classes.
-            training = replace(earlier.training, epochs=experiment.training.epochs)
-            earlier = replace(earlier, dataset=experiment.dataset, training=training)
+        earlier = _of_the_same_pictures(load_experiment(value), experiment)
         folder = _finished_run(earlier, runs)
         experiment = override(experiment, [f"{key}={folder or train(earlier)}"])
     return experiment
+
+
+def _of_the_same_pictures(earlier: Experiment, later: Experiment) -> Experiment:
+    """An earlier stage that sees no picture that the later one is measured on."""
+    earlier = replace(earlier, seed=later.seed)
+    ours, theirs = later.dataset, earlier.dataset
+    if ours.fallback_for:
+        # Drawn faces for both: a network of real faces has other classes.
+        dataset = replace(ours, neutral=theirs.neutral, neutral_seed=theirs.neutral_seed)
+        epochs = min(later.training.epochs, earlier.training.epochs)
+        training = replace(earlier.training, epochs=epochs)
+        return replace(earlier, dataset=dataset, training=training)
+    if (ours.name, ours.split, ours.folds) == (theirs.name, theirs.split, theirs.folds):
+        return replace(earlier, dataset=replace(theirs, fold=ours.fold))
+    return earlier
 
 
 def load_start(network: Any, class_names: tuple[str, ...], path: str) -> str:
@@ -120,13 +137,68 @@ def with_teacher(options: dict[str, Any]) -> tuple[dict[str, Any], str]:
     return {**options, _TEACHER: teacher}, f"{file} ({sha256[:12]})"
 
 
+def with_encoders(
+    options: dict[str, Any], image_shape: tuple[int, ...]
+) -> tuple[dict[str, Any], str]:
+    """Loads the encoders, and the weights of encoders, that the options of a network name.
+
+    Args:
+        options: Options of a network. `encoder` or `identity`, if there, is a name that
+            `fer_keras.models.encoders` knows, a `.keras` file or a run folder; with `_weights`
+            behind it, `none`, `imagenet` or a file of weights: `.h5` of `keras.applications`, or
+            `.npz` with the arrays of the ResNet-50 of VGGFace2 in its PyTorch form.
+        image_shape: That of the pictures or of the pairs.
+
+    Returns:
+        The options with networks in the place of paths, and one line for the record: which weights
+        each encoder starts from (empty where there is none).
+
+    Raises:
+        ModelFileError: A file is missing, damaged or refused, or does not fit.
+        ConfigError: A setting is neither a name nor a path.
+    """
+    picture = (int(image_shape[-3]), int(image_shape[-2]), int(image_shape[-1]))
+    options, notes = dict(options), []
+    for key in _ENCODERS:
+        value = str(options.get(key, "none"))
+        weights = str(options.get(f"{key}_weights", "none"))
+        if value == "none":
+            continue
+        if value not in list_encoders():
+            file = _model_file(value)
+            options[key], sha256 = load_network(file)
+            notes.append(f"{key} {file} ({sha256[:12]})")
+        elif weights in ("none", "imagenet"):
+            origin = "fresh" if weights == "none" else "ImageNet weights of keras.applications"
+            notes.append(f"{key} {value}: {origin}")
+        else:
+            encoder = build_encoder(value, picture, options.pop(f"{key}_options", None))
+            file = Path(weights)
+            if value == "resnet50_vggface2":
+                load_vggface2(encoder, load_arrays(file))
+            else:
+                trunk = next((x for x in encoder.layers if hasattr(x, "load_weights")), encoder)
+                load_weights(trunk, file)
+            options[key] = encoder
+            del options[f"{key}_weights"]
+            notes.append(f"{key} {value}: {file} ({file_sha256(file)[:12]})")
+    return options, "; ".join(notes)
+
+
 def _earlier(experiment: Experiment) -> dict[str, str]:
     """The settings that name a trained network, without the empty ones."""
     values = {
         "network.weights": experiment.network.weights,
         f"method.options.{_TEACHER}": experiment.method.options.get(_TEACHER, ""),
+        **{f"network.options.{key}": _trained_encoder(experiment, key) for key in _ENCODERS},
     }
     return {key: str(value) for key, value in values.items() if value}
+
+
+def _trained_encoder(experiment: Experiment, key: str) -> str:
+    """The path or the experiment that an encoder comes from; empty for one that is built afresh."""
+    value = str(experiment.network.options.get(key, ""))
+    return "" if value == "none" or value in list_encoders() else value
 
 
 def _finished_run(experiment: Experiment, runs: Path) -> Path | None:
@@ -142,11 +214,13 @@ def _finished_run(experiment: Experiment, runs: Path) -> Path | None:
 
 def _recipe(experiment: Experiment) -> Experiment:
     """The experiment without its earlier stages: a finished run has paths in their place."""
-    options = {k: v for k, v in experiment.method.options.items() if k != _TEACHER}
+    stages = [key for key in _ENCODERS if _trained_encoder(experiment, key)]
+    network = {k: v for k, v in experiment.network.options.items() if k not in stages}
+    method = {k: v for k, v in experiment.method.options.items() if k != _TEACHER}
     return replace(
         experiment,
-        network=replace(experiment.network, weights=""),
-        method=replace(experiment.method, options=options),
+        network=replace(experiment.network, weights="", options=network),
+        method=replace(experiment.method, options=method),
     )
 
 

@@ -301,7 +301,7 @@ def _grid_mask(image_shape: tuple[int, int, int]) -> list[Any]:
     ]
 
 
-_POLICIES: dict[str, Callable[[tuple[int, int, int]], list[Any]]] = {
+_POLICIES: dict[str, Callable[[Any], list[Any]]] = {
     "none": _none,
     "flip": _flip,
     "light": _light,
@@ -335,12 +335,13 @@ def check_policy(name: str) -> None:
         raise ConfigError(f"Unknown augmentation {name!r}. {did_you_mean(name, _POLICIES)}")
 
 
-def build_policy(name: str, image_shape: tuple[int, int, int]) -> Policy | None:
+def build_policy(name: str, image_shape: tuple[int, ...]) -> Policy | None:
     """Builds an augmentation policy.
 
     Args:
         name: One of `list_policies()`.
-        image_shape: `(height, width, channels)` of a picture.
+        image_shape: `(height, width, channels)` of a picture, or `(k, height, width, channels)` of
+            k pictures, each of which is then augmented by itself.
 
     Returns:
         A function of images `(batch, height, width, channels)` float32 in 0..255, targets
@@ -349,11 +350,13 @@ def build_policy(name: str, image_shape: tuple[int, int, int]) -> Policy | None:
         leaves everything as it is.
 
     Raises:
-        ConfigError: An unknown name.
+        ConfigError: An unknown name, or one that mixes samples for several pictures.
     """
     import keras
 
     check_policy(name)
+    if len(image_shape) == 4:
+        return _picture_by_picture(name, image_shape)
     # A network in mixed precision must not make its pictures coarse: bfloat16 has 8 bits.
     network_precision = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
@@ -383,6 +386,25 @@ def build_policy(name: str, image_shape: tuple[int, int, int]) -> Policy | None:
         return tf.clip_by_value(tf.cast(images, tf.float32), 0.0, 255.0), targets
 
     return policy
+
+
+def _picture_by_picture(name: str, image_shape: tuple[int, ...]) -> Policy | None:
+    """A policy for `(batch, k, height, width, channels)`: every picture draws its own numbers."""
+    if name in ("cut_mix", "mix_up"):
+        raise ConfigError(f"augmentation={name!r} mixes pictures: it cannot be used for pairs.")
+    policy = build_policy(name, image_shape[1:])
+    if policy is None:
+        return None
+
+    def of_all(images: Any, targets: Any, seed: Any) -> tuple[Any, Any]:
+        import tensorflow as tf
+
+        flat = tf.reshape(images, (-1, *image_shape[1:]))
+        # The targets pass through; one row for each picture is what a policy expects.
+        changed, _ = policy(flat, tf.repeat(targets, image_shape[0], axis=0), seed)
+        return tf.reshape(changed, (-1, *image_shape)), targets
+
+    return of_all
 
 
 def _image_by_image(layer: Any, images: Any, seed: Any) -> Any:

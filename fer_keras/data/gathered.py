@@ -15,31 +15,34 @@ class GatheredImages:
 
     Args:
         sources: Arrays `(m, height, width, channels)` uint8, in memory or memory-mapped; their rows
-            are numbered through, one array after the other.
+            are numbered through, one array after the other. Arrays `(m, d)` of vectors too.
         rows: `(n, k)` row numbers.
+
+    Attributes:
+        sources: The arrays.
+        rows: The row numbers.
     """
 
-    dtype = np.dtype(np.uint8)
-
     def __init__(self, sources: Sequence[np.ndarray], rows: np.ndarray) -> None:
-        self._sources = tuple(sources)
+        self.sources = tuple(sources)
+        self.rows = rows
+        self.dtype = np.dtype(sources[0].dtype)
         self._ends = np.cumsum([len(source) for source in sources])
-        self._rows = rows
         self.shape: tuple[int, ...] = (*rows.shape, *sources[0].shape[1:])
         self.ndim = len(self.shape)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def __getitem__(self, chosen: Any) -> np.ndarray:
         """The pictures of samples, by number, slice, mask or array of numbers."""
-        rows = self._rows[chosen]
+        rows = self.rows[chosen]
         # A memory-mapped file is read in order, and each picture once.
         unique, places = np.unique(rows, return_inverse=True)
         which = np.searchsorted(self._ends, unique, side="right")
         parts = [
             source[unique[which == number] - (end - len(source))]
-            for number, (source, end) in enumerate(zip(self._sources, self._ends, strict=True))
+            for number, (source, end) in enumerate(zip(self.sources, self._ends, strict=True))
         ]
         return np.concatenate(parts)[places.reshape(rows.shape)]
 

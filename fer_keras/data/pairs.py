@@ -10,11 +10,13 @@ from typing import Literal
 
 import numpy as np
 
+from fer_keras.config import DatasetConfig
 from fer_keras.data.gathered import GatheredImages, gathered_fingerprint
 from fer_keras.data.samples import Samples
 from fer_keras.errors import ConfigError, DataError
 
 Policy = Literal["same_subject", "random_neutral", "mean_neutral"]
+IfAlone = Literal["random_neutral", "drop", "error"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def make_pairs(
     *,
     num_neutrals: int = 1,
     seed: int = 0,
-    if_alone: Literal["random_neutral", "drop", "error"] = "error",
+    if_alone: IfAlone = "error",
 ) -> Pairs:
     """Gives every sample its neutral partners.
 
@@ -50,7 +52,7 @@ def make_pairs(
         targets: The split to pair, n samples.
         train: The training split: whatever is not the person's own face comes from it, so that no
             held-out picture serves another one.
-        policy: `same_subject`: neutral faces of the same person, from `targets`;
+        policy: `same_subject`: neutral faces of the same person, from `targets` and from train;
             `random_neutral`: neutral faces of train, drawn by `seed`; `mean_neutral`: the mean of
             all neutral faces of train.
         num_neutrals: Number k of partners; 1 for `mean_neutral`.
@@ -87,7 +89,7 @@ def make_pairs(
         raise ConfigError(
             f"pairing: expected same_subject, random_neutral or mean_neutral. Received: {policy!r}."
         )
-    partners, alone = _same_subject(targets, num_neutrals, rng)
+    partners, alone = _same_subject(targets, train, num_neutrals, rng)
     if alone.any() and if_alone == "error":
         first = targets.facts["source"][np.argmax(alone)]
         raise DataError(
@@ -95,11 +97,41 @@ def make_pairs(
             f"person with fewer than {num_neutrals} other neutral pictures, the first is {first}. "
             "Mend: if_alone='random_neutral' or 'drop'"
         )
-    partners += len(train)
     if alone.any() and if_alone == "random_neutral":
         partners[alone] = _random(targets.take(alone), train, num_neutrals, rng)
         alone[:] = False
     return _join(targets, train, partners, policy, kept=np.flatnonzero(~alone))
+
+
+def with_neutral(targets: Samples, train: Samples, config: DatasetConfig) -> Samples:
+    """Pairs a split as an experiment asks for.
+
+    Args:
+        targets: The split to pair.
+        train: The training split, see `make_pairs`.
+        config: Its `neutral` is a policy or `auto`, and `neutral_seed` draws the partners.
+
+    Returns:
+        Pairs, `images` `(n, 2, height, width, channels)`; a note says what the partners are.
+
+    Raises:
+        DataError: There are no partners of the kind that is asked for.
+    """
+    policy = config.neutral
+    if policy == "none":
+        return targets
+    if policy == "auto":
+        known = (targets.facts["subject"] != "").all()
+        policy = "same_subject" if known else "random_neutral"
+    if_alone: IfAlone = "random_neutral" if config.neutral == "auto" else "error"
+    seed = config.neutral_seed
+    samples = make_pairs(targets, train, policy, seed=seed, if_alone=if_alone).samples
+    used, counts = np.unique(samples.facts["neutral_policy"], return_counts=True)
+    partners = ", ".join(
+        f"{name} ({count})" for name, count in zip(used.tolist(), counts.tolist(), strict=True)
+    )
+    note = f"{targets.split}: neutral faces by {partners}, seed {seed}"
+    return replace(samples, notes=(*samples.notes, note))
 
 
 def _neutral_rows(samples: Samples) -> np.ndarray:
@@ -130,23 +162,30 @@ def _random(targets: Samples, train: Samples, k: int, rng: np.random.Generator) 
 
 
 def _same_subject(
-    targets: Samples, k: int, rng: np.random.Generator
+    targets: Samples, train: Samples, k: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`(n, k)` rows of neutral faces of the same person, and who has too few of them."""
-    subjects, pixels = targets.facts["subject"], targets.facts["sha256"]
-    if (subjects == "").any():
+    """`(n, k)` rows of neutral faces of the same person, and who has too few of them.
+
+    The rows are those of train, then those of the targets.
+    """
+    unknown = int((targets.facts["subject"] == "").sum())
+    if unknown:
         raise DataError(
             f"{targets.name} {targets.split}: same_subject needs to know who is shown, which is "
-            f"unknown for {int((subjects == '').sum())} of {len(targets)} pictures. "
+            f"unknown for {unknown} of {len(targets)} pictures. "
             "Mend: random_neutral or mean_neutral"
         )
-    by_subject: dict[str, list[int]] = {}
-    for row in _neutral_rows(targets).tolist():
-        by_subject.setdefault(str(subjects[row]), []).append(row)
+    # Person -> pixels of a neutral face -> its row: a picture that is in both splits counts once.
+    neutral: dict[str, dict[str, int]] = {}
+    for samples, offset in ((targets, len(train)), (train, 0)):
+        for row in _neutral_rows(samples).tolist():
+            person, pixels = samples.facts["subject"][row], samples.facts["sha256"][row]
+            neutral.setdefault(str(person), {}).setdefault(str(pixels), offset + row)
     partners = np.zeros((len(targets), k), np.int64)
     alone = np.zeros(len(targets), bool)
-    for row, subject in enumerate(subjects.tolist()):
-        others = [r for r in by_subject.get(subject, []) if pixels[r] != pixels[row]]
+    own = (targets.facts["subject"].tolist(), targets.facts["sha256"].tolist())
+    for row, (person, pixels) in enumerate(zip(*own, strict=True)):
+        others = [r for p, r in neutral.get(person, {}).items() if p != pixels]
         if len(others) < k:
             alone[row] = True
         else:
@@ -166,8 +205,10 @@ def _join(
     partners = partners[kept]
     rows = np.concatenate([partners, len(train) + kept[:, np.newaxis]], axis=1)
     sources = np.concatenate([train.facts["source"], targets.facts["source"]])
+    people = np.concatenate([train.facts["subject"], targets.facts["subject"]])
     is_own = policy == "same_subject"
-    used = np.where(is_own & (partners[:, 0] < len(train)), "random_neutral", policy)
+    own_face = people[partners[:, 0]] == targets.facts["subject"][kept]
+    used = np.where(is_own & ~own_face, "random_neutral", policy)
     facts = {column: values[kept] for column, values in targets.facts.items()}
     facts["neutral_source"] = np.array([" ".join(row) for row in sources[partners].tolist()])
     facts["neutral_policy"] = used

@@ -326,7 +326,7 @@ def _gather(images: Any, targets: Any, weights: Any, indices: Any) -> tuple[Any,
         parts = (images[batch], targets[batch])
         return parts if weights is None else (*parts, weights[batch])
 
-    types = (tf.uint8, tf.float32) if weights is None else (tf.uint8, tf.float32, tf.float32)
+    types = (tf.as_dtype(images.dtype), tf.float32, *([] if weights is None else [tf.float32]))
     parts = tf.numpy_function(read, [indices], types, stateful=False)
     parts[0] = tf.ensure_shape(parts[0], [None, *images.shape[1:]])
     parts[1] = tf.ensure_shape(parts[1], [None, targets.shape[1]])

@@ -79,8 +79,10 @@ class Samples:
 
     def __post_init__(self) -> None:
         count = len(self.images)
-        # Five dimensions are several pictures for each sample: pairs and clips.
-        if self.images.ndim not in (4, 5) or self.images.dtype != np.uint8:
+        # Five dimensions are several pictures for each sample: pairs and clips. In the place of
+        # pictures there may be their embeddings.
+        kinds = ((4, np.uint8), (5, np.uint8), (2, np.float32), (3, np.float32))
+        if (self.images.ndim, self.images.dtype) not in kinds:
             raise DataError(
                 f"{self.name} {self.split}: expected images (n, height, width, channels) uint8. "
                 f"Received: {self.images.shape} {self.images.dtype}."

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fer_keras.config import DatasetConfig
+from fer_keras.data.pairs import with_neutral
 from fer_keras.data.samples import Samples
 from fer_keras.errors import DataError
 
@@ -223,14 +224,19 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
         train = with_label_noise(train, config.label_noise, seed)
     if config.oversample_to:
         train = oversample(train, config.oversample_to)
+    if config.neutral != "none":
+        train, validation, whole = (
+            with_neutral(part, whole, config) for part in (train, validation, whole)
+        )
     return train, validation, whole
 
 
-def load_test(config: DatasetConfig) -> Samples:
+def load_test(config: DatasetConfig, seed: int = 0) -> Samples:
     """The test samples of an experiment, with its evaluation label rule.
 
     Args:
         config: Names the data set, label rules and how it is divided.
+        seed: That of `load_splits`; only for pairs with neutral faces of train.
 
     Returns:
         The official test split, or the part that the configuration holds out.
@@ -238,9 +244,14 @@ def load_test(config: DatasetConfig) -> Samples:
     Raises:
         DataError: The data set is missing or malformed, or has no test split.
     """
-    if config.split != "official":
-        return _by_subject(config)["test"]
-    return _load(config, "test", config.eval_label_rule)
+    official = config.split == "official"
+    test = (
+        _load(config, "test", config.eval_label_rule) if official else _by_subject(config)["test"]
+    )
+    if config.neutral == "none":
+        return test
+    _, _, whole = load_splits(replace(config, neutral="none"), seed)
+    return with_neutral(test, whole, config)
 
 
 def oversample(samples: Samples, least: int) -> Samples:

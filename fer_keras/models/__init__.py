@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from fer_keras.errors import ConfigError, did_you_mean
@@ -17,7 +18,7 @@ __all__ = ["build_model", "list_models"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Modules of this folder that hold shared parts and not a network.
-_NOT_NETWORKS = frozenset({"layers"})
+_NOT_NETWORKS = frozenset({"encoders", "layers"})
 
 
 def list_models(pattern: str = "*") -> tuple[str, ...]:
@@ -44,20 +45,22 @@ def build_model(
 
     Args:
         name: One of `list_models()`.
-        image_shape: `(height, width, channels)` of the pictures; channels 1 or 3.
+        image_shape: `(height, width, channels)` of the pictures; channels 1 or 3. For a network that
+            reads pairs `(2, height, width, channels)`.
         num_classes: Number of classes, at least 2.
         **options: Keyword options of the network's `build`, described in its module.
 
     Returns:
-        A functional `keras.Model`: raw pixels `(batch, height, width, channels)` in 0..255 in,
-        a dict of named outputs out. `logits` `(batch, num_classes)` is always there, `embedding`
+        A functional `keras.Model`: raw pixels `(batch, height, width, channels)` in 0..255 in, or
+        `(batch, 2, height, width, channels)` for pairs, a dict of named outputs out. `logits` `(batch, num_classes)` is always there, `embedding`
         `(batch, d)` and `features` `(batch, h, w, c)` where the network has them.
 
     Raises:
         ConfigError: If the name, the shape, the number of classes or an option is not usable.
     """
-    build = _find_build(name)
-    shape = _checked_shape(image_shape)
+    module = _find_module(name)
+    build: Callable[..., Any] = module.build
+    shape = _checked_shape(name, image_shape, getattr(module, "INPUT_KIND", "image"))
     if not _is_int(num_classes) or num_classes < 2:
         raise ConfigError(
             f"Invalid value for `num_classes`. Expected an integer >= 2. Received: "
@@ -75,25 +78,38 @@ def build_model(
     return build(shape, int(num_classes), **options)
 
 
-def _find_build(name: str) -> Callable[..., Any]:
+def _find_module(name: str) -> ModuleType:
     # The name is matched against the files before anything is imported: a name from an
     # experiment file can therefore never reach a module outside this folder.
     if not isinstance(name, str) or name not in list_models():
         raise ConfigError(f"Unknown network {name!r}. {did_you_mean(str(name), list_models())}")
-    return importlib.import_module(f"{__name__}.{name}").build
+    return importlib.import_module(f"{__name__}.{name}")
 
 
-def _checked_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
+def _checked_shape(name: str, image_shape: Sequence[int], kind: str) -> tuple[int, int, int]:
+    """The shape of one picture."""
     shape = tuple(image_shape) if isinstance(image_shape, Sequence) else ()
+    is_pair = len(shape) == 4 and shape[0] == 2
+    picture = shape[1:] if is_pair else shape
     valid = (
-        len(shape) == 3 and all(_is_int(side) and side > 0 for side in shape) and shape[2] in (1, 3)
+        len(picture) == 3
+        and all(_is_int(side) and side > 0 for side in picture)
+        and picture[2] in (1, 3)
     )
     if not valid:
         raise ConfigError(
             "Invalid value for `image_shape`. Expected (height, width, channels) with positive "
             f"integers and 1 or 3 channels. Received: image_shape={image_shape!r}"
         )
-    return int(shape[0]), int(shape[1]), int(shape[2])
+    if is_pair != (kind == "pair"):
+        raise ConfigError(
+            f"Network {name!r} reads single pictures; dataset.neutral gives pairs. Mend: "
+            "dataset.neutral=none"
+            if is_pair
+            else f"Network {name!r} reads pairs of a neutral and a target face, image_shape (2, "
+            f"height, width, channels). Received: {image_shape!r}. Mend: dataset.neutral=auto"
+        )
+    return int(picture[0]), int(picture[1]), int(picture[2])
 
 
 def _is_int(value: Any) -> bool:

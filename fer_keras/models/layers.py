@@ -110,15 +110,60 @@ def class_names_of(model: Any) -> tuple[str, ...]:
 
 @keras.saving.register_keras_serializable(package="fer_keras")
 class MirrorImage(keras.layers.Layer):
-    """Turns pictures `(batch, height, width, channels)` left to right."""
+    """Turns pictures `(batch, ..., height, width, channels)` left to right."""
 
     def call(self, images: Any) -> Any:
         """Returns the mirrored pictures, of the same shape."""
-        return keras.ops.flip(images, axis=2)
+        return keras.ops.flip(images, axis=-2)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         """Returns the input shape."""
         return input_shape
+
+
+@keras.saving.register_keras_serializable(package="fer_keras")
+class FrozenEncoder(keras.layers.Layer):
+    """An encoder that is used as it is: none of its weights is trained, none of its statistics drifts.
+
+    `trainable = False` alone leaves dropout on, and `training=False` given in a functional graph is
+    replaced by the value with which the whole graph is called; so the encoder is called here.
+
+    Args:
+        encoder: `keras.Model` from pictures `(batch, height, width, channels)`, raw pixels 0..255,
+            to vectors `(batch, d)`; it is frozen.
+        **kwargs: Options of `keras.layers.Layer`.
+    """
+
+    def __init__(self, encoder: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        encoder.trainable = False
+        self.encoder = encoder
+
+    def call(self, pictures: Any) -> Any:
+        """Returns `(batch, d)` of one picture each, `(batch, k, d)` of `(batch, k, h, w, c)`."""
+        if len(pictures.shape) == 4:
+            return self.encoder(pictures, training=False)
+        number, *picture_shape = pictures.shape[1:]
+        flat = keras.ops.reshape(pictures, (-1, *picture_shape))
+        vectors = self.encoder(flat, training=False)
+        return keras.ops.reshape(vectors, (-1, number, vectors.shape[-1]))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        """Returns `(batch, d)` or `(batch, k, d)`."""
+        return (*input_shape[:-3], self.encoder.output.shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments from which Keras rebuilds the layer."""
+        return {
+            **super().get_config(),
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "FrozenEncoder":
+        """Rebuilds the layer, its encoder first; Keras' safe mode holds for both."""
+        encoder = keras.saving.deserialize_keras_object(config["encoder"])
+        return cls(**{**config, "encoder": encoder})
 
 
 def every_nth(x: Any, strides: int, *, name: str) -> Any:

@@ -1,0 +1,206 @@
+"""Encoders: networks from a picture to a vector, for networks that are built on another one.
+
+Any network of this folder that has the output `embedding` is one. Two more are here because they
+are used as encoders only: MobileNetV3 (Howard et al., "Searching for MobileNetV3", ICCV 2019) as
+`keras.applications` has it, and the ResNet-50 of VGGFace2 (Cao et al., "VGGFace2: A dataset for
+recognising faces across pose and age", FG 2018), which recognises people. Nothing is fetched unless
+`weights="imagenet"` asks for it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from fer_keras.errors import ConfigError, ModelFileError, did_you_mean
+from fer_keras.models import build_model, list_models
+from fer_keras.models.layers import batch_norm, conv
+
+# Of the pictures of VGGFace2, in red, green and blue: resnet50_ft.prototxt.
+_VGGFACE2_MEAN = (131.0912, 103.8827, 91.4953)
+
+
+def list_encoders() -> tuple[str, ...]:
+    """Names that `build_encoder` takes: those of this file, then all networks."""
+    return (*_OWN, *list_models())
+
+
+def build_encoder(
+    encoder: Any,
+    image_shape: tuple[int, int, int],
+    options: Mapping[str, Any] | None = None,
+    weights: str = "none",
+) -> Any:
+    """Builds an encoder, or takes one that is built.
+
+    Args:
+        encoder: One of `list_encoders()`, or a `keras.Model` with the output `embedding` or a
+            vector as its only output.
+        image_shape: `(height, width, channels)` of its pictures.
+        options: Keyword options of a network's `build`; `alpha`, the width, for MobileNetV3; `width`
+            and `depths` for the ResNet-50.
+        weights: `"none"`, or `"imagenet"`, which only MobileNetV3 has and Keras downloads.
+
+    Returns:
+        `keras.Model` from raw pixels 0..255 to vectors `(batch, d)`.
+
+    Raises:
+        ConfigError: An unknown name, option or kind of weights, an encoder of other pictures, or a
+            network without `embedding`.
+    """
+    given = dict(options or {})
+    if not isinstance(encoder, str):
+        return _vector_of(encoder, image_shape)
+    if encoder not in list_encoders():
+        raise ConfigError(f"Unknown encoder {encoder!r}. {did_you_mean(encoder, list_encoders())}")
+    if weights not in ("none", "imagenet") or (
+        weights == "imagenet" and "mobilenet" not in encoder
+    ):
+        raise ConfigError(
+            "Invalid value for the weights of an encoder. Expected none, imagenet for MobileNetV3, "
+            f"or in an experiment a file. Received: {weights!r} for {encoder!r}"
+        )
+    if encoder not in _OWN:
+        return _vector_of(build_model(encoder, image_shape, 2, **given), image_shape)
+    known = {"alpha"} if "mobilenet" in encoder else {"width", "depths"}
+    if not set(given) <= known:
+        raise ConfigError(f"Encoder {encoder!r} has the options {known}. Received: {set(given)}.")
+    return _OWN[encoder](image_shape, weights, **given)
+
+
+def _vector_of(network: Any, image_shape: tuple[int, int, int]) -> Any:
+    """The part of a network that ends in its embedding."""
+    outputs = network.output
+    vector = outputs.get("embedding") if isinstance(outputs, dict) else outputs
+    if len(network.inputs) != 1 or vector is None or len(vector.shape) != 2:
+        raise ConfigError(
+            f"Network {network.name!r} is no encoder: expected one input and the output "
+            f"'embedding' (batch, d). It has: {', '.join(outputs) if vector is None else vector}."
+        )
+    if tuple(network.inputs[0].shape[1:]) != tuple(image_shape):
+        raise ConfigError(
+            f"Encoder {network.name!r} reads pictures {tuple(network.inputs[0].shape[1:])}. "
+            f"Received: {image_shape}. Mend: dataset.image_size and dataset.channels"
+        )
+    return keras.Model(network.inputs[0], vector, name=network.name)
+
+
+def _in_colour(image: Any) -> Any:
+    if image.shape[-1] == 3:
+        return image
+    return keras.layers.Concatenate(name="grey_in_colour")([image] * 3)
+
+
+def _mobilenet_v3(size: str) -> Callable[..., Any]:
+    def build(image_shape: tuple[int, int, int], weights: str, alpha: float = 1.0) -> Any:
+        if min(image_shape[:2]) < 32:
+            raise ConfigError(f"MobileNetV3 needs 32 pixels or more. Received: {image_shape}.")
+        image = keras.Input(image_shape, name="image")
+        application = getattr(keras.applications, f"MobileNetV3{size.capitalize()}")
+        # Its own scaling, to -1..1, is that of its weights.
+        trunk = application(
+            input_shape=(*image_shape[:2], 3),
+            alpha=alpha,
+            include_top=False,
+            weights=None if weights == "none" else weights,
+            pooling="avg",
+        )
+        return keras.Model(image, trunk(_in_colour(image)), name=f"mobilenet_v3_{size}")
+
+    return build
+
+
+def _resnet50_vggface2(
+    image_shape: tuple[int, int, int],
+    weights: str,
+    width: int = 64,
+    depths: Sequence[int] = (3, 4, 6, 3),
+) -> Any:
+    """The ResNet-50 that VGGFace2 was published with: blocks are strided in their first layer.
+
+    Layers are named as in its PyTorch form, with underscores for dots.
+    """
+    if any(side % 4 for side in image_shape[:2]):
+        raise ConfigError(f"Expected sides that are multiples of 4. Received: {image_shape}.")
+    image = keras.Input(image_shape, name="image")
+    offset = [-mean for mean in _VGGFACE2_MEAN]
+    x = keras.layers.Rescaling(1.0, offset=offset, name="scale")(_in_colour(image))
+    x = _conv_bn(x, width, 7, 2, "conv1", "bn1")
+    # PyTorch's pooling without padding, rounded up, is "same" on maps of even size.
+    x = keras.layers.MaxPooling2D(3, strides=2, padding="same", name="maxpool")(x)
+    for stage, depth in enumerate(depths, start=1):
+        for block in range(depth):
+            strides = 2 if block == 0 and stage > 1 else 1
+            x = _bottleneck(x, width * 2 ** (stage - 1), strides, f"layer{stage}_{block}")
+    vector = keras.layers.GlobalAveragePooling2D(name="avgpool")(x)
+    return keras.Model(image, vector, name="resnet50_vggface2")
+
+
+def _bottleneck(x: Any, filters: int, strides: int, name: str) -> Any:
+    shortcut = x
+    if strides > 1 or x.shape[-1] != 4 * filters:
+        names = (f"{name}_downsample_0", f"{name}_downsample_1")
+        shortcut = _conv_bn(x, 4 * filters, 1, strides, *names, relu=False)
+    y = _conv_bn(x, filters, 1, strides, f"{name}_conv1", f"{name}_bn1")
+    y = _conv_bn(y, filters, 3, 1, f"{name}_conv2", f"{name}_bn2")
+    y = _conv_bn(y, 4 * filters, 1, 1, f"{name}_conv3", f"{name}_bn3", relu=False)
+    y = keras.layers.Add(name=f"{name}_add")([shortcut, y])
+    return keras.layers.Activation("relu", name=f"{name}_relu")(y)
+
+
+def _conv_bn(
+    x: Any, filters: int, size: int, strides: int, conv_name: str, bn_name: str, relu: bool = True
+) -> Any:
+    x = conv(x, filters, size, strides=strides, name=conv_name)
+    x = batch_norm(x, name=bn_name)
+    return keras.layers.Activation("relu", name=f"{bn_name}_relu")(x) if relu else x
+
+
+def load_vggface2(encoder: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Fills the ResNet-50 from the arrays of its PyTorch form, every one of which must fit.
+
+    Args:
+        encoder: Of `build_encoder("resnet50_vggface2", ...)`.
+        arrays: `conv1.weight`, `layer1.0.bn1.running_mean`, ...; `fc.*` is left out. It reads blue,
+            green and red; here its first kernel is turned round instead.
+
+    Raises:
+        ModelFileError: An array is missing, left over, or of another shape.
+    """
+    left = {name for name in arrays if not name.startswith("fc.")}
+    left = {name for name in left if not name.endswith("num_batches_tracked")}
+    for layer in encoder.layers:
+        if not layer.weights:
+            continue
+        name = layer.name.replace("_", ".")
+        is_conv = isinstance(layer, keras.layers.Conv2D)
+        parts = ("weight",) if is_conv else ("weight", "bias", "running_mean", "running_var")
+        names = [f"{name}.{part}" for part in parts]
+        missing = [each for each in names if each not in arrays]
+        if missing:
+            raise ModelFileError(f"Expected the array {missing[0]}. Received none of this name.")
+        values = [np.asarray(arrays[each], np.float32) for each in names]
+        if is_conv and values[0].ndim == 4:
+            values = [values[0].transpose(2, 3, 1, 0)]
+            if layer.name == "conv1":
+                values = [values[0][:, :, ::-1]]
+        shapes = [tuple(weight.shape) for weight in layer.weights]
+        if [value.shape for value in values] != shapes:
+            raise ModelFileError(
+                f"Array {names[0]}: expected {shapes[0]} (height, width, in, out). Received: "
+                f"{values[0].shape}."
+            )
+        layer.set_weights(values)
+        left -= set(names)
+    if left:
+        raise ModelFileError(
+            f"{len(left)} arrays belong to no layer, the first is {min(left)}: another network."
+        )
+
+
+_OWN: Mapping[str, Callable[..., Any]] = {
+    "mobilenet_v3_large": _mobilenet_v3("large"),
+    "mobilenet_v3_small": _mobilenet_v3("small"),
+    "resnet50_vggface2": _resnet50_vggface2,
+}
