@@ -86,13 +86,14 @@ def run(
     )
     from fer_keras.data.splits import load_splits
     from fer_keras.device import prepare_backend, use_xla
+    from fer_keras.embedding_cache import feed_embeddings
     from fer_keras.evaluate import evaluate
     from fer_keras.loading import load_model, save_network
     from fer_keras.methods import build_method
     from fer_keras.models import build_model
     from fer_keras.optimizers import build_optimizer
     from fer_keras.plots import plot_curves
-    from fer_keras.pretrained import load_start, with_teacher
+    from fer_keras.pretrained import load_start, with_encoders, with_teacher
     from fer_keras.tracking import Tracker, git_commit
 
     training = experiment.training
@@ -112,16 +113,22 @@ def run(
 
     keras.utils.set_random_seed(experiment.seed)
     image_shape = train.images.shape[1:]
+    network_options, encoders = with_encoders(dict(experiment.network.options), image_shape)
     network = build_model(
-        experiment.network.name, image_shape, len(train.class_names), **experiment.network.options
+        experiment.network.name, image_shape, len(train.class_names), **network_options
     )
-    weights_from = "none: trained from scratch"
+    weights_from = encoders or "none: trained from scratch"
     if experiment.network.weights:
         weights_from = load_start(network, train.class_names, experiment.network.weights)
+    if encoders or experiment.network.weights:
         print(f"weights {weights_from}")
     options, teacher = with_teacher(dict(experiment.method.options))
     method = build_method(experiment.method.name, network, train.class_names, **options)
-    per_epoch = steps_per_epoch(len(train), training.batch_size)
+    fed_train, fed_validation, augmentation = train, validation, experiment.augmentation
+    if training.cached_embeddings:
+        fed_train, fed_validation = feed_embeddings(method, train, validation, experiment)
+        augmentation = "none"  # It is in the embeddings.
+    per_epoch = steps_per_epoch(len(fed_train), training.batch_size)
     method.compile(
         optimizer=build_optimizer(training, per_epoch), jit_compile=use_xla(training.jit_compile)
     )
@@ -136,13 +143,13 @@ def run(
     if progress.step:
         print(f"resumed at step {progress.step} (epoch {progress.step // per_epoch + 1})")
 
-    weights = balanced_class_weights(train) if training.class_weights == "balanced" else None
+    weights = balanced_class_weights(fed_train) if training.class_weights == "balanced" else None
     batches = training_dataset(
-        train,
+        fed_train,
         batch_size=training.batch_size,
         seed=experiment.seed,
         first_step=progress.step,
-        augmentation=experiment.augmentation,
+        augmentation=augmentation,
         class_weights=weights,
         sampling=training.sampling,
     )
@@ -180,7 +187,7 @@ def run(
             on_epoch(row)
 
     state = RunState(run_dir, training, progress, per_epoch, experiment.seed, save_network, report)
-    held_out = evaluation_dataset(validation)
+    held_out = evaluation_dataset(fed_validation)
 
     def fit(first_epoch: int, last_epoch: int, steps: int) -> None:
         method.fit(
@@ -235,7 +242,7 @@ def run(
         }
         write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
         card = card_of_run(
-            experiment, describe(experiment.dataset.name), result, image_shape, train.label_rule
+            experiment, describe(experiment.dataset.name), result, image_shape[-3:], train.label_rule
         )
         write_text(run_dir / "card.md", card)
         plot_curves(run_dir / "metrics.jsonl", run_dir / "curves.png")
