@@ -1,0 +1,320 @@
+"""Trains an experiment with many settings and compares them: `python -m fer_keras.sweep`.
+
+Every trial is a run of its own (`train.run`), nested in the sweep's MLflow run and scored by the
+validation figure that also chooses its epoch. Optuna proposes the settings and prunes; its SQLite
+store in the sweep folder knows all trials from the start, so a sweep that was interrupted or killed
+goes on where it was: finished trials stay, unfinished ones continue from their checkpoints.
+"""
+
+import argparse
+import dataclasses
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fer_keras.arguments import positive
+from fer_keras.config import load_experiment, override
+from fer_keras.errors import ConfigError, TrainingError, run_command
+from fer_keras.search_space import parse_space
+from fer_keras.sweep_study import (
+    Sweep,
+    locked,
+    open_study,
+    read_sweep,
+    reopen_trials,
+    trial_line,
+    work,
+)
+
+_EXAMPLES = """examples:
+  python -m fer_keras.sweep cross_entropy --grid augmentation=none,light,standard --grid seed=0,1,2
+  python -m fer_keras.sweep word2vec --search training.learning_rate=0.0003..0.03:log \\
+      --search method.options.scale=8..32 --trials 20 --processes 2
+  python -m fer_keras.sweep cross_entropy --set training.epochs=10 --trials 8 \\
+      --search network.options.widths=[32,64],[48,96,160] --search training.weight_decay=0..0.3
+  python -m fer_keras.sweep --resume runs/sweep-word2vec-DATE                go on after a kill
+  python -m fer_keras.sweep --resume runs/sweep-word2vec-DATE --trials 40    go on with more trials
+
+KEY is what `python -m fer_keras.train --set` takes. --grid tries every combination of its values,
+--search draws --trials settings (for each combination of the grid, if there is one). A range of
+whole numbers draws whole numbers, unless the setting is a fraction.
+"""
+
+
+def run_workers(
+    folder: Path, processes: int, words: Sequence[str], lock: int, on_tick: Callable[[], None]
+) -> None:
+    """Trains the waiting trials in processes of their own, which end when this one does.
+
+    Args:
+        folder: The sweep folder; worker N writes `worker-N.log` there.
+        processes: How many.
+        words: Further words of the workers' command line.
+        lock: The descriptor of the folder's lock, which the workers hold too.
+        on_tick: Called every second.
+
+    Raises:
+        TrainingError: A worker died or ended with an error.
+        fer_keras.callbacks.Interrupted: Ctrl-C or SIGTERM; the workers have saved their trials.
+    """
+    from fer_keras.callbacks import Interrupted
+
+    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+    environment = {**dict.fromkeys(names, threads), "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    command = [sys.executable, "-m", "fer_keras.sweep", "--worker", str(folder), *words]
+    workers = []
+    logs = [folder / f"worker-{number}.log" for number in range(1, processes + 1)]
+    for log in logs:
+        with log.open("a") as output:
+            # A session of its own: the terminal's Ctrl-C would reach it besides our signal.
+            workers.append(
+                subprocess.Popen(
+                    command,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**environment, **os.environ},
+                    start_new_session=True,
+                    pass_fds=(lock,),
+                )
+            )
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        while any(worker.poll() is None for worker in workers):
+            time.sleep(1)
+            on_tick()
+    except KeyboardInterrupt:
+        print("saving; a second Ctrl-C does not wait for it", file=sys.stderr)
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.wait()
+        raise Interrupted from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        for worker in workers:
+            worker.kill()
+    on_tick()
+    for worker, log in zip(workers, logs, strict=True):
+        if worker.returncode:
+            last = log.read_text(encoding="utf-8", errors="replace").strip().split("\n")[-1]
+            raise TrainingError(f"A process ended with {worker.returncode}: {last}. Path: {log}.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fer_keras.sweep",
+        description="Train an experiment with many settings and compare them by validation.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("experiment", nargs="?", help="as train --exp takes it")
+    add = parser.add_argument
+    add("--grid", action="append", default=[], metavar="KEY=V1,V2", help="try each of these values")
+    add(
+        "--search",
+        action="append",
+        default=[],
+        metavar="KEY=LOW..HIGH[:log]",
+        help="draw values from a range, or KEY=V1,V2 from a list",
+    )
+    add("--trials", type=positive, help="how many settings --search draws (default: 20)")
+    add("--processes", type=positive, default=1, help="trials at the same time (default: 1)")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="as train --set takes it")
+    add("--no-prune", action="store_true", help="train every trial to its end")
+    add("--sweep-dir", type=Path, help="default: runs/sweep-NAME-DATE")
+    add("--resume", type=Path, metavar="DIR", help="go on with the sweep in this folder")
+    add("--backend", choices=("tensorflow", "jax", "torch"), help="Keras backend")
+    add("--require-data", action="store_true", help="a missing data set is an error")
+    add("--no-mlflow", action="store_true", help="keep the sweep folder only")
+    add("--worker", type=Path, help=argparse.SUPPRESS)
+    add("--parent-run-id", default="", help=argparse.SUPPRESS)
+    return parser
+
+
+def _new_sweep(arguments: argparse.Namespace, command: str) -> tuple[Path, Sweep]:
+    """Checks a new sweep and makes its folder."""
+    from fer_keras.fallback import with_fallback
+    from fer_keras.train import train_earlier_stages
+
+    if not arguments.experiment:
+        raise ConfigError("Expected an experiment, or --resume DIR. Received neither.")
+    if not arguments.grid and not arguments.search:
+        raise ConfigError("Nothing to vary. Expected --grid KEY=V1,V2 or --search KEY=LOW..HIGH.")
+    if arguments.trials and not arguments.search:
+        raise ConfigError("--trials is for --search. --grid trains each combination once.")
+    experiment = override(load_experiment(arguments.experiment), arguments.set)
+    parse_space(experiment, arguments.grid, arguments.search)
+    if experiment.dataset.fold < 0:
+        raise ConfigError("A sweep trains on one fold: --set dataset.fold=0.")
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = arguments.sweep_dir or Path("runs") / f"sweep-{experiment.name}-{stamp}"
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(
+            f"{folder} is not empty. Go on with its sweep by --resume {folder}, or choose another "
+            "--sweep-dir."
+        )
+    experiment = with_fallback(experiment, arguments.require_data)
+    sweep = Sweep(
+        train_earlier_stages(experiment, command, not arguments.no_mlflow),
+        tuple(arguments.grid),
+        tuple(arguments.search),
+        arguments.trials or (20 if arguments.search else 1),
+        not arguments.no_prune,
+        os.environ.get("KERAS_BACKEND", "tensorflow"),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep.write(folder)
+    return folder, sweep
+
+
+def _resumed_sweep(arguments: argparse.Namespace) -> tuple[Path, Sweep]:
+    """Reads a sweep that goes on, with more trials where they are asked for."""
+    given = ("experiment", "grid", "search", "set", "no_prune", "sweep_dir", "backend")
+    if extra := [name for name in given if getattr(arguments, name)]:
+        raise ConfigError(
+            f"--resume goes on with the sweep as it is, and takes --trials and --processes. "
+            f"Received besides: {', '.join(extra)}."
+        )
+    folder: Path = arguments.resume
+    sweep = read_sweep(folder)
+    if arguments.trials and arguments.trials != sweep.trials:
+        if arguments.trials < sweep.trials or not sweep.search:
+            raise ConfigError(
+                f"--trials can only grow, and only where something is searched. The sweep has "
+                f"{sweep.trials}. Received: {arguments.trials}."
+            )
+        sweep = dataclasses.replace(sweep, trials=arguments.trials)
+        sweep.write(folder)
+    return folder, sweep
+
+
+def run_sweep(
+    folder: Path, sweep: Sweep, *, processes: int = 1, track: bool = True, command: str = ""
+) -> str:
+    """Trains all trials of a sweep that are not finished, and writes its table and pictures.
+
+    Args:
+        folder: The sweep folder, with its `sweep.json`.
+        sweep: What that says.
+        processes: Trials at the same time.
+        track: Whether MLflow gets the sweep and its trials.
+        command: The command line, for the record.
+
+    Returns:
+        The table and what is best, for the terminal.
+
+    Raises:
+        ConfigError: Another process works on the folder.
+        TrainingError: No trial finished, or a process died.
+        fer_keras.callbacks.Interrupted: Ctrl-C or SIGTERM; `--resume` goes on from there.
+    """
+    from fer_keras.callbacks import Interrupted
+    from fer_keras.sweep_report import track_sweep, write_report
+    from fer_keras.tracking import Tracker
+
+    with locked(folder / "sweep.lock", wait=False) as lock:
+        study = open_study(folder, sweep)
+        again = reopen_trials(study)
+        done = {
+            trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()
+        }
+        print(f"sweep of {sweep.experiment.name}  {sweep.total} trials  {folder}")
+        if done or again:
+            going_on = f", {len(again)} go on from their checkpoints" if again else ""
+            print(f"resumed: {len(done)} trials are done{going_on}")
+        tracker = Tracker(track)
+        track_sweep(tracker, sweep, folder, command)
+        status = "FAILED"
+
+        def show_ended() -> None:
+            for trial in study.get_trials(deepcopy=False):
+                if trial.state.is_finished() and trial.number not in done:
+                    done.add(trial.number)
+                    print(trial_line(trial, sweep), flush=True)
+
+        try:
+            if processes == 1:
+                work(folder, _say, parent_run_id=tracker.run_id, track=track)
+            else:
+                words = ["--parent-run-id", tracker.run_id, *([] if track else ["--no-mlflow"])]
+                run_workers(folder, processes, words, lock, show_ended)
+            report = write_report(study, sweep, folder, tracker)
+            status = "FINISHED"
+        except (Interrupted, KeyboardInterrupt):
+            status = "KILLED"
+            raise
+        finally:
+            tracker.finish(status)
+        return report
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _as_worker(arguments: argparse.Namespace) -> int:
+    from fer_keras.callbacks import Interrupted
+
+    parent = os.getppid()
+    try:
+        work(
+            arguments.worker,
+            _say,
+            parent_run_id=arguments.parent_run_id,
+            track=not arguments.no_mlflow,
+            stop=lambda: os.getppid() != parent,
+        )
+    except Interrupted:
+        return 130
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see `--help`."""
+    arguments = _parser().parse_args(argv)
+    if arguments.resume:
+        os.environ["KERAS_BACKEND"] = read_sweep(arguments.resume).backend
+    elif arguments.backend:
+        os.environ["KERAS_BACKEND"] = arguments.backend
+    # Before the first import of Keras and TensorFlow, which read these once.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if arguments.worker:
+        return _as_worker(arguments)
+    words = sys.argv[1:] if argv is None else list(argv)
+    command = shlex.join(["python", "-m", "fer_keras.sweep", *words])
+    folder, sweep = (
+        _resumed_sweep(arguments) if arguments.resume else _new_sweep(arguments, command)
+    )
+    from fer_keras.callbacks import Interrupted
+
+    try:
+        print(
+            run_sweep(
+                folder,
+                sweep,
+                processes=arguments.processes,
+                track=not arguments.no_mlflow,
+                command=command,
+            )
+        )
+    except (Interrupted, KeyboardInterrupt):
+        print(f"Go on with: python -m fer_keras.sweep --resume {folder}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,223 @@
+"""What a sweep found: its table, its pictures, its best experiment, and its MLflow run."""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fer_keras.config import Experiment, load_experiment, to_json
+from fer_keras.errors import TrainingError
+from fer_keras.files import atomic_path, write_text
+from fer_keras.search_space import Range
+from fer_keras.studies.results import markdown_table, write_csv
+from fer_keras.sweep_study import Sweep, read_history, shown, trial_folder
+from fer_keras.tracking import Tracker, git_commit
+
+# Importances of settings say nothing before that.
+_TRIALS_FOR_IMPORTANCE = 4
+
+
+def track_sweep(tracker: Tracker, sweep: Sweep, folder: Path, command: str) -> None:
+    """Opens the MLflow run that the trials are nested in, or opens it again.
+
+    Args:
+        tracker: A new one.
+        sweep: What runs.
+        folder: Its folder, which keeps the id of the run.
+        command: The command line, for the record.
+    """
+    experiment = sweep.experiment
+    words = {f"varied.{word.partition('=')[0]}": word.partition("=")[2] for word in _words(sweep)}
+    params = {
+        "name": f"{experiment.name} (sweep)",
+        **words,
+        "trials": sweep.total,
+        "prune": sweep.prune,
+        "select_by": sweep.monitor,
+    }
+    tags = {"experiment": experiment.name, "git_commit": git_commit(), "command": command}
+    id_file = folder / "mlflow_run_id.txt"
+    earlier = id_file.read_text().strip() if id_file.exists() else ""
+    # The number of trials may have grown, and MLflow's parameters never change.
+    params = {} if earlier else params
+    name = f"{experiment.name}-seed{experiment.seed} sweep"
+    if tracker.start(experiment.dataset.name, name, params, tags, earlier):
+        write_text(id_file, tracker.run_id + "\n")
+        tracker.artifact(folder / "sweep.json")
+
+
+def write_report(study: Any, sweep: Sweep, folder: Path, tracker: Tracker) -> str:
+    """Writes `trials.csv`, `summary.md`, `best.json` and the pictures of a sweep.
+
+    Args:
+        study: Its Optuna study.
+        sweep: What ran.
+        folder: Its folder.
+        tracker: Of `track_sweep`; gets all files and the figures of the trials.
+
+    Returns:
+        The table and the command that trains the best settings again.
+
+    Raises:
+        TrainingError: No trial finished.
+    """
+    trials = study.get_trials(deepcopy=False)
+    rows = [_row(trial, sweep, folder) for trial in trials]
+    sign = -1 if sweep.direction == "maximize" else 1
+    order = {"complete": 0, "pruned": 1}
+    # Equal figures keep their order: the earlier trial is preferred.
+    rows.sort(key=lambda row: (order.get(row["state"], 2), sign * (row[sweep.monitor] or 0)))
+    if rows[0]["state"] != "complete":
+        reasons = [trial.user_attrs["reason"] for trial in trials if "reason" in trial.user_attrs]
+        why = f" The first one that failed: {reasons[0]}" if reasons else ""
+        raise TrainingError(f"None of {len(rows)} trials finished. Path: {folder}.{why}")
+    write_csv(folder / "trials.csv", rows)
+    best = rows[0]
+    experiment = load_experiment(str(trial_folder(folder, best["trial"])))
+    write_text(folder / "best.json", to_json(experiment))
+    pictures = _draw(study, sweep, folder)
+    summary = _summary(rows, sweep, folder, experiment)
+    write_text(folder / "summary.md", summary)
+
+    for trial in trials:
+        if trial.value is not None:
+            tracker.log({f"trial_{sweep.monitor}": trial.value}, trial.number)
+    tracker.log({f"best_{_figure(sweep)}": best[sweep.monitor]}, len(trials))
+    for name in ("trials.csv", "summary.md", "best.json", *pictures):
+        tracker.artifact(folder / name)
+    return summary
+
+
+def _words(sweep: Sweep) -> tuple[str, ...]:
+    return (*sweep.grid, *sweep.search)
+
+
+def _figure(sweep: Sweep) -> str:
+    return sweep.monitor.removeprefix("val_")
+
+
+def _row(trial: Any, sweep: Sweep, folder: Path) -> dict[str, Any]:
+    """One row of `trials.csv`; cells that a trial has not are empty."""
+    run_dir = trial_folder(folder, trial.number)
+    result_path = run_dir / "result.json"
+    result = json.loads(result_path.read_text()) if result_path.exists() else {}
+    low, high = result.get("accuracy_interval", ("", ""))
+    history = read_history(run_dir)
+    grid, search = sweep.space()
+    return {
+        "trial": trial.number,
+        "state": trial.state.name.lower(),
+        **{each.key: trial.params.get(each.key, "") for each in (*grid, *search)},
+        sweep.monitor: trial.value,
+        "accuracy": result.get("accuracy", ""),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "n": result.get("n", ""),
+        "label_rule": result.get("label_rule", ""),
+        "best_epoch": result.get("best_epoch", ""),
+        "epochs": len(history),
+        "minutes": round(sum(row["seconds"] for row in history) / 60, 2),
+        "run": run_dir.name,
+        "reason": trial.user_attrs.get("reason", ""),
+    }
+
+
+def _summary(rows: list[dict[str, Any]], sweep: Sweep, folder: Path, experiment: Experiment) -> str:
+    grid, search = sweep.space()
+    keys = [each.key for each in (*grid, *search)]
+    header = ["trial", *(_short(key, keys) for key in keys)]
+    header += [sweep.monitor, "accuracy [95 %]", "best epoch", "minutes", "state"]
+    table = []
+    for row in rows:
+        interval = ""
+        if row["accuracy"] != "":
+            low, high = row["accuracy_low"], row["accuracy_high"]
+            interval = f"{row['accuracy']:.4f} [{low:.4f}, {high:.4f}]"
+        value = row[sweep.monitor]
+        table.append(
+            [
+                str(row["trial"]),
+                *(shown(row[key]) for key in keys),
+                "" if value is None else f"{value:.4f}",
+                interval,
+                f"{row['best_epoch']}/{row['epochs']}"
+                if row["best_epoch"]
+                else f"-/{row['epochs']}",
+                f"{row['minutes']:.1f}",
+                row["state"],
+            ]
+        )
+    counts = {
+        state: sum(row["state"] == state for row in rows)
+        for state in ("complete", "pruned", "fail")
+    }
+    best = rows[0]
+    failed = [f"- trial {row['trial']} failed: {row['reason']}" for row in rows if row["reason"]]
+    lines = [
+        f"# Sweep of {sweep.experiment.name} on {experiment.dataset.name}",
+        "",
+        f"{counts['complete']} trials finished, {counts['pruned']} were pruned, {counts['fail']} "
+        f"failed. Compared by {sweep.monitor} (n {best['n']:,}, {best['label_rule']}); no test "
+        "picture was read.",
+        "",
+        markdown_table(header, table),
+        "",
+        *([*failed, ""] if failed else []),
+        f"The best of {counts['complete']} on the same pictures is better there than elsewhere: "
+        "score it on the test split before you quote it.",
+        "",
+        f"Best: trial {best['trial']}, {folder / best['run']}. Its settings with another seed:",
+        f"python -m fer_keras.train --exp {folder / 'best.json'} --seed {experiment.seed + 1}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _short(key: str, keys: list[str]) -> str:
+    """The last part of a key where that is clear."""
+    last = key.rsplit(".", 1)[-1]
+    return last if [each.rsplit(".", 1)[-1] for each in keys].count(last) == 1 else key
+
+
+def _draw(study: Any, sweep: Sweep, folder: Path) -> list[str]:
+    """Draws what Optuna draws; pictures that need more trials are left out."""
+    import optuna
+    from optuna.visualization import matplotlib as draw
+
+    grid, search = sweep.space()
+    several = [
+        each.key for each in (*grid, *search) if isinstance(each, Range) or len(each.values) > 1
+    ]
+    finished = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    name = sweep.monitor
+    pictures: dict[str, Callable[[], Any]] = {
+        "history.png": lambda: draw.plot_optimization_history(study, target_name=name)
+    }
+    if len(several) > 1 and len(finished) > 1:
+        pictures["parallel_coordinates.png"] = lambda: draw.plot_parallel_coordinate(
+            study, params=several, target_name=name
+        )
+    if len(several) > 1 and len(finished) >= _TRIALS_FOR_IMPORTANCE:
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        pictures["importance.png"] = lambda: draw.plot_param_importances(
+            study, evaluator=evaluator, params=several, target_name=name
+        )
+    for file, plot in pictures.items():
+        _save(plot, folder / file)
+    return list(pictures)
+
+
+def _save(plot: Callable[[], Any], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    with warnings.catch_warnings(), plt.style.context("default"):
+        # Optuna calls its matplotlib pictures experimental.
+        warnings.simplefilter("ignore")
+        figure = plot().figure
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, bbox_inches="tight")
+    plt.close(figure)
