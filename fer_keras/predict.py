@@ -5,14 +5,14 @@ One row per face (in videos per face and frame) goes to a CSV or JSON Lines file
 
 import argparse
 import io
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from fer_keras import bulk
 from fer_keras.arguments import every, positive, seconds
 from fer_keras.errors import ConfigError, DataError, run_command
 from fer_keras.files import atomic_path
@@ -32,6 +32,8 @@ examples:
   python -m fer_keras.predict crops/ --model runs/NAME/export --detector none
   python -m fer_keras.predict talk.mp4 --output faces.csv --report talk.html
   python -m fer_keras.predict clips/*.mp4 --every 0.5s --output faces.jsonl
+  python -m fer_keras.predict /data/faces --output-dir faces --processes 8
+  python -m fer_keras.predict --list pictures.txt --output-dir faces --processes 8
 
 output:
   One row per face, the largest face of a picture first: path, face (its number in the picture,
@@ -53,8 +55,14 @@ pictures:
   JPEG, PNG, BMP and WebP, at most 16 megapixels and 8 MiB each. Folders are read with all their
   subfolders in the order of the names, passing over hidden files and files of other types.
 
+many pictures:
+  --output-dir takes them by the million: Parquet files with the columns of the CSV and one more,
+  error, for pictures that could not be read. Interrupted, the same command goes on. docs/bulk.md
+  has more, also on clusters.
+
 exit code:
-  0  every picture and video was read, with or without a face
+  0  every picture and video was read, with or without a face; with --output-dir also where some
+     could not be read: their rows say why
   2  nothing was done (a path is missing, a folder is empty, the model cannot be used), or some
      files could not be read: each is named on stderr, the rows of the others are written
 """
@@ -82,8 +90,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         FerKerasError: Nothing could be done; no output file was written.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
     output: Path | None = arguments.output
+    if arguments.output_dir is not None:
+        return _predict_in_bulk(arguments)
+    if not arguments.paths or arguments.list is not None or arguments.beam_flag:
+        parser.error("expected PATH..., or --output-dir with PATH... or --list")
     paths, passed_over = find_pictures(arguments.paths)
     has_videos = any(map(is_video, paths))
     if arguments.report is not None and (len(paths) > 1 or not has_videos):
@@ -128,6 +141,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2 if counts.unreadable else 0
 
 
+def _predict_in_bulk(arguments: argparse.Namespace) -> int:
+    if not arguments.paths and arguments.list is None:
+        raise ConfigError("--output-dir: expected PATH... or --list, received neither")
+    for option in ("output", "format", "report"):
+        if getattr(arguments, option) is not None:
+            raise ConfigError(f"--output-dir writes Parquet files. Leave out --{option}")
+    if any(map(is_video, arguments.paths)):
+        raise ConfigError("--output-dir: expected pictures, received a video. Use --output")
+    total, passed_over = bulk.predict_in_bulk(arguments)
+    counts = _Counts(**asdict(total))
+    print(_summary(counts, passed_over, arguments.output_dir, None), file=sys.stderr)
+    return 0
+
+
 def is_video(path: Path) -> bool:
     """Whether a path is read as a video, by its name."""
     from fer_keras.runtime.sources import VIDEO_SUFFIXES
@@ -149,12 +176,13 @@ def find_pictures(paths: Iterable[Path]) -> tuple[list[Path], int]:
         DataError: A path does not exist, or a folder holds no picture.
     """
     from fer_keras.decode import IMAGE_SUFFIXES
+    from fer_keras.runtime.shards import visible_files
 
     found: list[Path] = []
     passed_over = 0
     for path in paths:
         if path.is_dir():
-            visible = sorted(_visible_files(path))
+            visible = sorted(map(Path, visible_files(path)))
             pictures = [file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES]
             if not pictures:
                 raise DataError(
@@ -172,15 +200,6 @@ def find_pictures(paths: Iterable[Path]) -> tuple[list[Path], int]:
     return list(dict.fromkeys(found)), passed_over
 
 
-def _visible_files(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        # Hidden folders and macOS' "._name.jpg" companions hold no pictures of the user.
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith("."):
-                yield Path(parent, name)
-
-
 def _rows(
     recognizer: "Recognizer",
     paths: Sequence[Path],
@@ -191,12 +210,12 @@ def _rows(
     """A row for every face, and one without a face for what has none."""
     from tqdm import tqdm
 
-    from fer_keras.runtime.rows import PathRow
+    from fer_keras.runtime.rows import PathRow, printable
 
     hidden = not sys.stderr.isatty() or (len(paths) == 1 and is_video(paths[0]))
     with tqdm(paths, unit="file", file=sys.stderr, disable=hidden) as progress:
         for path in progress:
-            shown = _printable(path)
+            shown = printable(path)
             faces_before = counts.faces
             try:
                 if is_video(path):
@@ -226,7 +245,7 @@ def _video_rows(
 ) -> "Iterator[PathRow]":
     from tqdm import tqdm
 
-    from fer_keras.runtime.rows import PathRow
+    from fer_keras.runtime.rows import PathRow, printable
     from fer_keras.runtime.sources import VideoFile
     from fer_keras.runtime.stream import Stream
 
@@ -249,13 +268,13 @@ def _video_rows(
             counts.faces += len(moment.faces)
             bar.update()
             for number, face in enumerate(moment.faces):
-                yield PathRow(_printable(path), number, face.result, moment.frame, face)
+                yield PathRow(printable(path), number, face.result, moment.frame, face)
     counts.videos += 1
     # A header may be a frame off; a damaged file ends far earlier.
     if source.num_frames and stream.num_frames < 0.95 * source.num_frames - 1:
         tqdm.write(
             f"warning: {stream.num_frames} of {source.num_frames} frames could be read; the video "
-            f"is cut off or damaged: {_printable(path)}",
+            f"is cut off or damaged: {printable(path)}",
             file=sys.stderr,
         )
 
@@ -274,11 +293,6 @@ def _open_output(path: Path | None) -> Iterator[TextIO]:
         temporary.open("w", encoding="utf-8", newline="") as stream,
     ):
         yield stream
-
-
-def _printable(path: Path) -> str:
-    """The path as text; bytes that are no UTF-8 are written as \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _summary(counts: _Counts, passed_over: int, output: Path | None, report: Path | None) -> str:
@@ -320,7 +334,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="picture, video, or folder of pictures"
+        "paths", nargs="*", type=Path, metavar="PATH", help="picture, video, or folder of pictures"
     )
     parser.add_argument(
         "--model",
@@ -349,6 +363,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: float32)",
     )
+    bulk.add_arguments(parser)
     videos = parser.add_argument_group("videos")
     videos.add_argument(
         "--report", type=Path, metavar="FILE.html", help="draw one video's emotions over time"

@@ -11,6 +11,7 @@ probable by 0.1, so for moments it is not the most probable one. JSON Lines have
 
 import csv
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -199,6 +200,11 @@ class PathRow:
     face: FaceResult | None = None
     frame: Frame | None = None
     stream_face: StreamFace | None = None
+
+
+def printable(path: Path) -> str:
+    """The path as text; bytes that are no UTF-8 are written as \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def write_path_csv(

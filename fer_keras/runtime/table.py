@@ -43,13 +43,16 @@ def face_table(
     rows: list[dict[str, Any]] = []
     for picture, (faces, path) in enumerate(zip(results, paths, strict=True)):
         where = {"picture": picture, "path": path}
-        rows += [{**where, "face": number, **_fields(face)} for number, face in enumerate(faces)]
+        rows += [
+            {**where, "face": number, **face_fields(face)} for number, face in enumerate(faces)
+        ]
         if not faces:
             rows.append(where)
     return pandas.DataFrame(rows, columns=[*_COLUMNS, *class_names])
 
 
-def _fields(face: Mapping[str, Any]) -> dict[str, Any]:
+def face_fields(face: Mapping[str, Any]) -> dict[str, Any]:
+    """A face as the fields of a row, from `x` to the probabilities."""
     box = dict(zip(("x", "y", "width", "height"), face["box"], strict=True))
     facts = {key: face[key] for key in ("dominant", "score", "unsure")}
     return {**box, **facts, "label_set": "|".join(face["label_set"]), **face["emotions"]}
