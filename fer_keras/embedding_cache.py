@@ -172,8 +172,8 @@ class _Cache:
             vectors = self._encode(pictures)
             with atomic_path(path) as temporary:
                 np.save(temporary, vectors, allow_pickle=False)
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        return vectors
+        # As an array of its own class; a memory map is one, but says so to nobody.
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
     def _encode(self, pictures: np.ndarray) -> np.ndarray:
         change = _augmenter(self._augmentation, pictures.shape[1:], self._seed)

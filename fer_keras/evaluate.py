@@ -337,7 +337,8 @@ def _requested_samples(
         print(f"note: duplicates of training images are not counted: {error}")
         train = None
     if model.input_kind == "pair":
-        samples = _paired(samples, train, arguments.neutral or model.manifest.get("neutral", "auto"))
+        policy = arguments.neutral or model.manifest.get("neutral", "auto")
+        samples = _paired(samples, train, policy)
     return samples, train
 
 

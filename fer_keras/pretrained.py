@@ -1,12 +1,13 @@
 """Trained networks that a training starts from, is built on (encoders) or learns from (a teacher).
 
-`network.weights`, the options `encoder` and `identity` of a network and `teacher` of a method name a
-`.keras` file, a run folder, or another experiment. An experiment is looked for among the finished
+`network.weights`, the options `encoder` and `identity` of a network and `teacher` of a method name
+a `.keras` file, a run folder, or another experiment. An experiment is looked for among the finished
 runs of the current folder and trained first where there is none, so one command goes through all
 stages. Nothing is fetched, but the ImageNet weights that Keras has where `encoder_weights=imagenet`
 asks for them.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface
 from fer_keras.models.layers import class_names_of
 
 _TEACHER = "teacher"
+# The option of a fusion that names its networks.
+_BASES = "bases"
 # Options of networks that name another network.
 _ENCODERS = ("encoder", "identity")
 
@@ -44,9 +47,10 @@ def with_earlier_stages(
     Raises:
         ConfigError: A setting is neither a path nor an experiment.
     """
-    for key, value in _earlier(experiment).items():
+
+    def trained(key: str, value: str) -> str:
         if Path(value).exists():
-            continue
+            return value
         known = list_experiments()
         if value not in known:
             raise ConfigError(
@@ -54,9 +58,17 @@ def with_earlier_stages(
                 f"{value!r}. {did_you_mean(value, known)}"
             )
         earlier = _of_the_same_pictures(load_experiment(value), experiment)
-        folder = _finished_run(earlier, runs)
-        experiment = override(experiment, [f"{key}={folder or train(earlier)}"])
-    return experiment
+        return str(_finished_run(earlier, runs) or train(earlier))
+
+    changes = [f"{key}={trained(key, value)}" for key, value in _earlier(experiment).items()]
+    key = f"network.options.{_BASES}"
+    bases = [
+        trained(key, base) if isinstance(base, str) else base
+        for base in experiment.network.options.get(_BASES, ())
+    ]
+    if bases:
+        changes.append(f"{key}={json.dumps(bases)}")
+    return override(experiment, changes)
 
 
 def _of_the_same_pictures(earlier: Experiment, later: Experiment) -> Experiment:
@@ -66,6 +78,8 @@ def _of_the_same_pictures(earlier: Experiment, later: Experiment) -> Experiment:
     if ours.fallback_for:
         # Drawn faces for both: a network of real faces has other classes.
         dataset = replace(ours, neutral=theirs.neutral, neutral_seed=theirs.neutral_seed)
+        if ours.split == "held_out":
+            dataset = replace(dataset, split="official")
         epochs = min(later.training.epochs, earlier.training.epochs)
         training = replace(earlier.training, epochs=epochs)
         return replace(earlier, dataset=dataset, training=training)
@@ -135,6 +149,36 @@ def with_teacher(options: dict[str, Any]) -> tuple[dict[str, Any], str]:
     file = _model_file(str(options[_TEACHER]))
     teacher, sha256 = load_network(file)
     return {**options, _TEACHER: teacher}, f"{file} ({sha256[:12]})"
+
+
+def with_bases(
+    options: dict[str, Any], class_names: tuple[str, ...]
+) -> tuple[dict[str, Any], str]:
+    """Loads the trained networks that a fusion is made of.
+
+    Args:
+        options: Options of a network; each of `bases`, if there, is a `.keras` file or a run
+            folder, or what the network takes by itself.
+        class_names: Their logits are brought into this order.
+
+    Returns:
+        The options with networks in the place of paths, and one line for the record (empty where
+        there is none).
+
+    Raises:
+        ModelFileError: A file is missing, damaged or refused.
+        DataError: A base does not know one of the classes.
+    """
+    from fer_keras.models.fusion import in_order
+
+    bases, notes = list(options.get(_BASES, ())), []
+    for number, base in enumerate(bases):
+        if isinstance(base, str):
+            file = _model_file(base)
+            network, sha256 = load_network(file)
+            bases[number] = in_order(network, class_names)
+            notes.append(f"base {file} ({sha256[:12]})")
+    return {**options, _BASES: bases} if bases else options, "; ".join(notes)
 
 
 def with_encoders(

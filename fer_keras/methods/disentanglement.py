@@ -25,7 +25,7 @@ _ESTIMATE = "identity_estimate"
 
 
 class Disentanglement(Method):
-    """Trains `logits` by cross-entropy, and `embedding` to say little about `identity_embedding`."""
+    """Trains `logits` by cross-entropy, `embedding` to say little about `identity_embedding`."""
 
     required_outputs = ("logits", "embedding", "identity_embedding")
 

@@ -45,15 +45,16 @@ def build_model(
 
     Args:
         name: One of `list_models()`.
-        image_shape: `(height, width, channels)` of the pictures; channels 1 or 3. For a network that
-            reads pairs `(2, height, width, channels)`.
+        image_shape: `(height, width, channels)` of the pictures; channels 1 or 3. For a network
+            that reads pairs `(2, height, width, channels)`.
         num_classes: Number of classes, at least 2.
         **options: Keyword options of the network's `build`, described in its module.
 
     Returns:
         A functional `keras.Model`: raw pixels `(batch, height, width, channels)` in 0..255 in, or
-        `(batch, 2, height, width, channels)` for pairs, a dict of named outputs out. `logits` `(batch, num_classes)` is always there, `embedding`
-        `(batch, d)` and `features` `(batch, h, w, c)` where the network has them.
+        `(batch, 2, height, width, channels)` for pairs, a dict of named outputs out. `logits`
+        `(batch, num_classes)` is always there, `embedding` `(batch, d)` and `features`
+        `(batch, h, w, c)` where the network has them.
 
     Raises:
         ConfigError: If the name, the shape, the number of classes or an option is not usable.

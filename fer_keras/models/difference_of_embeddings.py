@@ -1,4 +1,4 @@
-"""`difference_of_embeddings`: a face next to the same person's neutral face, as a frozen encoder sees both.
+"""`difference_of_embeddings`: a face beside the person's neutral face, seen by a frozen encoder.
 
 Source: the network "difference of embeddings" of the public program
 jerry940100/Facial-Expression-Recognition. A frozen encoder (there MobileNetV3-Large with ImageNet

@@ -38,8 +38,8 @@ def build_encoder(
         encoder: One of `list_encoders()`, or a `keras.Model` with the output `embedding` or a
             vector as its only output.
         image_shape: `(height, width, channels)` of its pictures.
-        options: Keyword options of a network's `build`; `alpha`, the width, for MobileNetV3; `width`
-            and `depths` for the ResNet-50.
+        options: Keyword options of a network's `build`; `alpha`, the width, for MobileNetV3;
+            `width` and `depths` for the ResNet-50.
         weights: `"none"`, or `"imagenet"`, which only MobileNetV3 has and Keras downloads.
 
     Returns:

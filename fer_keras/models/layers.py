@@ -123,7 +123,7 @@ class MirrorImage(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="fer_keras")
 class FrozenEncoder(keras.layers.Layer):
-    """An encoder that is used as it is: none of its weights is trained, none of its statistics drifts.
+    """An encoder that is used as it is: no weight is trained, no moving statistic drifts.
 
     `trainable = False` alone leaves dropout on, and `training=False` given in a functional graph is
     replaced by the value with which the whole graph is called; so the encoder is called here.
