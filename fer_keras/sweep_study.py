@@ -14,7 +14,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fer_keras.config import Experiment, from_json, override, to_json
 from fer_keras.errors import ConfigError, DataError, FerKerasError
@@ -51,7 +51,7 @@ class Sweep:
         return self.experiment.training.select_by
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Literal["minimize", "maximize"]:
         """`maximize` or `minimize`."""
         return "minimize" if self.monitor.endswith("loss") else "maximize"
 

@@ -14,6 +14,11 @@ from typing import Any
 from fer_keras.errors import ConfigError
 
 
+def store_uri() -> str:
+    """Where runs are tracked: `MLFLOW_TRACKING_URI`, or `mlflow.db` in the current folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
 class Tracker:
     """One MLflow run, or nothing where tracking is off or its server does not answer.
 
@@ -36,9 +41,6 @@ class Tracker:
         parent_run_id: str = "",
     ) -> str:
         """Opens a run, or opens the given one again.
-
-        The store is `MLFLOW_TRACKING_URI`, or `sqlite:///mlflow.db` in the current folder, which is
-        where `mlflow ui` looks.
 
         Args:
             experiment_name: MLflow's experiment: the data set.
@@ -119,7 +121,7 @@ class Tracker:
         # MLflow's own defaults keep a run waiting for minutes when the server is gone.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+        os.environ["MLFLOW_TRACKING_URI"] = store_uri()
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         import logging
 

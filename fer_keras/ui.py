@@ -1,0 +1,173 @@
+"""Shows the tracked runs in a browser: `python -m fer_keras.ui` starts MLflow's own page.
+
+It serves the store that `train` writes to from the same folder, on this machine only.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fer_keras.errors import ConfigError, TrainingError, run_command
+from fer_keras.tracking import store_uri
+
+_EXAMPLES = """examples:
+  python -m fer_keras.ui
+  python -m fer_keras.ui --port 8080
+  MLFLOW_TRACKING_URI=sqlite:////home/me/mlflow.db python -m fer_keras.ui
+
+The store is MLFLOW_TRACKING_URI, or mlflow.db in the current folder. Ctrl-C ends the page.
+"""
+
+_HOST = "127.0.0.1"
+# Importing MLflow and opening the store takes seconds, on a busy machine many.
+_START_TIMEOUT_S = 120
+
+
+def check_store(uri: str) -> None:
+    """Refuses a store that has no page to be started for.
+
+    Args:
+        uri: Of `tracking.store_uri`.
+
+    Raises:
+        ConfigError: It is a server, or a file that is not there.
+    """
+    if uri.startswith(("http://", "https://")):
+        raise ConfigError(f"The runs are tracked by a server, which has the page: open {uri}.")
+    path = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not path.is_file():
+        raise ConfigError(
+            f"No tracked runs at {path.absolute()}. Change to the folder where you train, train "
+            "something first, or name the store in MLFLOW_TRACKING_URI."
+        )
+
+
+def check_port(port: int) -> None:
+    """Refuses a port that is taken.
+
+    Raises:
+        ConfigError: Something listens there.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            raise ConfigError(
+                f"Port {port} cannot be used: {error.strerror}. Choose another one: --port N."
+            ) from None
+
+
+def serve(uri: str, port: int, log: Path | None = None) -> "subprocess.Popen[bytes]":
+    """Starts MLflow's server in a process group of its own and waits until it answers.
+
+    Args:
+        uri: The store.
+        port: A free port of the loopback interface.
+        log: Gets what the server says; None throws it away.
+
+    Returns:
+        The server; `stop` ends it.
+
+    Raises:
+        TrainingError: It ended, or did not answer in time.
+    """
+    environment = {
+        **os.environ,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Jobs of language models, with worker processes of their own.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--host", _HOST, "--port", str(port), "--workers", "1"]
+    with (log or Path(os.devnull)).open("ab") as output:
+        server = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # MLflow's worker outlives a killed server: the group is ended as one.
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    try:
+        while not _answers(port):
+            if server.poll() is not None:
+                raise TrainingError(f"MLflow's server ended with {server.returncode} on {uri}.")
+            if time.monotonic() > deadline:
+                raise TrainingError(f"MLflow's server did not answer in {_START_TIMEOUT_S} s.")
+            time.sleep(0.2)
+    except BaseException:
+        stop(server)
+        raise
+    return server
+
+
+def stop(server: "subprocess.Popen[bytes]") -> None:
+    """Ends the server and its workers."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            server.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{_HOST}:{port}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, received {text!r}")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see `--help`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m fer_keras.ui",
+        description="Show the tracked runs in a browser, on this machine only.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--port", type=_port, default=5000, help="default: 5000")
+    arguments = parser.parse_args(argv)
+    uri = store_uri()
+    check_store(uri)
+    check_port(arguments.port)
+
+    def end(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    print(f"starting MLflow on {uri}", flush=True)
+    server = serve(uri, arguments.port)
+    print(f"http://{_HOST}:{arguments.port}  Ctrl-C ends it", flush=True)
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        stop(server)
+    raise TrainingError(f"MLflow's server ended with {server.returncode}.")
+
+
+if __name__ == "__main__":
+    run_command(main)
