@@ -336,23 +336,70 @@ def plot_panels(
     _save(figure, path)
 
 
+def plot_intervals(
+    groups: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    path: str | Path,
+    *,
+    title: str = "",
+    note: str = "",
+    limits: tuple[float, float] = (0.0, 1.0),
+) -> None:
+    """Draws shares with their intervals as points and whiskers, the groups beside each other.
+
+    Args:
+        groups: Group -> what was measured -> share, lower end, upper end, all in 0..1.
+        path: The PNG file to write.
+        title: One line above the picture.
+        note: One line below it.
+        limits: Ends of the scale.
+    """
+    measured = list(dict.fromkeys(name for values in groups.values() for name in values))
+    figure = _figure(7.2, 1.3 + 0.16 * len(measured) * (len(groups) + 1.5))
+    axes = figure.subplots()
+    step = 0.7 / len(groups)
+    for place, (group, values) in enumerate(groups.items()):
+        shown = [(row, *values[name]) for row, name in enumerate(measured) if name in values]
+        rows, shares, lower, upper = (np.array(column) for column in zip(*shown, strict=True))
+        axes.errorbar(
+            shares, rows + step * (place - (len(groups) - 1) / 2),
+            xerr=[np.maximum(shares - lower, 0), np.maximum(upper - shares, 0)],
+            fmt=_MARKERS[place % 6], color=_LINES[place % 6], markersize=5, elinewidth=1.4,
+            label=group,
+        )  # fmt: skip
+    axes.set_yticks(range(len(measured)), measured)
+    axes.set_ylim(len(measured) - 0.5, -0.5)
+    axes.set_xlim(*limits)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_xlabel(note, fontsize=9)
+    axes.set_title(title, loc="left", fontsize=11, pad=10)
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _plain(axes)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color="#e2e8f0", linewidth=0.8)
+    for row in range(1, len(measured)):
+        axes.axhline(row - 0.5, color="#e2e8f0", linewidth=0.8)
+    _save(figure, path)
+
+
 def plot_pictures(
     rows: Sequence[tuple[str, Sequence[npt.NDArray[np.uint8]], Sequence[str]]],
     path: str | Path,
     *,
     title: str = "",
+    caption_lines: int = 1,
 ) -> None:
-    """Draws a sheet of pictures, with a name before each row and a line under each picture.
+    """Draws a sheet of pictures, with a name before each row and a caption under each picture.
 
     Args:
         rows: Name, pictures `(height, width, 1 or 3)` all of one size, and their captions.
         path: The PNG file to write.
         title: One line above the sheet.
+        caption_lines: How many lines a caption has.
     """
     num_columns = max(len(pictures) for _, pictures, _ in rows)
     height, width, _ = rows[0][1][0].shape
-    gap_x, gap_y = 0.08 * width, 0.26 * height
-    figure = _figure(1.05 * (num_columns + 1.4), 0.5 + 1.24 * len(rows))
+    gap_x, gap_y = 0.08 * width, (0.13 + 0.13 * caption_lines) * height
+    figure = _figure(1.05 * (num_columns + 1.4), 0.5 + (1.11 + 0.13 * caption_lines) * len(rows))
     axes = figure.subplots()
     for row, (name, pictures, captions) in enumerate(rows):
         top = row * (height + gap_y)

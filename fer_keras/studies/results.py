@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,11 @@ def output_folder(arguments: argparse.Namespace, study: str) -> Path:
     folder: Path = arguments.output or Path("runs") / f"study-{study}-{stamp}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def file_stem(name: str) -> str:
+    """A name as part of a file's name: small letters, digits and `_`."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
