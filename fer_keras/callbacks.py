@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from fer_keras.checkpoint import Progress, save_checkpoint
 from fer_keras.config import TrainingConfig
+from fer_keras.distribution import ONE_DEVICE, Distribution
 from fer_keras.errors import TrainingError
 from fer_keras.files import write_text
 
@@ -41,6 +42,7 @@ class RunState(keras.callbacks.Callback):
         seed: The run's seed.
         save_best: Writes the network to a path, atomically.
         on_epoch: Called with the row of each finished epoch.
+        distribution: The devices and processes; only one process writes.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class RunState(keras.callbacks.Callback):
         seed: int,
         save_best: Callable[[Any, Path], None],
         on_epoch: Callable[[dict[str, float]], None],
+        distribution: Distribution = ONE_DEVICE,
     ) -> None:
         super().__init__()
         self._run_dir = run_dir
@@ -61,6 +64,7 @@ class RunState(keras.callbacks.Callback):
         self._seed = seed
         self._save_best = save_best
         self._on_epoch = on_epoch
+        self._distribution = distribution
         self._clock = time.monotonic()
         self._saved = time.monotonic()
         self._checked_step = progress.step
@@ -70,6 +74,7 @@ class RunState(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Lets Ctrl-C and SIGTERM end the run after the step that is under way."""
         self._clock = self._saved = time.monotonic()
+        self._distribution.synchronize_batch_norm(self.model.network)
 
         def note(number: int, frame: FrameType | None) -> None:
             if self._stop_signal:  # The second time, at once.
@@ -100,9 +105,10 @@ class RunState(keras.callbacks.Callback):
         if self._progress.step % _CHECK_EVERY == 0:
             self._check_loss(logs or {})
         due = time.monotonic() - self._saved > 60 * self._training.checkpoint_minutes
-        if (due or self._stop_signal) and self._progress.step % self._steps_per_epoch:
+        inside = bool(self._progress.step % self._steps_per_epoch)
+        if (due or self._stop_signal) and inside and self._distribution.writes:
             self._save()
-        if self._stop_signal and self._progress.step % self._steps_per_epoch:
+        if self._stop_signal and inside:
             raise Interrupted
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -117,11 +123,12 @@ class RunState(keras.callbacks.Callback):
         history = self._progress.history
         history.append(row)
         best = self._progress.best(self._training.select_by)
-        if best is row:
-            self._save_best(self.model.network, self._run_dir / "best.keras")
-        self._save()
-        lines = "".join(json.dumps(each) + "\n" for each in history)
-        write_text(self._run_dir / "metrics.jsonl", lines)
+        if self._distribution.writes:
+            if best is row:
+                self._save_network(self.model.network)
+            self._save()
+            lines = "".join(json.dumps(each) + "\n" for each in history)
+            write_text(self._run_dir / "metrics.jsonl", lines)
         self._on_epoch(row)
         patience = self._training.early_stopping_patience
         if patience and best is not None and row["epoch"] - best["epoch"] >= patience:
@@ -148,6 +155,11 @@ class RunState(keras.callbacks.Callback):
         elapsed, self._clock = now - self._clock, now
         self._progress.seconds += elapsed
         return elapsed
+
+    def _save_network(self, network: Any) -> None:
+        self._distribution.synchronize_batch_norm(network, on=False)
+        self._save_best(network, self._run_dir / "best.keras")
+        self._distribution.synchronize_batch_norm(network)
 
     def _save(self) -> None:
         before = self._progress.seconds

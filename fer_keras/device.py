@@ -1,18 +1,24 @@
 """What a run computes on: precision, determinism, XLA, and the line that says so."""
 
 import os
+from pathlib import Path
 
 from fer_keras.config import TrainingConfig
 
+# What /proc/cpuinfo calls units that multiply bfloat16 numbers.
+_BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
 
-def prepare_backend(training: TrainingConfig) -> str:
+
+def prepare_backend(training: TrainingConfig, distribution: str = "") -> str:
     """Sets precision and determinism of the process.
 
     Args:
         training: The recipe.
+        distribution: Devices and processes that share the work; empty for one device.
 
     Returns:
-        One line that names device, backend, precision and the fast paths in use.
+        One line that names device, backend, precision and the fast paths in use, and one more for
+        each faster setting that is known and not used.
     """
     import keras
 
@@ -22,20 +28,80 @@ def prepare_backend(training: TrainingConfig) -> str:
         by_device = {"GPU": "mixed_float16", "TPU": "mixed_bfloat16"}
         precision = by_device.get(kind, "float32")
     keras.config.set_dtype_policy(precision)
-    details = [f"{os.cpu_count()} CPU cores", precision]
+    details = [*([distribution] if distribution else []), f"{_usable_cores()} CPU cores"]
     if backend == "tensorflow":
         import tensorflow as tf
 
         if training.deterministic:
             tf.config.experimental.enable_op_determinism()
-        one_dnn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default")
-        details.append(f"oneDNN {'on' if one_dnn == '1' else one_dnn}")
-    elif backend == "torch" and training.deterministic:
+        threads = tf.config.threading.get_intra_op_parallelism_threads()
+        details += [f"{threads} threads"] if threads else []
+        details.append(f"oneDNN {'on' if one_dnn_on() else 'off'}")
+    elif backend == "torch":
         import torch
 
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    details.append(f"XLA {'on' if use_xla(training.jit_compile) else 'off'}")
-    return f"device {kind}  backend {backend}  {'  '.join(details)}"
+        if training.deterministic:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        details.append(f"{torch.get_num_threads()} threads")
+    xla = use_xla(training.jit_compile)
+    details += [precision, f"XLA {'on' if xla else 'off'}"]
+    line = f"device {kind}  backend {backend}  {'  '.join(details)}"
+    faster = faster_settings(kind, backend, precision, xla, cpu_flags())
+    return "\n".join([line, *(f"note: {each}" for each in faster)])
+
+
+def faster_settings(
+    kind: str, backend: str, precision: str, xla: bool, flags: frozenset[str]
+) -> list[str]:
+    """What would probably be faster than what is set.
+
+    Args:
+        kind: Of `accelerator`.
+        backend: Keras' backend.
+        precision: The dtype policy.
+        xla: Whether XLA compiles.
+        flags: Of `cpu_flags`.
+
+    Returns:
+        One sentence for each setting.
+    """
+    found = []
+    if kind != "CPU":
+        if precision == "float32":
+            found.append(f"a {kind} is faster in mixed precision: training.precision=auto.")
+        if not xla and backend == "tensorflow":
+            found.append(f"a {kind} is usually faster with XLA: training.jit_compile=auto.")
+        return found
+    units = [flag for flag in _BFLOAT16_FLAGS if flag in flags]
+    if units and backend == "tensorflow" and precision == "float32":
+        found.append(
+            f"this processor computes with bfloat16 ({units[0]}): training.precision="
+            "mixed_bfloat16 may be faster for wide networks; small ones lose accuracy for little."
+        )
+    if precision.startswith("mixed") and not units:
+        found.append(
+            f"{precision} is slower than float32 on this processor: training.precision=float32."
+        )
+    if backend == "tensorflow" and not one_dnn_on():
+        found.append("oneDNN is off: TF_ENABLE_ONEDNN_OPTS=1 was 1.1 to 4 times as fast.")
+    if backend == "tensorflow" and xla:
+        found.append("XLA is several times slower on a CPU: training.jit_compile=off.")
+    return found
+
+
+def one_dnn_on() -> bool:
+    """Whether TensorFlow was told to use oneDNN; what it does untold depends on the processor."""
+    return os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1"
+
+
+def cpu_flags() -> frozenset[str]:
+    """The instruction sets of the processor, none where the system does not say."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    lines = [line for line in text.splitlines() if line.startswith(("flags", "Features"))]
+    return frozenset(lines[0].split()) if lines else frozenset()
 
 
 def accelerator() -> str:
@@ -63,3 +129,9 @@ def use_xla(setting: str) -> bool:
         return setting == "on"
     backend = keras.backend.backend()
     return backend == "jax" or (backend == "tensorflow" and accelerator() != "CPU")
+
+
+def _usable_cores() -> int:
+    """Cores that this process may use, which containers and batch systems limit."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

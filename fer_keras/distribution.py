@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_keras.config import TrainingConfig
+from fer_keras.config import Experiment, TrainingConfig
 from fer_keras.data.pipeline import Shard
 from fer_keras.errors import ConfigError, TrainingError
 
@@ -79,56 +79,64 @@ class Distribution:
         if self.total_devices == 1:
             return
         if backend == "tensorflow":
-            _logical_cpus(self.devices)
+            self._start_tensorflow()
         else:
             self._start_jax(seed)
 
-    def scope(self) -> Any:
-        """A context in which networks, methods and optimizers are made.
-
-        Raises:
-            ConfigError: There are fewer devices.
-        """
-        import keras
-
-        if self.total_devices == 1 or keras.backend.backend() != "tensorflow":
-            return contextlib.nullcontext()
-        import tensorflow as tf
-
-        names = [device.name for device in tf.config.list_logical_devices("GPU")]
-        names = names or [device.name for device in tf.config.list_logical_devices("CPU")]
-        names = [name.removeprefix("/device:") for name in self._first(names)]
-        return tf.distribute.MirroredStrategy(names).scope()
-
     @contextlib.contextmanager
     def running(self, checkpoint: Path) -> Iterator[None]:
-        """Around the training: another process that is lost becomes one clear error.
+        """Around the training; after it each process computes for itself, on one device.
 
         Args:
             checkpoint: Named in the message.
 
         Raises:
-            TrainingError: A computation across processes failed.
+            TrainingError: A computation across processes failed: another process is lost.
         """
         import keras
 
-        if self.num_processes == 1:
+        if self.total_devices == 1:
             yield
-            return
-        import jax
+        elif keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
 
-        try:
-            yield
-        except jax.errors.JaxRuntimeError as error:
-            raise TrainingError(
-                f"Process {self.process_id} of {self.num_processes} could not compute with the "
-                f"others, so one of them is lost ({str(error).splitlines()[0][:120]}). The last "
-                "checkpoint stays. Start all processes again with --resume, or another number of "
-                f"them: {checkpoint}"
-            ) from None
-        # From here on each process computes for itself; this waits for all to be here.
-        keras.distribution.set_distribution(None)
-        jax.distributed.shutdown()
+            try:
+                yield
+            finally:
+                tf.distribute.experimental_set_strategy(None)
+        else:
+            import jax
+
+            try:
+                yield
+            except jax.errors.JaxRuntimeError as error:
+                if self.num_processes == 1:
+                    raise
+                raise TrainingError(
+                    f"Process {self.process_id} of {self.num_processes} could not compute with "
+                    f"the others: one is lost ({str(error).splitlines()[0][:120]}). The last "
+                    "checkpoint stays. Start all processes again with --resume, or another number "
+                    f"of them: {checkpoint}"
+                ) from None
+            finally:
+                keras.distribution.set_distribution(None)
+            if self.num_processes > 1:
+                jax.distributed.shutdown()
+
+    def synchronize_batch_norm(self, network: Any, on: bool = True) -> None:
+        """Makes batch norm of TensorFlow take its statistics over all devices, as it does on JAX.
+
+        Args:
+            network: A functional network; its batch norms are changed.
+            on: False while the network is saved: other backends refuse the setting.
+        """
+        import keras
+
+        if self.total_devices == 1 or keras.backend.backend() != "tensorflow":
+            return
+        for layer in network._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = on
 
     def _check(self, backend: str, batch_size: int) -> None:
         if self.devices < 1:
@@ -175,9 +183,7 @@ class Distribution:
             # With a seed that is already set, Keras need not agree on one across processes.
             keras.utils.set_random_seed(seed)
             try:
-                keras.distribution.initialize(
-                    self.coordinator, self.num_processes, self.process_id
-                )
+                keras.distribution.initialize(self.coordinator, self.num_processes, self.process_id)
             except (RuntimeError, ValueError) as error:
                 raise TrainingError(
                     f"Process {self.process_id} of {self.num_processes} did not find the others "
@@ -191,6 +197,20 @@ class Distribution:
             keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
         )
 
+    def _start_tensorflow(self) -> None:
+        import tensorflow as tf
+
+        if not tf.config.list_physical_devices("GPU"):
+            cpu = tf.config.list_physical_devices("CPU")[0]
+            known = tf.config.get_logical_device_configuration(cpu) or ()
+            if len(known) < self.devices:
+                virtual = [tf.config.LogicalDeviceConfiguration()] * self.devices
+                tf.config.set_logical_device_configuration(cpu, virtual)
+        kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+        names = [device.name for device in tf.config.list_logical_devices(kind)]
+        strategy = tf.distribute.MirroredStrategy(self._first(names))
+        tf.distribute.experimental_set_strategy(strategy)
+
     def _first(self, found: list[Any]) -> list[Any]:
         if len(found) < self.devices:
             raise ConfigError(
@@ -203,30 +223,31 @@ class Distribution:
 ONE_DEVICE = Distribution()
 
 
-def synchronize_batch_norm(network: Any, on: bool = True) -> None:
-    """Makes batch norm of TensorFlow take its statistics over all devices, as it does on JAX.
+def one_run(experiment: Experiment, run_dir: Path | None) -> Experiment:
+    """Refuses what several devices are not for: more than one run in a process.
 
     Args:
-        network: A functional network; its batch norms are changed.
-        on: False for a network that is saved: other backends refuse the setting.
+        experiment: What will run.
+        run_dir: Of the command line.
+
+    Returns:
+        The experiment with the paths of the trained networks that it starts from.
+
+    Raises:
+        ConfigError: A cross-validation, no run folder, or an earlier stage that is not trained.
     """
-    import keras
+    from fer_keras.pretrained import with_earlier_stages
 
-    for layer in network._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = on
+    def earlier(first: Experiment) -> Path:
+        raise ConfigError(
+            f"{first.name} has no finished run in runs. With several devices, train it first."
+        )
 
-
-def _logical_cpus(count: int) -> None:
-    import tensorflow as tf
-
-    if tf.config.list_physical_devices("GPU"):
-        return
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    known = tf.config.get_logical_device_configuration(cpu) or ()
-    if len(known) < count:
-        one = tf.config.LogicalDeviceConfiguration()
-        tf.config.set_logical_device_configuration(cpu, [one] * count)
+    if experiment.dataset.every_fold:
+        raise ConfigError("A cross-validation runs on one device. Set dataset.fold to one fold.")
+    if run_dir is None:
+        raise ConfigError("Several devices need --run-dir: a folder that all processes see.")
+    return with_earlier_stages(experiment, earlier)
 
 
 def _workers_of_tf_config() -> int:

@@ -15,8 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fer_keras.backend_choice import fastest_backend
 from fer_keras.config import Experiment, flatten, load_experiment, override
 from fer_keras.cross_validation import cross_validate
+from fer_keras.distribution import ONE_DEVICE, Distribution, one_run
 from fer_keras.errors import ConfigError, TrainingError, run_command
 from fer_keras.fallback import with_fallback
 from fer_keras.files import write_text
@@ -28,6 +30,8 @@ _EXAMPLES = """examples:
   python -m fer_keras.train --exp word2vec --set training.epochs=3 --set method.options.scale=24
   python -m fer_keras.train --exp path/to/mine.py --seed 1 --run-dir runs/mine-1
   python -m fer_keras.train --run-dir runs/mine-1 --resume
+  python -m fer_keras.train --exp ferplus_cel --backend auto
+  python -m fer_keras.train --exp ferplus_cel --backend jax --devices 8
   python -m fer_keras.train --exp runs/mine-1/experiment.json      the same run again
 """
 
@@ -46,6 +50,7 @@ def run(
     parent_run_id: str = "",
     part: str = "",
     on_epoch: Callable[[dict[str, float]], None] | None = None,
+    distribution: Distribution = ONE_DEVICE,
 ) -> dict[str, Any]:
     """Trains, selects by validation, evaluates and records one experiment.
 
@@ -59,10 +64,11 @@ def run(
         part: Which part of that it is, such as `trial 3`, for its name.
         on_epoch: Called with the row of each finished epoch, after everything is saved; it may
             raise `Pruned`.
+        distribution: The devices and processes that share the work.
 
     Returns:
         The content of `result.json`: the validation figures of the kept epoch, and what the run
-        was.
+        was. Nothing in a process that does not write.
 
     Raises:
         ConfigError: An unknown network, method, option or augmentation; a run folder in use.
@@ -100,7 +106,8 @@ def run(
     fallback = bool(experiment.dataset.fallback_for)
     tag = f"dataset={experiment.dataset.name}{' (fallback)' if fallback else ''}"
     print(f"{experiment.name} seed {experiment.seed}  {tag}  {run_dir}")
-    device = prepare_backend(training)
+    distribution.start(training, experiment.seed)
+    device = prepare_backend(training, distribution.description)
     print(device)
     check_policy(experiment.augmentation)
     train, validation, left_out = load_splits(experiment.dataset, experiment.seed)
@@ -137,8 +144,9 @@ def run(
     print(f"network {network.name}  {num_parameters:,} trainable parameters")
 
     # Only now: a wrong option or data that cannot be read leaves no folder behind.
-    open_run_dir(run_dir, experiment, resume)
-    write_text(run_dir / "labels.txt", "\n".join(train.class_names) + "\n")
+    if distribution.writes:
+        open_run_dir(run_dir, experiment, resume)
+        write_text(run_dir / "labels.txt", "\n".join(train.class_names) + "\n")
     progress = (load_checkpoint(run_dir / "checkpoint", method) if resume else None) or Progress()
     if progress.step:
         print(f"resumed at step {progress.step} (epoch {progress.step // per_epoch + 1})")
@@ -152,9 +160,10 @@ def run(
         augmentation=augmentation,
         class_weights=weights,
         sampling=training.sampling,
+        shard=distribution.shard,
     )
 
-    tracker = Tracker(track)
+    tracker = Tracker(track and distribution.writes)
     tags = {
         "experiment": experiment.name,
         "method": experiment.method.name,
@@ -186,8 +195,17 @@ def run(
         if on_epoch is not None:
             on_epoch(row)
 
-    state = RunState(run_dir, training, progress, per_epoch, experiment.seed, save_network, report)
-    held_out = evaluation_dataset(fed_validation)
+    state = RunState(
+        run_dir,
+        training,
+        progress,
+        per_epoch,
+        experiment.seed,
+        save_network,
+        report,
+        distribution,
+    )
+    held_out = evaluation_dataset(fed_validation, shard=distribution.shard)
 
     def fit(first_epoch: int, last_epoch: int, steps: int) -> None:
         method.fit(
@@ -204,13 +222,16 @@ def run(
     status = "FAILED"
     try:
         epoch, inside = divmod(progress.step, per_epoch)
-        if inside:  # A checkpoint within an epoch: first the rest of that epoch.
-            fit(epoch, epoch + 1, per_epoch - inside)
-            epoch += 1
-            batches = batches.skip(per_epoch - inside)
-        if epoch < training.epochs and not _stopped_early(progress, experiment):
-            fit(epoch, training.epochs, per_epoch)
+        with distribution.running(run_dir / "checkpoint"):
+            if inside:  # A checkpoint within an epoch: first the rest of that epoch.
+                fit(epoch, epoch + 1, per_epoch - inside)
+                epoch += 1
+                batches = batches.skip(per_epoch - inside)
+            if epoch < training.epochs and not _stopped_early(progress, experiment):
+                fit(epoch, training.epochs, per_epoch)
         state.restore_signals()
+        if not distribution.writes:
+            return {}
 
         best = progress.best(training.select_by) or {}
         figures = evaluate(
@@ -290,6 +311,7 @@ def run_stages(
     track: bool = True,
     parent_run_id: str = "",
     part: str = "",
+    distribution: Distribution = ONE_DEVICE,
 ) -> dict[str, Any]:
     """Trains an experiment, fold by fold if it says so, and first what it starts or learns from.
 
@@ -301,12 +323,16 @@ def run_stages(
         track: Whether MLflow gets the runs.
         parent_run_id: See `run`.
         part: See `run`.
+        distribution: See `run`.
 
     Returns:
         The result of the last stage, or of `fer_keras.cross_validation.cross_validate`.
     """
     folder = run_dir or new_run_dir(experiment)
     record: dict[str, Any] = {"resume": resume, "command": command, "track": track}
+    if distribution != ONE_DEVICE:
+        experiment = experiment if resume else one_run(experiment, run_dir)
+        return run(experiment, folder, distribution=distribution, **record)
     if experiment.dataset.every_fold:
         return cross_validate(experiment, folder, run_stages, report=print, **record)
     if not resume:  # A run that was started names the networks of its earlier stages.
@@ -356,7 +382,16 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting"
     )
     parser.add_argument("--seed", type=int, help="short for --set seed=N")
-    parser.add_argument("--backend", choices=("tensorflow", "jax", "torch"), help="Keras backend")
+    parser.add_argument(
+        "--backend",
+        choices=("tensorflow", "jax", "torch", "auto"),
+        help="Keras backend; auto: the fastest for this network on this machine, after a trial",
+    )
+    parser.add_argument("--devices", type=int, default=1, help="devices of each process")
+    cluster = parser.add_argument_group("several processes (JAX), see docs/distributed.md")
+    cluster.add_argument("--coordinator", default="", metavar="HOST:PORT", help="process 0")
+    cluster.add_argument("--num-processes", type=int, default=1)
+    cluster.add_argument("--process-id", type=int, default=0)
     parser.add_argument("--run-dir", type=Path, help="default: runs/NAME-seedN-DATE")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --run-dir")
     parser.add_argument(
@@ -385,17 +420,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     changes = [*arguments.set, *([] if arguments.seed is None else [f"seed={arguments.seed}"])]
     experiment = override(experiment, changes)
 
+    distribution = Distribution(
+        arguments.devices, arguments.coordinator, arguments.num_processes, arguments.process_id
+    )
+
     # Before the first import of Keras and TensorFlow, which read these once.
-    if arguments.backend:
-        os.environ["KERAS_BACKEND"] = arguments.backend
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not arguments.resume:
+        experiment = with_fallback(experiment, arguments.require_data)
+    if arguments.backend == "auto":
+        arguments.backend = fastest_backend(experiment, print)
+    if arguments.backend:
+        os.environ["KERAS_BACKEND"] = arguments.backend
 
     words = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["python", "-m", "fer_keras.train", *words])
     record = {"command": command, "track": not arguments.no_mlflow, "resume": arguments.resume}
-    if not arguments.resume:
-        experiment = with_fallback(experiment, arguments.require_data)
+    record["distribution"] = distribution
     return _run_and_report(lambda: run_stages(experiment, arguments.run_dir, **record))
 
 
