@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_keras.decode import resize
 from fer_keras.errors import ConfigError, ModelFileError, did_you_mean
 from fer_keras.studies.base import Images, StudiedModel, mlflow_run_id, unique_name
 
@@ -40,8 +39,10 @@ class Contender:
             unknown.
         training: `experiment`, `seed`, `dataset`, `train_label_rule`, `training_minutes`,
             `images_per_second`, those that are known.
+        scores: From images of the model's size (of any size for another project's) to logits
+            without temperature where the file has them, else to probabilities.
+        temperature: What logits are divided by; None where `scores` gives probabilities.
         graph: Makes the file that is timed and whose products are counted: its suffix and content.
-        plain_logits: From images to logits without temperature; None where a file has none.
     """
 
     model: StudiedModel
@@ -50,8 +51,9 @@ class Contender:
     num_bytes: int
     parameters: int | None
     training: Mapping[str, Any]
+    scores: Callable[[Images], npt.NDArray[np.float32]] = field(repr=False)
+    temperature: float | None
     graph: Callable[[], tuple[str, bytes]] = field(repr=False)
-    plain_logits: Callable[[Images], npt.NDArray[np.float32]] | None = field(repr=False)
 
 
 def find_contenders(
@@ -182,13 +184,6 @@ def _own(path: Path, precision: str | None, threads: int) -> Contender:
             name = f"{training['experiment']} seed {training['seed']}"
         file, kind = (path / "best.keras" if path.is_dir() else path), ".keras"
     parameters = training.get("trainable_parameters")
-    size = loaded.image_shape[:2]
-
-    def at_size(images: Images) -> Images:
-        if images.shape[1:3] == size:
-            return images
-        return np.stack([resize(image, size) for image in images])
-
     model = StudiedModel(
         name,
         loaded.path,
@@ -197,7 +192,7 @@ def _own(path: Path, precision: str | None, threads: int) -> Contender:
         False,
         mlflow_run_id(loaded.path),
         loaded.sha256,
-        lambda images: loaded.predict(at_size(images)),
+        loaded.predict,
     )
     return Contender(
         model,
@@ -206,8 +201,9 @@ def _own(path: Path, precision: str | None, threads: int) -> Contender:
         file.stat().st_size,
         parameters if isinstance(parameters, int) else _counted(file, kind),
         training,
+        loaded.logits if loaded.has_logits else loaded.predict,
+        loaded.temperature if loaded.has_logits else None,
         lambda: (".tflite", _as_tflite(file, loaded)),
-        (lambda images: loaded.logits(at_size(images))) if loaded.has_logits else None,
     )
 
 
@@ -271,8 +267,9 @@ def _foreign(card: "PeerCard", path: Path, threads: int) -> Contender:
         if converts
         else _count(content, kind),
         {},
-        lambda: (".tflite", _converted(network)) if converts else (kind, content),
+        peer.predict,
         None,
+        lambda: (".tflite", _converted(network)) if converts else (kind, content),
     )
 
 

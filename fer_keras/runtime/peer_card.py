@@ -121,7 +121,8 @@ class PeerCard:
         scaled: NDArray[Any]
         if self.interpolation == _MIRRORED:
             rows, columns = _linear(image.shape[0], height), _linear(image.shape[1], width)
-            scaled = np.einsum("yh,hwc,xw->yxc", rows, image.astype(np.float64), columns)
+            planes = image.astype(np.float64).transpose(2, 0, 1)
+            scaled = (rows @ planes @ columns.T).transpose(1, 2, 0)
         else:
             scaled = cv2.resize(
                 image, (width, height), interpolation=_INTERPOLATIONS[self.interpolation]

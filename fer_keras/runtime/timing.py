@@ -152,6 +152,8 @@ class TimedModel:
         return run
 
     def _prepare(self, threads: int) -> Callable[[], object]:
+        if self._path.suffix == ".onnx":
+            return self._prepare_onnx(threads)
         if self._content[4:8] != b"TFL3":
             raise ModelFileError(f"not a TFLite model: {self._path}")
         try:
@@ -172,6 +174,18 @@ class TimedModel:
             return interpreter.get_tensor(output)
 
         return run
+
+    def _prepare_onnx(self, threads: int) -> Callable[[], object]:
+        from fer_keras.runtime.peer import onnx_session
+
+        session = onnx_session(self._content, self._path, threads)
+        first = session.get_inputs()[0]
+        # The batch may be of any size: here it is one face.
+        shape = [side if isinstance(side, int) else 1 for side in first.shape]
+        values = np.random.default_rng(0).random(shape).astype(np.float32)
+        self._input_shape, self._input_dtype = shape, values.dtype.name
+        output = session.get_outputs()[0].name
+        return lambda: session.run([output], {first.name: values})
 
     def _random(self, detail: Mapping[str, Any]) -> NDArray[Any]:
         signature = [int(side) for side in detail["shape_signature"]]
@@ -204,8 +218,10 @@ class TimedModel:
 
 
 def is_bare(path: Path) -> bool:
-    """Whether a path is a `.tflite` file without labels: another project's, timed as it is."""
+    """Whether a path is a `.tflite` file without labels, or an `.onnx` file: timed as it is."""
     beside = [(path.parent / name).is_file() for name in (MANIFEST, LABELS)]
+    if path.suffix == ".onnx":
+        return path.is_file()
     return path.is_file() and path.suffix == ".tflite" and not any(beside)
 
 

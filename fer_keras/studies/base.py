@@ -60,7 +60,22 @@ class StudiedModel:
         Returns:
             `(n, len(class_names))` float64.
         """
-        raw = self.predict_proba(_with_channels(images, self.image_shape[2])).astype(np.float64)
+        raw = self.predict_proba(_with_channels(images, self.image_shape[2]))
+        return self.aligned(raw, class_names)
+
+    def aligned(
+        self, probabilities: npt.NDArray[np.floating[Any]], class_names: Sequence[str]
+    ) -> Scores:
+        """Probabilities of this model in the order of a data set's classes.
+
+        Args:
+            probabilities: `(n, own classes)`.
+            class_names: As for `probabilities`.
+
+        Returns:
+            `(n, len(class_names))` float64.
+        """
+        raw = probabilities.astype(np.float64)
         own = [canonical(name) for name in self.class_names]
         wanted = [canonical(name) for name in class_names]
         aligned = np.zeros((len(raw), len(wanted)))
