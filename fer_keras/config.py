@@ -37,7 +37,9 @@ class DatasetConfig:
         validation_fraction: Share of train that becomes validation where a data set has none.
         split: `official` (a missing validation split is cut from train); `subjects`, all pictures
             70/20/10 with no person in two parts; `folds`, fold number `fold` of `folds` for test
-            and the next one for validation; `leave_one_subject_out`, subject number `fold`.
+            and the next one for validation; `leave_one_subject_out`, subject number `fold`;
+            `held_out`, half of the validation split for training and the other half for
+            validation, for what is fitted on top of trained networks.
         folds: Number of subject-disjoint folds.
         fold: Which one is tested; -1 = every one in turn, a cross-validation.
         label_noise: Share of the training labels that is replaced by another class, for studies.
@@ -60,7 +62,9 @@ class DatasetConfig:
     channels: Literal[1, 3] = 1
     without_duplicates: bool = False
     validation_fraction: float = 0.1
-    split: Literal["official", "subjects", "folds", "leave_one_subject_out"] = "official"
+    split: Literal["official", "subjects", "folds", "leave_one_subject_out", "held_out"] = (
+        "official"
+    )
     folds: int = 10
     fold: int = 0
     label_noise: float = 0.0

@@ -48,6 +48,8 @@ def with_fallback(experiment: Experiment, require_data: bool) -> Experiment:
         label_rule="",
         eval_label_rule="",
         limit=0,
+        # No class is rare there: the 450 to 660 pictures of each would all be repeated to 2,000.
+        oversample_to=min(config.oversample_to, 600),
         fallback_for=config.name,
     )
     if config.every_fold:

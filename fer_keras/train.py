@@ -99,7 +99,7 @@ def run(
     from fer_keras.models import build_model
     from fer_keras.optimizers import build_optimizer
     from fer_keras.plots import plot_curves
-    from fer_keras.pretrained import load_start, with_encoders, with_teacher
+    from fer_keras.pretrained import load_start, with_bases, with_encoders, with_teacher
     from fer_keras.tracking import Tracker, git_commit
 
     training = experiment.training
@@ -121,13 +121,14 @@ def run(
     keras.utils.set_random_seed(experiment.seed)
     image_shape = train.images.shape[1:]
     network_options, encoders = with_encoders(dict(experiment.network.options), image_shape)
+    network_options, bases = with_bases(network_options, train.class_names)
     network = build_model(
         experiment.network.name, image_shape, len(train.class_names), **network_options
     )
-    weights_from = encoders or "none: trained from scratch"
+    weights_from = encoders or bases or "none: trained from scratch"
     if experiment.network.weights:
         weights_from = load_start(network, train.class_names, experiment.network.weights)
-    if encoders or experiment.network.weights:
+    if encoders or bases or experiment.network.weights:
         print(f"weights {weights_from}")
     options, teacher = with_teacher(dict(experiment.method.options))
     method = build_method(experiment.method.name, network, train.class_names, **options)

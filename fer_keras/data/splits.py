@@ -204,7 +204,7 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
     from fer_keras.data import describe
     from fer_keras.data.label_noise import with_label_noise
 
-    if config.split != "official":
+    if config.split not in ("official", "held_out"):
         parts = _by_subject(config)
         train, validation = parts["train"], parts["validation"]
     else:
@@ -215,6 +215,11 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
         else:
             train, validation = cut_validation(train, config.validation_fraction, seed)
     whole = train
+    if config.split == "held_out":
+        note = "half of the validation split; the other half is trained on"
+        train, validation = cut_validation(validation, 0.5, seed)
+        train = replace(train, split="train", fingerprint="")
+        validation = replace(validation, notes=(*validation.notes, note))
     if config.without_duplicates:
         train = drop_duplicates_of(train, validation)
     if config.limit and config.limit < len(train):
@@ -244,7 +249,7 @@ def load_test(config: DatasetConfig, seed: int = 0) -> Samples:
     Raises:
         DataError: The data set is missing or malformed, or has no test split.
     """
-    official = config.split == "official"
+    official = config.split in ("official", "held_out")
     test = (
         _load(config, "test", config.eval_label_rule) if official else _by_subject(config)["test"]
     )
