@@ -4,6 +4,8 @@ A run is useful without its tracking server: everything is also in the run folde
 is dead or dies on the way costs one warning, never the training.
 """
 
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.errors import ConfigError
+
+
+_ALIAS = "champion"
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+# The address of MLflow's table of an experiment ends with this view's name.
+VIEW = "fer_keras"
+_COLUMNS = (
+    "metrics.`best_accuracy`",
+    "metrics.`best_balanced_accuracy`",
+    "metrics.`best_macro_f1`",
+    "metrics.`best_nll`",
+    "metrics.`best_ece`",
+    "params.`network.name`",
+    "params.`method.name`",
+    "params.`augmentation`",
+    "params.`training.epochs`",
+    "tags.`label_rule`",
+)
+_SYSTEM_METRICS_EVERY_S = 30
 
 
 def store_uri() -> str:
@@ -29,6 +50,7 @@ class Tracker:
     def __init__(self, enabled: bool = True) -> None:
         self._enabled = enabled
         self._client: Any = None
+        self._monitor: Any = None
         self.run_id = ""
 
     def start(
@@ -114,8 +136,51 @@ class Tracker:
         Args:
             status: `FINISHED`, `FAILED` or `KILLED`.
         """
+        if self._monitor is not None:
+            self._monitor.finish()
         if self._client is not None:
             self._guard(self._client.set_terminated, self.run_id, status)
+
+    def champion(self, model_name: str) -> dict[str, str] | None:
+        """What is registered as the best model under a name.
+
+        Args:
+            model_name: A registered model.
+
+        Returns:
+            The tags of the version with the alias `champion`; None where there is none, or where
+            nothing is tracked.
+        """
+        found: list[dict[str, str]] = []
+        if self._client is not None:
+            self._guard(lambda: found.extend(self._champion(model_name)))
+        return found[0] if found else None
+
+    def register_champion(self, model_name: str, artifact: str, tags: Mapping[str, str]) -> None:
+        """Registers an artifact of the run and moves the alias `champion` to it.
+
+        Args:
+            model_name: The registered model; made if missing.
+            artifact: Where it lies among the artifacts of the run.
+            tags: What the next challenger is compared with.
+        """
+        if self._client is not None:
+            self._guard(self._register_champion, model_name, artifact, tags)
+
+    def _champion(self, model_name: str) -> list[dict[str, str]]:
+        for model in self._client.search_registered_models(f"name = '{model_name}'"):
+            if _ALIAS in model.aliases:
+                version = self._client.get_model_version_by_alias(model_name, _ALIAS)
+                return [dict(version.tags)]
+        return []
+
+    def _register_champion(self, model_name: str, artifact: str, tags: Mapping[str, str]) -> None:
+        client = self._client
+        if not client.search_registered_models(f"name = '{model_name}'"):
+            client.create_registered_model(model_name)
+        source = f"{client.get_run(self.run_id).info.artifact_uri}/{artifact}"
+        version = client.create_model_version(model_name, source, self.run_id, tags=dict(tags))
+        client.set_registered_model_alias(model_name, _ALIAS, version.version)
 
     def _connect(self) -> Any:
         # MLflow's own defaults keep a run waiting for minutes when the server is gone.
@@ -127,7 +192,7 @@ class Tracker:
 
         import mlflow
 
-        for noisy in ("alembic", "mlflow.store.db.utils"):
+        for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         return mlflow.MlflowClient()
 
@@ -155,7 +220,7 @@ class Tracker:
             experiment_id = (
                 experiment.experiment_id
                 if experiment is not None
-                else client.create_experiment(experiment_name)
+                else client.create_experiment(experiment_name, tags=_view_tags())
             )
             run_id = client.create_run(experiment_id, run_name=run_name).info.run_id
         self._client, self.run_id = client, run_id
@@ -164,6 +229,18 @@ class Tracker:
             params=[Param(key, str(value)[:500]) for key, value in params.items()],
             tags=[RunTag(key, value[:5000]) for key, value in tags.items()],
         )
+        self._watch_system(run_id)
+
+    def _watch_system(self, run_id: str) -> None:
+        """Logs processor, memory, disk and network beside the run, where psutil is installed."""
+        if importlib.util.find_spec("psutil") is None:
+            return
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._monitor = SystemMetricsMonitor(
+            run_id, sampling_interval=_SYSTEM_METRICS_EVERY_S, resume_logging=True
+        )
+        self._monitor.start()
 
     def _log(self, figures: Mapping[str, float], step: int) -> None:
         import time
@@ -206,6 +283,7 @@ def fetch_run(run_id: str, folder: Path) -> Path:
         ConfigError: The store does not answer, or has no such run, or the run has no model.
     """
     names = ("best.keras", "experiment.json", "result.json", "calibration.json")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
         client = Tracker()._connect()
         there = {artifact.path for artifact in client.list_artifacts(run_id)}
@@ -222,6 +300,17 @@ def fetch_run(run_id: str, folder: Path) -> Path:
         raise ConfigError(f"MLflow run {run_id} holds no {names[0]}: it has not finished.")
     (folder / "mlflow_run_id.txt").write_text(run_id + "\n", encoding="utf-8")
     return folder
+
+
+def _view_tags() -> dict[str, str]:
+    """Tags of an experiment: MLflow's page for training, and the columns of its table of runs."""
+    view = {
+        "orderByKey": "metrics.`best_accuracy`",
+        "orderByAsc": False,
+        "selectedColumns": list(_COLUMNS),
+        "hideEmptyCharts": True,
+    }
+    return {**_KIND, f"mlflow.sharedViewState.{VIEW}": json.dumps(view)}
 
 
 def git_commit() -> str:
