@@ -19,7 +19,7 @@ from fer_keras.backend_choice import fastest_backend
 from fer_keras.config import Experiment, flatten, load_experiment, override
 from fer_keras.cross_validation import cross_validate
 from fer_keras.distribution import ONE_DEVICE, Distribution, one_run
-from fer_keras.errors import ConfigError, TrainingError, run_command
+from fer_keras.errors import ConfigError, FerKerasError, TrainingError, run_command
 from fer_keras.fallback import with_fallback
 from fer_keras.files import write_text
 from fer_keras.run_folder import new_run_dir, open_run_dir
@@ -439,19 +439,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = shlex.join(["python", "-m", "fer_keras.train", *words])
     record = {"command": command, "track": not arguments.no_mlflow, "resume": arguments.resume}
     record["distribution"] = distribution
-    return _run_and_report(lambda: run_stages(experiment, arguments.run_dir, **record))
+    return _run_and_report(
+        lambda: run_stages(experiment, arguments.run_dir, **record), distribution.num_processes > 1
+    )
 
 
-def _run_and_report(action: Callable[[], Any]) -> int:
+def _run_and_report(action: Callable[[], Any], several_processes: bool) -> int:
     from fer_keras.callbacks import Interrupted
 
+    code = 0
     try:
         action()
     except Interrupted:
-        return 130
+        code = 130
     except MemoryError:
         raise TrainingError("Out of memory. Try a smaller training.batch_size.") from None
-    return 0
+    except FerKerasError as error:
+        if not several_processes:
+            raise
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        code = 2
+    if code and several_processes:
+        os._exit(code)  # At a usual exit JAX waits for processes that wait for this one.
+    return code
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ same batches, so their number changes nothing either.
 
 import functools
 import itertools
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,6 +27,11 @@ Sampling = Literal["shuffle", "balanced", "blocks"]
 _BLOCK_ROWS = 1024
 _BLOCKS_PER_WINDOW = 64
 _WINDOW_ROWS = _BLOCK_ROWS * _BLOCKS_PER_WINDOW
+
+# A memory-mapped file takes at most so much of the process's memory. A read maps up to 64 KiB
+# around it (Linux, fault_around_bytes).
+_MAPPED_BYTES = 256 << 20
+_BYTES_MAPPED_AROUND = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -322,8 +328,11 @@ def load_dataset(
 def _gather(images: Any, targets: Any, weights: Any, indices: Any) -> tuple[Any, ...]:
     import tensorflow as tf
 
+    forget = _forgetting(images)
+
     def read(batch: Any) -> tuple[Any, ...]:
         parts = (images[batch], targets[batch])
+        forget(len(batch))
         return parts if weights is None else (*parts, weights[batch])
 
     types = (tf.as_dtype(images.dtype), tf.float32, *([] if weights is None else [tf.float32]))
@@ -333,6 +342,28 @@ def _gather(images: Any, targets: Any, weights: Any, indices: Any) -> tuple[Any,
     if weights is not None:
         parts[2] = tf.ensure_shape(parts[2], [None])
     return tuple(parts)
+
+
+def _forgetting(images: Any) -> Callable[[int], None]:
+    """A function that is told of every read of a memory-mapped file, and bounds what is mapped.
+
+    Pages that were read count as memory of the process until it gives them back. The system keeps
+    them as cache as long as there is room, so reading them again costs no disk access.
+    """
+    mapped = getattr(images, "_mmap", None)
+    if not hasattr(mapped, "madvise"):
+        return lambda rows: None
+    row_bytes = _BYTES_MAPPED_AROUND + int(np.prod(images.shape[1:]))
+    held = 0
+
+    def forget(rows: int) -> None:
+        nonlocal held
+        held += rows * row_bytes
+        if held > _MAPPED_BYTES:
+            held = 0
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+    return forget
 
 
 def _check(samples: Samples, batch_size: int) -> None:
