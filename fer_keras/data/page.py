@@ -5,13 +5,11 @@ its content security policy forbids a browser to load anything. It follows the r
 dark setting. It holds pictures of the data set, so it may be passed on only where those may.
 """
 
-import base64
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +19,11 @@ from fer_keras.data.samples import DatasetInfo, Samples
 from fer_keras.data.splits import DuplicateReport
 from fer_keras.data.votes import VOTE_COLUMNS, entropy
 from fer_keras.decode import image_size
+from fer_keras.html_page import document, png_uri, svg
+from fer_keras.html_page import scrolling as _scrolling
+from fer_keras.html_page import text as _text
 from fer_keras.opencv import cv2
 
-_STYLE_SHEET = Path(__file__).parents[1] / "assets" / "data_page.css"
 _FACES_PER_CLASS = 12
 _SHOWN_GROUPS = 12
 _SHOWN_PAIRS = 24
@@ -80,25 +80,12 @@ def build_page(info: DatasetInfo, content: PageContent) -> str:
         ("votes", "Agreement of the annotators", _votes(content)),
         ("files", "Unreadable files", _unreadable(content)),
     ]
-    sections = [section for section in sections if section[2]]
-    style = _STYLE_SHEET.read_text("utf-8")
-    links = "".join(f'<li><a href="#{key}">{title}</a></li>' for key, title, _ in sections)
-    body = "".join(
-        f'<section id="{key}" aria-labelledby="{key}-title">'
-        f'<h2 id="{key}-title">{title}</h2>{html}</section>'
-        for key, title, html in sections
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><meta name="robots" content="noindex">'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-        f"<title>{_text(info.name)}: data set audit</title><style>\n{style}</style></head>"
-        '<body><a class="skip" href="#main">Skip to the content</a>'
-        f"<header><h1>{_text(info.title)}</h1>{_warning(info, content)}"
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>'
-        f'<main id="main">{body}</main></body></html>\n'
+    return document(
+        f"{info.name}: data set audit",
+        info.title,
+        _warning(info, content),
+        sections,
+        "data_page.css",
     )
 
 
@@ -430,9 +417,8 @@ def _image(samples: Samples, row: int, label: str) -> str:
     if pixels.shape[2] == 3:
         pixels = pixels[:, :, ::-1]  # OpenCV writes blue first
     data = bytes(cv2.imencode(".png", np.ascontiguousarray(pixels))[1])
-    png = base64.b64encode(data).decode()
     name = _text(f"{label}, {samples.split} {samples.facts['source'][row]}")
-    return f'<img src="data:image/png;base64,{png}" alt="{name}" title="{name}">'
+    return f'<img src="{png_uri(data)}" alt="{name}" title="{name}">'
 
 
 def _count_table(report: DuplicateReport | NearDuplicateReport, within: str, across: str) -> str:
@@ -513,16 +499,7 @@ def _entropy_chart(entropies: np.ndarray) -> str:
 
 
 def _svg(width: int, height: float, label: str, shapes: Sequence[str]) -> str:
-    return _scrolling(
-        label,
-        f'<svg viewBox="0 0 {width} {height:g}" width="{width}" height="{height:g}" role="img" '
-        f'aria-label="{label}">{"".join(shapes)}</svg>',
-    )
-
-
-def _scrolling(label: str, html: str) -> str:
-    """A box that scrolls by itself, also by keyboard, so that the page never does sideways."""
-    return f'<div class="wide" role="region" aria-label="{label}" tabindex="0">{html}</div>'
+    return _scrolling(label, svg(width, height, label, shapes))
 
 
 def _list_of(texts: Iterable[str]) -> str:
@@ -535,8 +512,3 @@ def _more(number: int, what: str) -> str:
 
 def _share(number: int, total: int) -> str:
     return f"{number / total:.1%}" if total else ""
-
-
-def _text(value: object) -> str:
-    """Any text, harmless in HTML; a file name need not be valid text."""
-    return escape(str(value).encode("utf-8", "replace").decode("utf-8"))

@@ -2,8 +2,8 @@
 
 Every map that a network allows (fer_keras.heatmaps): CAM, Grad-CAM and Eigen-CAM at its feature
 map, for ddamfn after MFN and after DDAN, and the map of each attention head. Explained is the
-answer that the network gives. Then the quarter of the picture where a map is highest is hidden in the
-picture's mean grey. A map that shows what the network needs costs more accuracy than the quarter
+answer that the network gives. Then the quarter of the picture where a map is highest is hidden in
+its mean grey. A map that shows what the network needs costs more accuracy than the quarter
 from another picture's map, and that more than the quarter where the map is lowest.
 
 examples:

@@ -1,0 +1,165 @@
+"""One page about a run: `python -m fer_keras.report RUN`.
+
+Everything that is known about a trained model in one file that opens offline, in a light or a dark
+theme, and prints. It reads the run folder and the studies of its model, no model and no data set,
+and so takes seconds. With `--pictures` it also shows pictures of the data set, which is why that is
+off by default: a report is there to be passed on, and most data sets are not.
+"""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fer_keras.errors import run_command
+from fer_keras.files import write_text
+from fer_keras.html_page import document, png_uri, text
+from fer_keras.report_page import sections, studies
+from fer_keras.report_page.content import Content, read_run
+
+_EXAMPLES = """examples:
+  python -m fer_keras.report runs/NAME
+  python -m fer_keras.report runs/NAME --study runs/study-robustness-DATE --output page.html
+  python -m fer_keras.report runs/NAME --pictures     with faces of the data set, for yourself
+
+Studies of the same model in folders beside the run are found by the sha256 of the model file.
+"""
+
+
+def build_report(content: Content, pictures: Mapping[int, str] | None = None) -> str:
+    """The page.
+
+    Args:
+        content: Of `report_page.content.read_run`.
+        pictures: Row of the validation split -> data URI of its picture; None shows none of the
+            data set.
+
+    Returns:
+        An HTML document that refers to nothing outside itself.
+    """
+    result = content.results["validation"]
+    low, high = result["accuracy_interval"]
+    name = str(result.get("run") or content.run_dir.name)
+    lead = (
+        f'<p class="lead"><strong>{result["accuracy"]:.1%}</strong> of {result["n"]:,} pictures '
+        f"right, between {low:.1%} and {high:.1%} (95 %): {text(result['dataset'])} "
+        f"{text(result['split'])}, label rule {text(result['label_rule'])}. "
+        "An expression is not a feeling: read the limits in the model's card before you use it "
+        "on people.</p>"
+    )
+    if pictures is not None:
+        lead = (
+            '<p class="warning" role="note"><strong>This page holds pictures of the data set.'
+            "</strong> It may be passed on only where those may.</p>"
+        ) + lead
+    return document(
+        f"{name}: report",
+        name,
+        lead,
+        [
+            ("summary", "Summary", sections.summary(content)),
+            ("curves", "Training", sections.curves(content)),
+            ("confusion", "Confusion", sections.confusion(content)),
+            ("classes", "Classes", sections.per_class(content)),
+            ("calibration", "Calibration", sections.calibration(content)),
+            ("risk", "When it is unsure", sections.risk(content)),
+            ("heatmaps", "Heatmaps", studies.heatmaps(content, pictures is not None)),
+            ("robustness", "Robustness", studies.robustness(content)),
+            ("resize", "Fewer pixels", studies.resize(content)),
+            ("subgroups", "Subgroups", studies.subgroups(content)),
+            ("mistakes", "Surest mistakes", sections.mistakes(content, pictures or {})),
+            ("export", "Exported files", sections.exported(content)),
+            ("settings", "Settings", sections.settings(content)),
+            ("environment", "Environment", sections.environment(content)),
+            ("commands", "Commands", sections.commands(content)),
+        ],
+        "data_page.css",
+        "report_page.css",
+    )
+
+
+def mistaken_pictures(content: Content) -> dict[int, str]:
+    """Reads the pictures of the surest mistakes from the data set of the run.
+
+    Args:
+        content: Of the run.
+
+    Returns:
+        Row of the validation split -> data URI.
+
+    Raises:
+        DataError: The data set is not on this machine, or is another one than the run saw.
+    """
+    import numpy as np
+
+    from fer_keras.errors import DataError
+    from fer_keras.evaluate import run_samples
+    from fer_keras.opencv import cv2
+
+    samples, _ = run_samples(content.run_dir, "validation")
+    uris = {}
+    for row in sections.confident_mistakes(content):
+        index = int(row["index"])
+        if index >= len(samples) or samples.facts["sha256"][index] != row["sha256"]:
+            raise DataError(
+                "The data set is not the one that the predictions are about. Evaluate the run "
+                f"again first: {content.run_dir}"
+            )
+        pixels = np.ascontiguousarray(np.asarray(samples.images[index])[:, :, ::-1])
+        uris[index] = png_uri(bytes(cv2.imencode(".png", pixels)[1]))
+    return uris
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see `--help`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m fer_keras.report",
+        description="Write one self-contained HTML page about a run.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument(
+        "--study", type=Path, action="append", default=[], metavar="DIR",
+        help="folder of a study; may be given several times (default: those beside the run)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pictures", action="store_true",
+        help="show the pictures of the surest mistakes and the heatmaps over pictures of the data "
+        "set; such a page may be passed on only where they may, and MLflow does not get it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE",
+        help="default: report.html (report_with_pictures.html) in the run folder",
+    )  # fmt: skip
+    parser.add_argument("--no-mlflow", action="store_true", help="leave the MLflow run as it is")
+    arguments = parser.parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+    content = read_run(arguments.run, arguments.study)
+    pictures = mistaken_pictures(content) if arguments.pictures else None
+    default = "report_with_pictures.html" if arguments.pictures else "report.html"
+    path: Path = arguments.output or arguments.run / default
+    write_text(path, build_report(content, pictures))
+    found = ", ".join(f"{study.name} ({study.model})" for study in content.studies)
+    print(f"studies: {found or 'none of this model found'}")
+    if not arguments.pictures and not arguments.no_mlflow and _store(arguments.run, path):
+        print("stored in the MLflow run")
+    print(f"written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+def _store(run_dir: Path, path: Path) -> bool:
+    file = run_dir / "mlflow_run_id.txt"
+    if not file.is_file():
+        return False
+    from fer_keras.tracking import Tracker
+
+    tracker = Tracker()
+    tracker.attach(file.read_text(encoding="utf-8").strip())
+    tracker.artifact(path)
+    return tracker.active
+
+
+if __name__ == "__main__":
+    run_command(main)
