@@ -8,7 +8,9 @@ import argparse
 import fcntl
 import importlib.util
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -142,7 +144,8 @@ def _read(
             from fer_keras.runtime.shard_reader import read_shards
 
             progress = Progress(plan.num_pictures, sum(shard.num_pictures for shard in shards))
-            read_shards(reader, shards, processes, progress.add)
+            with _stopped_in_good_order():
+                read_shards(reader, shards, processes, progress.add)
     except BaseException:
         from fer_keras.runtime.shard_reader import finished_shards
 
@@ -185,6 +188,20 @@ class Progress:
         # A terminal's line is written over by the next one.
         end = "\r" if self._terminal and self._remaining else "\n"
         _say(f"\033[K{line}" if self._terminal else line, end)
+
+
+@contextmanager
+def _stopped_in_good_order() -> Iterator[None]:
+    """Take the signal with which Slurm and Kubernetes end a job for a Ctrl-C."""
+    # Python hands signals to the main thread alone.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
