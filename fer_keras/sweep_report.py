@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fer_keras.champion import challenge
 from fer_keras.config import Experiment, load_experiment, to_json
 from fer_keras.errors import TrainingError
 from fer_keras.files import atomic_path, write_text
@@ -86,7 +87,18 @@ def write_report(study: Any, sweep: Sweep, folder: Path, tracker: Tracker) -> st
     tracker.log({f"best_{_figure(sweep)}": best[sweep.monitor]}, len(trials))
     for name in ("trials.csv", "summary.md", "best.json", *pictures):
         tracker.artifact(folder / name)
-    return summary
+    return summary + _challenge(tracker, trial_folder(folder, best["trial"]))
+
+
+def _challenge(tracker: Tracker, run_dir: Path) -> str:
+    """Lets the best trial challenge the champion; the line that says how that ended."""
+    result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
+    id_file = run_dir / "mlflow_run_id.txt"
+    if not tracker.active or not id_file.exists() or result["fallback"]:
+        return ""
+    challenger = Tracker()
+    challenger.attach(id_file.read_text(encoding="utf-8").strip())
+    return challenge(challenger, result)
 
 
 def _words(sweep: Sweep) -> tuple[str, ...]:

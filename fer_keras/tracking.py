@@ -5,7 +5,6 @@ is dead or dies on the way costs one warning, never the training.
 """
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -14,24 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.errors import ConfigError
+from fer_keras.tracking_view import view_tags
 
+# The validation figures of the kept epoch that are metrics of the run; result.json has all.
+TRACKED_FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", "ece")
 
 _ALIAS = "champion"
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
-# The address of MLflow's table of an experiment ends with this view's name.
-VIEW = "fer_keras"
-_COLUMNS = (
-    "metrics.`best_accuracy`",
-    "metrics.`best_balanced_accuracy`",
-    "metrics.`best_macro_f1`",
-    "metrics.`best_nll`",
-    "metrics.`best_ece`",
-    "params.`network.name`",
-    "params.`method.name`",
-    "params.`augmentation`",
-    "params.`training.epochs`",
-    "tags.`label_rule`",
-)
 _SYSTEM_METRICS_EVERY_S = 30
 
 
@@ -156,16 +143,15 @@ class Tracker:
             self._guard(lambda: found.extend(self._champion(model_name)))
         return found[0] if found else None
 
-    def register_champion(self, model_name: str, artifact: str, tags: Mapping[str, str]) -> None:
-        """Registers an artifact of the run and moves the alias `champion` to it.
+    def register_champion(self, model_name: str, tags: Mapping[str, str]) -> None:
+        """Registers the files of the run as a model and moves the alias `champion` to it.
 
         Args:
             model_name: The registered model; made if missing.
-            artifact: Where it lies among the artifacts of the run.
             tags: What the next challenger is compared with.
         """
         if self._client is not None:
-            self._guard(self._register_champion, model_name, artifact, tags)
+            self._guard(self._register_champion, model_name, tags)
 
     def _champion(self, model_name: str) -> list[dict[str, str]]:
         for model in self._client.search_registered_models(f"name = '{model_name}'"):
@@ -174,11 +160,12 @@ class Tracker:
                 return [dict(version.tags)]
         return []
 
-    def _register_champion(self, model_name: str, artifact: str, tags: Mapping[str, str]) -> None:
+    def _register_champion(self, model_name: str, tags: Mapping[str, str]) -> None:
         client = self._client
         if not client.search_registered_models(f"name = '{model_name}'"):
             client.create_registered_model(model_name)
-        source = f"{client.get_run(self.run_id).info.artifact_uri}/{artifact}"
+        # All files: what is fetched by the alias is a run folder, which every command reads.
+        source = client.get_run(self.run_id).info.artifact_uri
         version = client.create_model_version(model_name, source, self.run_id, tags=dict(tags))
         client.set_registered_model_alias(model_name, _ALIAS, version.version)
 
@@ -220,8 +207,11 @@ class Tracker:
             experiment_id = (
                 experiment.experiment_id
                 if experiment is not None
-                else client.create_experiment(experiment_name, tags=_view_tags())
+                else client.create_experiment(experiment_name, _artifact_location(experiment_name))
             )
+            for key, value in view_tags().items():
+                if experiment is None or experiment.tags.get(key) != value:
+                    client.set_experiment_tag(experiment_id, key, value)
             run_id = client.create_run(experiment_id, run_name=run_name).info.run_id
         self._client, self.run_id = client, run_id
         client.log_batch(
@@ -302,15 +292,13 @@ def fetch_run(run_id: str, folder: Path) -> Path:
     return folder
 
 
-def _view_tags() -> dict[str, str]:
-    """Tags of an experiment: MLflow's page for training, and the columns of its table of runs."""
-    view = {
-        "orderByKey": "metrics.`best_accuracy`",
-        "orderByAsc": False,
-        "selectedColumns": list(_COLUMNS),
-        "hideEmptyCharts": True,
-    }
-    return {**_KIND, f"mlflow.sharedViewState.{VIEW}": json.dumps(view)}
+def _artifact_location(experiment_name: str) -> str | None:
+    """Beside the database: MLflow's own default is the current folder, whatever the database is."""
+    uri = store_uri()
+    if not uri.startswith("sqlite:///"):
+        return None
+    database = Path(uri.removeprefix("sqlite:///")).absolute()
+    return (database.parent / "mlruns" / experiment_name).as_uri()
 
 
 def git_commit() -> str:

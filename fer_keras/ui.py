@@ -4,6 +4,7 @@ It serves the store that `train` writes to from the same folder, on this machine
 """
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from typing import Any
 
 from fer_keras.errors import ConfigError, TrainingError, run_command
 from fer_keras.tracking import store_uri
+from fer_keras.tracking_view import view_address
 
 _EXAMPLES = """examples:
   python -m fer_keras.ui
@@ -125,6 +127,28 @@ def stop(server: "subprocess.Popen[bytes]") -> None:
             continue
 
 
+def experiment_lines(base: str) -> list[str]:
+    """Name and address of the table of runs of each experiment.
+
+    Args:
+        base: The address of a server that answers.
+    """
+    request = urllib.request.Request(
+        f"{base}/api/2.0/mlflow/experiments/search",
+        data=b'{"max_results": 100}',
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        found = json.load(answer).get("experiments", [])
+    lines = []
+    for each in sorted(found, key=lambda each: each["name"]):
+        tags = {tag["key"]: tag["value"] for tag in each.get("tags", [])}
+        if each["name"] != "Default":
+            address = view_address(base, each["experiment_id"], tags)
+            lines.append(f"  {each['name']:<16} {address}")
+    return lines
+
+
 def _answers(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://{_HOST}:{port}/health", timeout=2) as answer:
@@ -159,8 +183,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, end)
     print(f"starting MLflow on {uri}", flush=True)
     server = serve(uri, arguments.port)
-    print(f"http://{_HOST}:{arguments.port}  Ctrl-C ends it", flush=True)
+    base = f"http://{_HOST}:{arguments.port}"
+    print(f"{base}  Ctrl-C ends it", flush=True)
     try:
+        for line in experiment_lines(base):
+            print(line, flush=True)
         server.wait()
     except KeyboardInterrupt:
         return 0
