@@ -81,7 +81,6 @@ def run(
 
     from fer_keras.callbacks import Interrupted, ProgressBar, RunState, epoch_line
     from fer_keras.card import card_of_run
-    from fer_keras.champion import challenge, pictures_id
     from fer_keras.checkpoint import Progress, load_checkpoint
     from fer_keras.data import describe
     from fer_keras.data.augment import check_policy
@@ -101,7 +100,7 @@ def run(
     from fer_keras.optimizers import build_optimizer
     from fer_keras.plots import plot_curves
     from fer_keras.pretrained import load_start, with_bases, with_encoders, with_teacher
-    from fer_keras.tracking import TRACKED_FIGURES, Tracker, git_commit
+    from fer_keras.tracking import Tracker, git_commit
 
     training = experiment.training
     fallback = bool(experiment.dataset.fallback_for)
@@ -263,7 +262,6 @@ def run(
             "device": device,
             "git_commit": tags["git_commit"],
             "dataset_fingerprint": train.fingerprint,
-            "validation_pictures": pictures_id(validation),
             "command": command,
         }
         write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
@@ -272,14 +270,15 @@ def run(
         )
         write_text(run_dir / "card.md", card)
         plot_curves(run_dir / "metrics.jsonl", run_dir / "curves.png")
-        scores = {f"best_{name}": round(figures[name], 5) for name in TRACKED_FIGURES}
-        tracker.log(scores, int(best["epoch"]))
+        scores = {
+            name: value
+            for name, value in figures.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        tracker.log({f"best_{name}": value for name, value in scores.items()}, int(best["epoch"]))
         for path in sorted(run_dir.iterdir()):
             if path.is_file() and path.name != "mlflow_run_id.txt":
                 tracker.artifact(path)
-        # Which of several is the best is for their parent to say.
-        if tracker.active and not parent_run_id and not fallback:
-            print(challenge(tracker, result))
         status = "FINISHED"
     except Pruned:
         status = "KILLED"
