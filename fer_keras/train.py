@@ -155,17 +155,6 @@ def run(
         print(f"resumed at step {progress.step} (epoch {progress.step // per_epoch + 1})")
 
     weights = balanced_class_weights(fed_train) if training.class_weights == "balanced" else None
-    batches = training_dataset(
-        fed_train,
-        batch_size=training.batch_size,
-        seed=experiment.seed,
-        first_step=progress.step,
-        augmentation=augmentation,
-        class_weights=weights,
-        sampling=training.sampling,
-        shard=distribution.shard,
-    )
-
     tracker = Tracker(track and distribution.writes)
     tags = {
         "experiment": experiment.name,
@@ -211,6 +200,16 @@ def run(
     held_out = evaluation_dataset(fed_validation, shard=distribution.shard)
 
     def fit(first_epoch: int, last_epoch: int, steps: int) -> None:
+        batches = training_dataset(
+            fed_train,
+            batch_size=training.batch_size,
+            seed=experiment.seed,
+            first_step=progress.step,
+            augmentation=augmentation,
+            class_weights=weights,
+            sampling=training.sampling,
+            shard=distribution.shard,
+        )
         method.fit(
             batches,
             initial_epoch=first_epoch,
@@ -229,7 +228,6 @@ def run(
             if inside:  # A checkpoint within an epoch: first the rest of that epoch.
                 fit(epoch, epoch + 1, per_epoch - inside)
                 epoch += 1
-                batches = batches.skip(per_epoch - inside)
             if epoch < training.epochs and not _stopped_early(progress, experiment):
                 fit(epoch, training.epochs, per_epoch)
         state.restore_signals()

@@ -189,9 +189,11 @@ def _batches(
     # Each part of a batch draws its own augmentation.
     policy_seed = tf.constant([seed, shard.index], tf.int32)
 
+    def part(step: Any) -> np.ndarray:
+        return shard.rows(rows(int(step)))
+
     def choose(step: Any) -> Any:
-        read = lambda number: shard.rows(rows(int(number)))  # noqa: E731
-        indices = tf.numpy_function(read, [step], tf.int64, stateful=False)
+        indices = tf.numpy_function(part, [step], tf.int64, stateful=False)
         return step, tf.ensure_shape(indices, [None])
 
     def gather(step: Any, indices: Any) -> tuple[Any, ...]:
@@ -227,7 +229,8 @@ def _rows_of_step(
         last = min(first + batch_size, count)
         parts = [order(epoch, part) for part in range(first // held, (last - 1) // held + 1)]
         start = first // held * held
-        return np.concatenate(parts)[first - start : last - start]
+        joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return joined[first - start : last - start]
 
     return rows
 
