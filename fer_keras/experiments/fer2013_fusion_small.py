@@ -1,4 +1,4 @@
-"""FER2013 by the quarter-width VGG19 and ResNet18 together, on two CPU cores.
+"""FER2013 by the eighth-width VGG19 and ResNet18 together, on two CPU cores.
 
 Source: `fer2013_fusion` on `fer2013_vgg19_small` and `fer2013_resnet18_small`, which are trained
 first where there is no finished run of them.
