@@ -38,7 +38,9 @@ def plot_pareto(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) ->
     for number, row in enumerate(timed, start=1):
         colour = _ORANGE if row["is_peer"] else _BLUE
         place = (row["ms_per_face"], row["accuracy"])
-        spread = [[place[1] - row["accuracy_low"]], [row["accuracy_high"] - place[1]]]
+        # At 0 and 1 the end of the interval is the accuracy, but for rounding.
+        below = max(0.0, place[1] - row["accuracy_low"])
+        spread = [[below], [max(0.0, row["accuracy_high"] - place[1])]]
         axes.errorbar(*place, yerr=spread, color=colour, elinewidth=1, alpha=0.45, zorder=1)
         filled = number - 1 in front
         axes.plot(

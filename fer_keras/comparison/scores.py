@@ -80,15 +80,11 @@ def model_figures(
     mask = np.asarray(known, bool)[labels]
     if not all(known):
         figures["known_only"] = accuracy_report(correct[mask])
-        figures["nll"] = (
-            negative_log_likelihood(probabilities[mask], targets[mask]) if mask.any() else None
-        )
+        figures["nll"] = _likelihood(probabilities[mask], targets[mask])
     if plain is not None:
         right = plain.argmax(axis=1) == labels
         figures["ece_plain"] = expected_calibration_error(plain.max(axis=1), right)
-        figures["nll_plain"] = (
-            negative_log_likelihood(plain[mask], targets[mask]) if mask.any() else None
-        )
+        figures["nll_plain"] = _likelihood(plain[mask], targets[mask])
     return figures
 
 
@@ -248,6 +244,12 @@ def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
         if not front or gains[index] > gains[front[-1]]:
             front.append(index)
     return front
+
+
+def _likelihood(probabilities: Scores, targets: npt.NDArray[np.float32]) -> float | None:
+    if not len(probabilities):
+        return None
+    return negative_log_likelihood(probabilities, targets) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
 def _entropy(share: Scores) -> float:

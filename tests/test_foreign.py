@@ -1,0 +1,96 @@
+"""Keras files of others: what is read, and what is refused."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from fer_keras.errors import ModelFileError
+from fer_keras.foreign import load_hdf5, open_foreign
+from fer_keras.runtime.peer_card import PeerCard
+
+CARD = PeerCard(
+    name="theirs",
+    labels=("neutral", "happy", "sad"),
+    image_size=(12, 12),
+    source="their README",
+    licence="MIT",
+    value_range=(0.0, 1.0),
+)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A network as Keras 2 stored it, and the network."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((12, 12, 1))
+    x = keras.layers.SeparableConv2D(4, 3, activation="relu", depthwise_regularizer="l2")(image)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.BatchNormalization()(x))
+    network = keras.Model(image, keras.layers.Dense(3, activation="softmax")(x))
+    path = tmp_path_factory.mktemp("old") / "old.hdf5"
+    network.save(path)
+    return path, network
+
+
+def changed(path: Path, change: Callable[[dict[str, Any]], None]) -> bytes:
+    """The file with another configuration."""
+    stream = io.BytesIO(path.read_bytes())
+    with h5py.File(stream, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        change(config)
+        file.attrs["model_config"] = json.dumps(config)
+    return stream.getvalue()
+
+
+def test_an_old_file_gives_the_answers_of_its_network(saved: tuple[Path, Any]) -> None:
+    path, network = saved
+    model, read = open_foreign(CARD, path)
+    assert read.count_params() == network.count_params()
+    images = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 1), dtype=np.uint8)
+    expected = network(images.astype(np.float32) / 255, training=False).numpy()
+    np.testing.assert_allclose(model.predict(images), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Lambda", "TFSMLayer", "Unheard"])
+def test_layers_that_run_code_or_are_unknown_are_refused(
+    name: str, saved: tuple[Path, Any]
+) -> None:
+    def change(config: dict[str, Any]) -> None:
+        config["config"]["layers"][1] |= {"class_name": name, "module": None}
+
+    with pytest.raises(ModelFileError, match=name):
+        load_hdf5(changed(saved[0], change), Path("x.hdf5"))
+
+
+def test_links_and_data_outside_the_file_are_refused(
+    saved: tuple[Path, Any], tmp_path: Path
+) -> None:
+    stream = io.BytesIO(saved[0].read_bytes())
+    with h5py.File(stream, "r+") as file:
+        file["model_weights/more"] = h5py.ExternalLink("/etc/passwd", "/")
+    with pytest.raises(ModelFileError, match=r"'more' points outside the file"):
+        load_hdf5(stream.getvalue(), Path("x.hdf5"))
+    with h5py.File(tmp_path / "more.hdf5", "w") as file:
+        file.attrs["model_config"] = "{}"
+        file.create_dataset("data", (4,), "u1", external=[("/etc/passwd", 0, 4)])
+    with pytest.raises(ModelFileError, match=r"'data' points outside the file"):
+        load_hdf5((tmp_path / "more.hdf5").read_bytes(), Path("x.hdf5"))
+
+
+def test_other_files_are_refused(saved: tuple[Path, Any], tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="Not a readable HDF5"):
+        load_hdf5(saved[0].read_bytes()[:3000], Path("x.hdf5"))
+    with h5py.File(tmp_path / "weights.hdf5", "w") as file:
+        file["a"] = 1
+    with pytest.raises(ModelFileError, match="weights only"):
+        load_hdf5((tmp_path / "weights.hdf5").read_bytes(), Path("x.hdf5"))
+    wider = PeerCard(**{**vars(CARD), "labels": ("neutral", "happy")})
+    with pytest.raises(ModelFileError, match=r"one output \(None, 2\) for neutral, happy"):
+        open_foreign(wider, saved[0])
