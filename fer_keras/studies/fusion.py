@@ -286,7 +286,8 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]], studied_on: str) -> None:
     for row in rows:
         group = "one picture" if row["views"] == 1 else "ten crops"
         values = (row["accuracy"], row["accuracy_low"], row["accuracy_high"])
-        groups.setdefault(group, {})[row["answer"].replace("_", " ")] = values
+        name = row["answer"] if row["is_base"] else row["answer"].replace("_", " ")
+        groups.setdefault(group, {})[name] = values
     low = min(row["accuracy_low"] for row in rows)
     high = max(row["accuracy_high"] for row in rows)
     margin = 0.1 * (high - low)
