@@ -186,7 +186,7 @@ class Explainer:
         return {name: normalised(maps) for name, maps in found.items()}
 
     def _title(self, method: str, output: str) -> str:
-        return method if len(self._names) == 1 else f"{method} after {FEATURE_OUTPUTS[output]}"
+        return method if len(self._names) == 1 else f"{method} {FEATURE_OUTPUTS[output]}"
 
 
 def class_gradients(head: Any, features: Floats, classes: npt.NDArray[np.int64]) -> Floats:

@@ -87,7 +87,7 @@ def test_ddamfn_has_maps_before_and_after_its_attention(images: np.ndarray) -> N
 
     network = build_model("ddamfn", (12, 12, 1), 4, width=1 / 32, depths=(1, 1, 1))
     assert list(Explainer(network).maps(images, [0] * 5)) == [
-        "Grad-CAM after MFN", "Grad-CAM after DDAN", "Eigen-CAM after MFN", "Eigen-CAM after DDAN",
+        "Grad-CAM MFN", "Grad-CAM DDAN", "Eigen-CAM MFN", "Eigen-CAM DDAN",
         "Head 1", "Head 2",
     ]  # fmt: skip
 

@@ -80,7 +80,8 @@ def curves(content: Content) -> str:
         if not lines:
             continue
         values = [value for line in lines for value in line.y]
-        low, high = min(values) if share else 0.0, 1.03 * max(values)
+        # Room for the mark: above the best accuracy, below the best loss.
+        low, high = min(values) if share else 0.0, (1.12 if share else 1.03) * max(values)
         marks = []
         best = next(iter(content.results.values())).get("best_epoch")
         kept = [
@@ -89,7 +90,7 @@ def curves(content: Content) -> str:
         if kept:
             value = kept[0][f"val_{key}"]
             shown = f"{value:.1%}" if share else f"{value:.3f}"
-            marks.append(Mark(kept[0]["epoch"], value, f"{shown}, epoch {best}", below=True))
+            marks.append(Mark(kept[0]["epoch"], value, f"{shown}, epoch {best}", below=not share))
         charts.append(
             line_chart(title, lines, x_label="epoch", y_range=(low, high), share=share, marks=marks)
         )
