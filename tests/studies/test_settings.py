@@ -88,7 +88,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="differ in a setting"):
         main(["settings", str(one), str(same)])
     other = write_run(tmp_path / "other", (), "dataset.oversample_to=9")
-    with pytest.raises(ConfigError, match="unknown 'angre'. Nearest: anger"):
+    with pytest.raises(ConfigError, match=r"unknown 'angre'\. Nearest: anger"):
         main(["settings", str(one), str(other), "--class", "angre"])
     with pytest.raises(ConfigError, match=r"result_test\.json and predictions_test\.csv"):
         main(["settings", str(one), str(other), "--split", "test"])
