@@ -43,14 +43,16 @@ def challenge(tracker: Tracker, result: Mapping[str, Any]) -> str:
         result: The content of the run's `result.json`.
 
     Returns:
-        A line that says who is champion; empty where nothing is tracked.
+        A line that says who is champion; empty where nothing is tracked, or where an earlier
+        version made the result, which did not say what pictures it is of.
     """
-    if not tracker.active:
+    pictures = result.get("validation_pictures")
+    if not tracker.active or not pictures:
         return ""
     name = f"{result['dataset']}-{result['label_rule']}"
     run = f"{result['experiment']} seed {result['seed']}"
     present = tracker.champion(name)
-    if present is not None and present.get("pictures") != result["validation_pictures"]:
+    if present is not None and present.get("pictures") != pictures:
         return (
             f"champion  {name}: not compared, since {present.get('run')} was scored on other "
             "validation pictures"
@@ -61,7 +63,7 @@ def challenge(tracker: Tracker, result: Mapping[str, Any]) -> str:
         "run": run,
         "accuracy": repr(result["accuracy"]),
         "n": str(result["n"]),
-        "pictures": result["validation_pictures"],
+        "pictures": pictures,
         "train_label_rule": result["train_label_rule"],
         "git_commit": result["git_commit"],
         "class_names": ",".join(result["class_names"]),

@@ -62,10 +62,8 @@ def run_workers(
 
     Raises:
         TrainingError: A worker died or ended with an error.
-        fer_keras.callbacks.Interrupted: Ctrl-C or SIGTERM; the workers have saved their trials.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the workers have saved their trials.
     """
-    from fer_keras.callbacks import Interrupted
-
     threads = str(max(1, (os.cpu_count() or 1) // processes))
     names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     environment = {**dict.fromkeys(names, threads), "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
@@ -100,7 +98,7 @@ def run_workers(
             worker.terminate()
         for worker in workers:
             worker.wait()
-        raise Interrupted from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
         for worker in workers:
@@ -218,13 +216,14 @@ def run_sweep(
     Raises:
         ConfigError: Another process works on the folder.
         TrainingError: No trial finished, or a process died.
-        fer_keras.callbacks.Interrupted: Ctrl-C or SIGTERM; `--resume` goes on from there.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; `--resume` goes on from there.
     """
-    from fer_keras.callbacks import Interrupted
-    from fer_keras.sweep_report import track_sweep, write_report
-    from fer_keras.tracking import Tracker
-
     with locked(folder / "sweep.lock", wait=False) as lock:
+        # Only now: a folder in use is refused at once.
+        from fer_keras.callbacks import Interrupted
+        from fer_keras.sweep_report import track_sweep, write_report
+        from fer_keras.tracking import Tracker
+
         study = open_study(folder, sweep)
         again = reopen_trials(study)
         done = {
@@ -254,7 +253,7 @@ def run_sweep(
             status = "FINISHED"
         except (Interrupted, KeyboardInterrupt):
             status = "KILLED"
-            raise
+            raise KeyboardInterrupt from None
         finally:
             tracker.finish(status)
         return report
@@ -298,8 +297,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder, sweep = (
         _resumed_sweep(arguments) if arguments.resume else _new_sweep(arguments, command)
     )
-    from fer_keras.callbacks import Interrupted
-
     try:
         print(
             run_sweep(
@@ -310,7 +307,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 command=command,
             )
         )
-    except (Interrupted, KeyboardInterrupt):
+    except KeyboardInterrupt:
         print(f"Go on with: python -m fer_keras.sweep --resume {folder}", file=sys.stderr)
         return 130
     return 0

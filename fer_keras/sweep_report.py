@@ -1,17 +1,16 @@
 """What a sweep found: its table, its pictures, its best experiment, and its MLflow run."""
 
 import json
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fer_keras.champion import challenge
 from fer_keras.config import Experiment, load_experiment, to_json
 from fer_keras.errors import TrainingError
-from fer_keras.files import atomic_path, write_text
+from fer_keras.files import write_text
 from fer_keras.search_space import Range
 from fer_keras.studies.results import markdown_table, write_csv
+from fer_keras.sweep_plots import listed_axis, numeric_axis, plot_sweep
 from fer_keras.sweep_study import Sweep, read_history, shown, trial_folder
 from fer_keras.tracking import Tracker, git_commit
 
@@ -49,7 +48,7 @@ def track_sweep(tracker: Tracker, sweep: Sweep, folder: Path, command: str) -> N
 
 
 def write_report(study: Any, sweep: Sweep, folder: Path, tracker: Tracker) -> str:
-    """Writes `trials.csv`, `summary.md`, `best.json` and the pictures of a sweep.
+    """Writes `trials.csv`, `summary.md`, `best.json` and `sweep.png`.
 
     Args:
         study: Its Optuna study.
@@ -77,7 +76,7 @@ def write_report(study: Any, sweep: Sweep, folder: Path, tracker: Tracker) -> st
     best = rows[0]
     experiment = load_experiment(str(trial_folder(folder, best["trial"])))
     write_text(folder / "best.json", to_json(experiment))
-    pictures = _draw(study, sweep, folder)
+    _draw(study, sweep, folder / "sweep.png")
     summary = _summary(rows, sweep, folder, experiment)
     write_text(folder / "summary.md", summary)
 
@@ -85,7 +84,7 @@ def write_report(study: Any, sweep: Sweep, folder: Path, tracker: Tracker) -> st
         if trial.value is not None:
             tracker.log({f"trial_{sweep.monitor}": trial.value}, trial.number)
     tracker.log({f"best_{_figure(sweep)}": best[sweep.monitor]}, len(trials))
-    for name in ("trials.csv", "summary.md", "best.json", *pictures):
+    for name in ("trials.csv", "summary.md", "best.json", "sweep.png"):
         tracker.artifact(folder / name)
     return summary + _challenge(tracker, trial_folder(folder, best["trial"]))
 
@@ -192,44 +191,37 @@ def _short(key: str, keys: list[str]) -> str:
     return last if [each.rsplit(".", 1)[-1] for each in keys].count(last) == 1 else key
 
 
-def _draw(study: Any, sweep: Sweep, folder: Path) -> list[str]:
-    """Draws what Optuna draws; pictures that need more trials are left out."""
+def _draw(study: Any, sweep: Sweep, path: Path) -> None:
+    """Draws `sweep.png`; the importance of settings is worked out by Optuna."""
     import optuna
-    from optuna.visualization import matplotlib as draw
 
+    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    trials = [each for each in study.get_trials(deepcopy=False, states=states) if each.params]
+    trials = [each for each in trials if each.value is not None]
+    finished = [each.state is optuna.trial.TrialState.COMPLETE for each in trials]
     grid, search = sweep.space()
-    several = [
-        each.key for each in (*grid, *search) if isinstance(each, Range) or len(each.values) > 1
-    ]
-    finished = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    name = sweep.monitor
-    pictures: dict[str, Callable[[], Any]] = {
-        "history.png": lambda: draw.plot_optimization_history(study, target_name=name)
-    }
-    if len(several) > 1 and len(finished) > 1:
-        pictures["parallel_coordinates.png"] = lambda: draw.plot_parallel_coordinate(
-            study, params=several, target_name=name
-        )
-    if len(several) > 1 and len(finished) >= _TRIALS_FOR_IMPORTANCE:
+    varied = [each for each in (*grid, *search) if isinstance(each, Range) or len(each.values) > 1]
+    keys = [each.key for each in varied]
+    importance = {}
+    if len(keys) > 1 and sum(finished) >= _TRIALS_FOR_IMPORTANCE:
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-        pictures["importance.png"] = lambda: draw.plot_param_importances(
-            study, evaluator=evaluator, params=several, target_name=name
-        )
-    for file, plot in pictures.items():
-        _save(plot, folder / file)
-    return list(pictures)
-
-
-def _save(plot: Callable[[], Any], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    with warnings.catch_warnings(), plt.style.context("default"):
-        # Optuna calls its matplotlib pictures experimental.
-        warnings.simplefilter("ignore")
-        figure = plot().figure
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, bbox_inches="tight")
-    plt.close(figure)
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=keys)
+        importance = {_short(key, keys): share for key, share in shares.items()}
+    axes = []
+    for each in varied:
+        values = [trial.params[each.key] for trial in trials]
+        name = _short(each.key, keys)
+        if isinstance(each, Range):
+            axes.append(numeric_axis(name, values, log=each.log))
+        else:
+            axes.append(listed_axis(name, values, each.values))
+    plot_sweep(
+        path,
+        title=f"{sweep.experiment.name} on {sweep.experiment.dataset.name}: {len(trials)} trials",
+        monitor=sweep.monitor,
+        numbers=[trial.number for trial in trials],
+        values=[trial.value for trial in trials],
+        finished=finished,
+        importance=importance,
+        axes=axes,
+    )
