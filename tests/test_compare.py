@@ -161,6 +161,7 @@ def run_folder(folder: Path) -> Path:
     result = {
         "experiment": "mine", "seed": 3, "dataset": "folder", "training_minutes": 1.5,
         "images_per_second": 200.0,
+        "command": "python -m fer_keras.train --exp mine --set training.learning_rate=0.5 --seed 3",
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))
     return folder
@@ -183,8 +184,10 @@ def test_runs_by_path_by_experiment_and_from_mlflow(store: Path, tmp_path: Path)
     places = {"runs": tmp_path / "runs", "fetched": tmp_path / "fetched"}
     by_path, by_name, by_id = find(str(folder), "mine", run_id, **places)
     assert [one.model.name for one in (by_path, by_name, by_id)] == [
-        "mine seed 3", "mine seed 3 (2)", "mine seed 3 (3)",
-    ]  # fmt: skip
+        "mine seed 3 learning_rate=0.5",
+        "mine seed 3 learning_rate=0.5 (2)",
+        "mine seed 3 learning_rate=0.5 (3)",
+    ]
     assert by_id.model.mlflow_run_id == run_id
     assert by_id.parameters == 12 * 12 * 3 + 3
     assert by_id.training["images_per_second"] == 200.0

@@ -38,7 +38,7 @@ class Contender:
         parameters: Trainable parameters, of a foreign model the weights in the file; None where
             unknown.
         training: `experiment`, `seed`, `dataset`, `train_label_rule`, `training_minutes`,
-            `images_per_second`, those that are known.
+            `images_per_second`, `trainable_parameters`, `command`, those that are known.
         scores: From images of the model's size (of any size for another project's) to logits
             without temperature where the file has them, else to probabilities.
         temperature: What logits are divided by; None where `scores` gives probabilities.
@@ -181,7 +181,7 @@ def _own(path: Path, precision: str | None, threads: int) -> Contender:
     else:
         name = path.resolve().name if path.is_dir() else path.stem
         if "experiment" in training and path.is_dir():
-            name = f"{training['experiment']} seed {training['seed']}"
+            name = _run_name(training)
         file, kind = (path / "best.keras" if path.is_dir() else path), ".keras"
     parameters = training.get("trainable_parameters")
     model = StudiedModel(
@@ -207,11 +207,18 @@ def _own(path: Path, precision: str | None, threads: int) -> Contender:
     )
 
 
+def _run_name(training: Mapping[str, Any]) -> str:
+    """Experiment, seed and what its command changed: `ferplus_cel seed 0 epochs=4`."""
+    changes = re.findall(r"--set (\S+)=(\S+)", str(training.get("command", "")))
+    changed = [f"{key.rpartition('.')[2]}={value}" for key, value in changes if key != "seed"]
+    return " ".join([training["experiment"], f"seed {training['seed']}", *changed])
+
+
 def _training(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What is known about the training: from the result file of the run, else of the manifest."""
     keys = (
         "experiment", "seed", "dataset", "train_label_rule", "training_minutes",
-        "images_per_second", "trainable_parameters",
+        "images_per_second", "trainable_parameters", "command",
     )  # fmt: skip
     facts = dict(manifest.get("training", {}))
     facts |= {
