@@ -49,7 +49,8 @@ class DatasetConfig:
         neutral: The neutral face that stands beside every picture, for networks that read pairs:
             `same_subject`, another picture of the same person; `random_neutral`, one of train;
             `mean_neutral`, the mean of those of train; `auto`, of the same person where there is
-            one and a random one of train elsewhere; `none`, no pairs.
+            one and a random one of train elsewhere; `same_session`, of the built-in faces alone,
+            the person in the same pose and light; `none`, no pairs.
         neutral_seed: Another seed draws other neutral faces.
         fallback_for: The data set in whose place this one stands; set by the training command.
     """
@@ -70,7 +71,9 @@ class DatasetConfig:
     label_noise: float = 0.0
     oversample_to: int = 0
     limit: int = 0
-    neutral: Literal["none", "auto", "same_subject", "random_neutral", "mean_neutral"] = "none"
+    neutral: Literal[
+        "none", "auto", "same_subject", "same_session", "random_neutral", "mean_neutral"
+    ] = "none"
     neutral_seed: int = 0
     fallback_for: str = ""
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from fer_keras.config import Experiment, load_experiment, to_json
-from fer_keras.errors import ConfigError
+from fer_keras.errors import ConfigError, ModelFileError
 from fer_keras.loading import save_network
 from fer_keras.models import build_model
+from fer_keras.models.encoders import build_encoder
 from fer_keras.models.layers import with_class_names
-from fer_keras.pretrained import load_start, with_earlier_stages, with_teacher
+from fer_keras.pretrained import load_start, with_earlier_stages, with_encoders, with_teacher
 
 NAMES = ("neutral", "happiness", "anger")
 SMALL = {"stem_filters": 4, "widths": [8], "depths": [1]}
@@ -110,3 +111,75 @@ def test_what_is_neither_path_nor_experiment_is_refused(tmp_path: Path) -> None:
     lost = replace(experiment, network=replace(experiment.network, weights="ferplus_camra"))
     with pytest.raises(ConfigError, match=r"network\.weights.*ferplus_camera"):
         with_earlier_stages(lost, lambda _: tmp_path, tmp_path)
+
+
+def difference(**options) -> Experiment:
+    experiment = load_experiment("affectnet_small_disentangled")
+    network = {**experiment.network.options, **options}
+    return replace(experiment, network=replace(experiment.network, options=network))
+
+
+def test_an_encoder_is_an_earlier_stage(tmp_path: Path) -> None:
+    seen: list[Experiment] = []
+    ready = with_earlier_stages(
+        difference(), lambda first: seen.append(first) or tmp_path, tmp_path
+    )
+    assert [first.name for first in seen] == ["affectnet_small_emotion_encoder"]
+    assert seen[0].dataset.neutral == "none"
+    assert ready.network.options["encoder"] == str(tmp_path)
+    # A network that is built afresh is none.
+    for name in ("compact", "mobilenet_v3_large"):
+        assert with_earlier_stages(difference(encoder=name), seen.append, tmp_path)
+    assert len(seen) == 1
+
+
+def test_an_earlier_stage_sees_no_test_subject_of_the_later_one(tmp_path: Path) -> None:
+    experiment = load_experiment("ctbc_disentangled")
+    fold = replace(experiment, dataset=replace(experiment.dataset, fold=3))
+    seen: list[Experiment] = []
+    with_earlier_stages(fold, lambda first: seen.append(first) or tmp_path, tmp_path)
+    dataset = seen[0].dataset
+    assert (dataset.name, dataset.split, dataset.folds, dataset.fold) == ("ctbc", "folds", 10, 3)
+    # On drawn faces too, where only the later stage reads pairs.
+    drawn = replace(fold.dataset, name="synthetic_faces", fallback_for="ctbc", limit=1000)
+    with_earlier_stages(
+        replace(fold, dataset=drawn), lambda first: seen.append(first) or tmp_path, tmp_path
+    )
+    assert seen[1].dataset == replace(drawn, neutral="none")
+
+
+def test_encoders_are_loaded_and_named(trained: Path, tmp_path: Path) -> None:
+    pair = (2, 16, 16, 1)
+    options, line = with_encoders({"encoder": str(trained), "hidden": []}, pair)
+    assert options["encoder"].output["embedding"].shape == (None, 8)
+    assert options["hidden"] == []
+    assert line.startswith(f"encoder {trained / 'best.keras'} (")
+    options, line = with_encoders(
+        {"encoder": "compact", "identity": "mobilenet_v3_small", "identity_weights": "imagenet"},
+        pair,
+    )
+    assert options["encoder"] == "compact"
+    assert line == (
+        "encoder compact: fresh; identity mobilenet_v3_small: ImageNet weights of "
+        "keras.applications"
+    )
+    assert with_encoders({"width": 2}, pair) == ({"width": 2}, "")
+
+    encoder = build_encoder("compact", (16, 16, 1), SMALL)
+    encoder.save_weights(tmp_path / "own.weights.h5")
+    options, line = with_encoders(
+        {
+            "encoder": "compact",
+            "encoder_options": SMALL,
+            "encoder_weights": str(tmp_path / "own.weights.h5"),
+        },
+        pair,
+    )
+    assert set(options) == {"encoder"}
+    for found, expected in zip(
+        options["encoder"].get_weights(), encoder.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    assert "own.weights.h5" in line
+    with pytest.raises(ModelFileError, match="Cannot read"):
+        with_encoders({"encoder": "compact", "encoder_weights": "lost.h5"}, pair)

@@ -120,6 +120,10 @@ def with_neutral(targets: Samples, train: Samples, config: DatasetConfig) -> Sam
     policy = config.neutral
     if policy == "none":
         return targets
+    if policy == "same_session":
+        from fer_keras.data.session_neutral import with_session_neutral
+
+        return with_session_neutral(targets)
     if policy == "auto":
         known = (targets.facts["subject"] != "").all()
         policy = "same_subject" if known else "random_neutral"

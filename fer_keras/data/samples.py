@@ -81,8 +81,8 @@ class Samples:
         count = len(self.images)
         # Five dimensions are several pictures for each sample: pairs and clips. In the place of
         # pictures there may be their embeddings.
-        kinds = ((4, np.uint8), (5, np.uint8), (2, np.float32), (3, np.float32))
-        if (self.images.ndim, self.images.dtype) not in kinds:
+        kinds = ((4, "uint8"), (5, "uint8"), (2, "float32"), (3, "float32"))
+        if (self.images.ndim, self.images.dtype.name) not in kinds:
             raise DataError(
                 f"{self.name} {self.split}: expected images (n, height, width, channels) uint8. "
                 f"Received: {self.images.shape} {self.images.dtype}."

@@ -232,6 +232,37 @@ def _sample(seed: int, index: int, subject: int, size: int, channels: int) -> Fa
     )
 
 
+def draw_neutral(source: str, subject: str, size: int = IMAGE_SIZE, channels: int = 1) -> Array:
+    """The person of a sample with a neutral face, in the same pose, light and camera.
+
+    Args:
+        source: Of the sample, `"synthetic:seed:index"`.
+        subject: Of the sample, `"s0007"`.
+        size: Side of the picture, pixels.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        Picture `(size, size, channels)` uint8, whose noise is another one.
+
+    Raises:
+        DataError: This is no sample of the built-in faces.
+    """
+    kind, *numbers = source.split(":")
+    if kind != "synthetic" or len(numbers) != 2 or not all(n.isdigit() for n in numbers):
+        raise DataError(f"Expected a built-in face, synthetic:seed:index. Received: {source!r}.")
+    seed, index = int(numbers[0]), int(numbers[1])
+    rng = np.random.default_rng(np.random.SeedSequence((seed, 2, index)))
+    emotion = EMOTIONS[_emotion_order(seed, index // len(EMOTIONS))[index % len(EMOTIONS)]]
+    # What `_sample` draws before the view, in its order.
+    draw_votes(make_expression(emotion, rng), emotion, rng)
+    view = make_view(rng)
+    noise = np.random.default_rng(np.random.SeedSequence((seed, 5, index)))
+    image, _, _ = draw_face(make_identity(seed, int(subject[1:])), {}, view, size, noise)
+    if channels == 1:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, np.newaxis]
+    return np.asarray(image)
+
+
 @lru_cache(maxsize=512)
 def _emotion_order(seed: int, block: int) -> tuple[int, ...]:
     """Order of the eight emotions in a block of eight samples; mixed, so that strides are fair."""

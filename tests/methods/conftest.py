@@ -25,6 +25,7 @@ def build_tiny_network(num_classes: int = len(NAMES), *, regularizer: str | None
         "embedding": embedding,
         "features": features,
         "attention": attention,
+        "identity_embedding": keras.layers.Activation("tanh", name="identity")(embedding),
         "branch_logits": keras.layers.RepeatVector(2, name="branch_logits")(logits),
     }
     return keras.Model(image, outputs, name="tiny")

@@ -14,8 +14,8 @@ from fer_keras.models.layers import ClassNames, class_names_of, conv, with_class
 CLASS_NAMES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 
 SIZE = 48
-# The default, the size of the sources of VGG13 and mini-Xception, and colour.
-SHAPES = [pytest.param((48, 48, 3), marks=pytest.mark.backends), (48, 48, 1), (64, 64, 1)]
+# Colour in the default size, and grey in that of the sources of VGG13 and mini-Xception.
+SHAPES = [pytest.param((48, 48, 3), marks=pytest.mark.backends), (64, 64, 1)]
 
 # (name, image_shape, num_classes) -> (all parameters, trained parameters). Sources: mini-Xception
 # 58,423 in the authors' table, moving statistics included; VGG13 8.75 M in Barsoum et al. 2016,
@@ -35,17 +35,26 @@ PARAMETERS = {
     ("ddamfn", (112, 112, 3), 8): (4_142_336, 4_106_512),
     ("esr", (96, 96, 3), 8): (20_371_016, 20_349_384),
     ("manet", (224, 224, 3), 7): (50_590_638, 50_547_214),
+    ("fusion", (44, 44, 3), 7): (20_049_991 + 11_182_023 + 105, 105),
 }
+
+
+def input_shape(name, image_shape):
+    """That of one input: of a picture, or of a pair."""
+    kind = getattr(import_module(f"fer_keras.models.{name}"), "INPUT_KIND", "image")
+    return (2, *image_shape) if kind == "pair" else image_shape
 
 
 def build_small(name, image_shape, num_classes, **options):
     """The network with its `SMALL` options, where it has any, so that the tests stay fast."""
     small = getattr(import_module(f"fer_keras.models.{name}"), "SMALL", {})
-    return build_model(name, image_shape, num_classes, **{**small, **options})
+    shape = input_shape(name, image_shape)
+    return build_model(name, shape, num_classes, **{**small, **options})
 
 
-def pictures(number, shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (number, *shape), dtype=np.uint8)
+def pictures(number, shape, name="compact", seed=0):
+    shape = (number, *input_shape(name, shape))
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 def numpy_outputs(network, images, training=False):
@@ -57,7 +66,7 @@ def numpy_outputs(network, images, training=False):
 @pytest.mark.parametrize("name", list_models())
 def test_outputs_have_their_names_shapes_and_are_finite(name, shape):
     network = build_small(name, shape, 7)
-    images = pictures(2, shape)
+    images = pictures(2, shape, name)
     outputs = numpy_outputs(network, images)
     assert outputs["logits"].shape == (2, 7)
     if "embedding" in outputs:
@@ -75,22 +84,17 @@ def test_outputs_have_their_names_shapes_and_are_finite(name, shape):
 
 @pytest.mark.backends
 @pytest.mark.parametrize("name", list_models())
-def test_uint8_and_float32_pixels_give_the_same_logits(name):
+def test_pixels_of_both_types_are_scaled_in_the_graph(name):
     network = build_small(name, (SIZE, SIZE, 1), 8)
-    images = pictures(2, (SIZE, SIZE, 1))
+    images = pictures(2, (SIZE, SIZE, 1), name)
+    # Black, grey and white pictures all lie in a small range after scaling, so a network without
+    # a scaling layer would answer a white picture with logits in the thousands.
+    images[0] = 255
     from_bytes = numpy_outputs(network, images)["logits"]
     from_floats = numpy_outputs(network, images.astype("float32"))["logits"]
     np.testing.assert_array_equal(from_bytes, from_floats)
-
-
-@pytest.mark.parametrize("name", list_models())
-def test_scaling_is_in_the_graph(name):
-    # Black, grey and white pictures all lie in a small range after scaling, so a network without
-    # a scaling layer would answer a white picture with logits in the thousands.
-    network = build_small(name, (SIZE, SIZE, 1), 8)
-    white = np.full((1, SIZE, SIZE, 1), 255, np.uint8)
-    assert np.abs(numpy_outputs(network, white)["logits"]).max() < 50
-    assert any(isinstance(layer, keras.layers.Rescaling) for layer in network.layers)
+    assert np.abs(from_bytes[0]).max() < 50
+    assert any(isinstance(layer, keras.layers.Rescaling) for layer in network._flatten_layers())
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -98,11 +102,11 @@ def test_every_trainable_variable_moves(name):
     keras.utils.set_random_seed(0)
     network = build_small(name, (SIZE, SIZE, 1), 7)
     # Training on all outputs would hide a layer that only feeds, say, `embedding`.
-    images = pictures(8, (SIZE, SIZE, 1))
+    images = pictures(8, (SIZE, SIZE, 1), name)
     targets = np.eye(7, dtype="float32")[np.arange(8) % 7]
     trained = keras.Model(network.input, network.output["logits"])
-    # Compiling by XLA takes longer than these few steps.
-    trained.compile(keras.optimizers.SGD(1.0), _cross_entropy(), jit_compile=False)
+    # Tracing a graph takes several times as long as this one step.
+    trained.compile(keras.optimizers.SGD(1.0), _cross_entropy(), run_eagerly=True)
     before = [keras.ops.convert_to_numpy(v) for v in trained.trainable_variables]
     trained.train_on_batch(images.astype("float32"), targets)
     still = [
@@ -122,7 +126,7 @@ def test_saved_and_loaded_network_is_the_same(name, tmp_path):
         # Fresh biases and moving statistics are all 0 or 1, which a mix-up would not change.
         noise = np.random.default_rng(len(variable.path)).uniform(0.01, 0.02, variable.shape)
         variable.assign(keras.ops.convert_to_numpy(variable) + noise.astype("float32"))
-    images = pictures(3, (SIZE, SIZE, 1))
+    images = pictures(3, (SIZE, SIZE, 1), name)
     network.save(tmp_path / "network.keras")
     loaded = keras.saving.load_model(tmp_path / "network.keras", compile=False, safe_mode=True)
     expected, found = numpy_outputs(network, images), numpy_outputs(loaded, images)
@@ -134,21 +138,16 @@ def test_saved_and_loaded_network_is_the_same(name, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "shape", "num_classes"), PARAMETERS)
-def test_parameter_count(name, shape, num_classes):
+def test_published_form(name, shape, num_classes):
+    """The parameters are counted, and no convolution is strided and 1x1."""
     network = build_model(name, shape, num_classes)
     trained = sum(int(np.prod(v.shape)) for v in network.trainable_variables)
     assert (network.count_params(), trained) == PARAMETERS[name, shape, num_classes]
-
-
-@pytest.mark.parametrize(("name", "shape", "num_classes"), PARAMETERS)
-def test_no_convolution_is_strided_and_1x1(name, shape, num_classes):
-    # `every_nth` says why: on CPUs the gradient of one with few channels can be wrong or fatal.
     convolutions = [
-        layer
-        for layer in build_model(name, shape, num_classes)._flatten_layers()
-        if isinstance(layer, keras.layers.Conv2D)
+        layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.Conv2D)
     ]
     assert convolutions
+    # `every_nth` says why: on CPUs the gradient of one with few channels can be wrong or fatal.
     assert [
         layer.name
         for layer in convolutions
@@ -177,26 +176,36 @@ def test_gradient_of_a_halving_1x1_convolution(channels, side):
     np.testing.assert_allclose(gradient[0, 0], expected, atol=1e-2, rtol=0)
 
 
-def test_every_network_has_a_golden_parameter_count():
-    assert {name for name, _, _ in PARAMETERS} == set(list_models())
+# Counted in test_encoders.py, where their encoders are built only once.
+COUNTED_THERE = {"difference_of_embeddings", "emotion_encoder"}
 
+
+def test_every_network_has_a_golden_parameter_count():
+    assert {name for name, _, _ in PARAMETERS} | COUNTED_THERE == set(list_models())
+
+
+# Deep networks learn by SGD here: a graph of Adam's steps takes twice as long to trace.
+BY_SGD = {"ddamfn", "manet", "resnet18", "vgg19"}
 
 # Networks that need more than Adam at 1e-3 and their default options to learn in few steps.
 OVERFIT = {
     "compact": ({"dropout": 0.0}, 2e-3),
     "mini_xception": ({"l2": 0.0}, 2e-2),
     "vgg13": ({"conv_dropout": 0.0, "dense_dropout": 0.0, "dense_units": 64}, 1e-3),
-    "vgg19": ({"dropout": 0.0}, 5e-3),
-    "resnet18": ({"dropout": 0.0}, 5e-3),
+    "vgg19": ({"dropout": 0.0}, 5e-2),
+    "resnet18": ({"dropout": 0.0}, 5e-2),
     "vit_se": ({"dropout": 0.0}, 3e-3),
-    "ddamfn": ({}, 1e-2),
+    "ddamfn": ({}, 1e-1),
+    "manet": ({}, 5e-2),
+    "emotion_encoder": ({}, 1e-2),
 }
 
 # Networks that halve the map too often for pictures of 16 pixels.
 OVERFIT_SIZES: dict[str, int] = {"vgg19": 32, "esr": 48}
 
 
-@pytest.mark.parametrize("name", list_models())
+# A random encoder that averages over the picture cannot see where it is bright.
+@pytest.mark.parametrize("name", sorted(set(list_models()) - {"difference_of_embeddings"}))
 def test_overfits_32_pictures(name):
     keras.utils.set_random_seed(0)
     options, learning_rate = OVERFIT.get(name, ({}, 1e-3))
@@ -205,8 +214,9 @@ def test_overfits_32_pictures(name):
     network = build_small(name, images.shape[1:], 4, **options)
     targets = np.eye(4, dtype="float32")[labels]
     trained = keras.Model(network.input, network.output["logits"])
+    adam = keras.optimizers.Adam(learning_rate)
     trained.compile(
-        keras.optimizers.Adam(learning_rate),
+        keras.optimizers.SGD(learning_rate, momentum=0.9) if name in BY_SGD else adam,
         _cross_entropy(),
         metrics=["accuracy"],
         jit_compile=False,

@@ -1,12 +1,15 @@
 """ViT_SE: parameters part by part, tokens and positions, and both gates in both places."""
 
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
+from fer_keras import conversion
 from fer_keras.errors import ConfigError
+from fer_keras.loading import load_tflite_bytes
 from fer_keras.models.vit_se import SMALL, ClassToken, PositionEmbedding, build
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (3, 16, 24, 1)).astype("float32")
@@ -146,3 +149,15 @@ def test_a_dead_relu_gate_gives_the_same_finite_answer_for_all(gate_on: str) -> 
 def test_an_option_out_of_range_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"Expected .* Received: "):
         small(**options)
+
+
+def test_it_becomes_a_file_of_built_in_operators() -> None:
+    deploy = conversion.deploy_graph(small(), 1.5)
+    expected = deploy.predict(IMAGES, verbose=0)
+    frozen = conversion.frozen_function(deploy)
+    for precision, limit in (("float32", 1e-5), ("dynamic", 0.05)):
+        # Reading it back refuses operators that are not built in.
+        data = conversion.convert(frozen, precision)
+        run, _, _ = load_tflite_bytes(data, Path("vit_se"))
+        found = np.concatenate([run(image[None]) for image in IMAGES])
+        assert np.abs(found - expected).max() < limit

@@ -1,0 +1,192 @@
+"""What the difference to a neutral face brings: ViT_SE, differences of embeddings, their controls.
+
+Trains the three networks of the source and, on the same frozen encoder, heads that read the face
+alone, the difference alone or its absolute value, and a linear probe. People of the test split are
+in no other. The neutral face is another picture of the person, in another pose and light; the last
+rows take one of the same session, which only the built-in faces have. By default all is small and
+on the built-in faces; the published figures beside it are for another data set.
+
+examples:
+  python -m fer_keras.study embeddings
+  python -m fer_keras.study embeddings --seed 1 --output runs/embeddings-1
+  python -m fer_keras.study embeddings --published --imagenet    AffectNet, 224 pixels
+
+files:
+  embeddings.md, .json   the table and the command of every row
+  RUN/                   the run folder of every row
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from fer_keras.files import write_text
+from fer_keras.studies.results import markdown_table, output_folder
+from fer_keras.studies.trained import (
+    BUILT_IN,
+    HEADER,
+    SMALL_ENCODER,
+    Outcome,
+    Row,
+    add_training_arguments,
+    outcome_cells,
+    studied_on,
+    train_row,
+)
+
+_SMALL_VIT = (
+    *(f"network.options.{key}={value}" for key, value in (
+        ("patch_size", 8), ("hidden", 64), ("depth", 3), ("heads", 4), ("mlp", 128)
+    )),
+    "augmentation=standard", "training.optimizer=adamw", "training.learning_rate=0.002",
+    "training.weight_decay=0.05", "training.schedule=cosine", "training.batch_size=64",
+    "training.epochs=24",
+)  # fmt: skip
+_SMALL_DIFFERENCE = (
+    "network.options.encoder=compact",
+    'network.options.encoder_options={"stem_filters":8,"widths":[16,32,64]}',
+)
+_SMALL_HEAD = ("network.options.hidden=[64,32]", "training.batch_size=64")
+_IMAGENET = ("network.options.encoder_weights=imagenet",)
+_FACE = "face alone"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the study.
+
+    Args:
+        parser: That of the command.
+    """
+    add_training_arguments(parser, "embeddings")
+    parser.add_argument(
+        "--published", action="store_true",
+        help="the experiments as they are: a tenth of AffectNet, 224 pixels, large encoders",
+    )  # fmt: skip
+    parser.add_argument(
+        "--imagenet", action="store_true",
+        help="with --published: encoders start from the ImageNet weights that Keras downloads",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Does the study.
+
+    Args:
+        arguments: Parsed options.
+
+    Returns:
+        The table, as Markdown.
+
+    Raises:
+        FerKerasError: The data set is missing, or a training failed.
+    """
+    folder = output_folder(arguments, "embeddings")
+    track = not arguments.no_mlflow
+
+    def trained(name: str, row: Row) -> Outcome:
+        return train_row(row, folder / name, arguments.seed, track=track)
+
+    networks = {
+        name: trained(name, row)
+        for name, row in network_rows(arguments.published, arguments.imagenet).items()
+    }
+    encoder = networks["emotion_encoder"].run_dir
+    heads = {
+        name: trained(name, row) for name, row in head_rows(encoder, arguments.published).items()
+    }
+    return write_report(folder, networks, heads)
+
+
+def network_rows(published: bool, imagenet: bool) -> dict[str, Row]:
+    """The networks of the source.
+
+    Args:
+        published: As the experiments have them, not small on the built-in faces.
+        imagenet: Whether encoders start from ImageNet weights.
+
+    Returns:
+        Name of a run folder -> row.
+    """
+    weights = _IMAGENET if imagenet and published else ()
+
+    def changes(*small: str) -> tuple[str, ...]:
+        return weights if published else (*BUILT_IN, *small)
+
+    start = "ImageNet" if weights else "fresh"
+    return {
+        "vit_se": Row(
+            "ViT_SE", "affectnet_small_vit_se",
+            () if published else changes(*_SMALL_VIT), "0.347",
+        ),
+        "difference": Row(
+            f"difference of embeddings, {start} encoder", "affectnet_small_difference",
+            changes(*_SMALL_DIFFERENCE, *_SMALL_HEAD), "0.336",
+        ),
+        "emotion_encoder": Row(
+            "emotion encoder, first stage", "affectnet_small_emotion_encoder",
+            changes(*SMALL_ENCODER),
+        ),
+    }  # fmt: skip
+
+
+def head_rows(encoder: Path, published: bool) -> dict[str, Row]:
+    """Heads on the frozen emotion encoder.
+
+    Args:
+        encoder: The run folder of the first stage.
+        published: See `network_rows`.
+
+    Returns:
+        Name of a run folder -> row.
+    """
+    base = () if published else (*BUILT_IN, *_SMALL_HEAD)
+    base = (*base, f"network.options.encoder={encoder}")
+
+    def row(label: str, *more: str, figure: str = "") -> Row:
+        return Row(label, "affectnet_small_disentangled", (*base, *more), figure)
+
+    reads, session = "network.options.reads={}".format, "dataset.neutral=same_session"
+    rows = {
+        "face": row(_FACE, reads("face")),
+        "probe": row("face alone, linear probe", reads("face"), "network.options.hidden=[]"),
+        "disentangled": row("difference and face (disentangled)", figure="0.3804"),
+        "only_difference": row("difference alone", reads("difference")),
+        "absolute": row("absolute difference alone", reads("absolute_difference")),
+    }
+    if not published:
+        rows |= {
+            "session": row("difference and face, same session", session),
+            "session_difference": row(
+                "difference alone, same session", reads("difference"), session
+            ),
+            "session_absolute": row(
+                "absolute difference alone, same session", reads("absolute_difference"), session
+            ),
+        }
+    return rows
+
+
+def write_report(folder: Path, networks: dict[str, Outcome], heads: dict[str, Outcome]) -> str:
+    """Writes the table, and returns it."""
+    everything = [*networks.values(), *heads.values()]
+    face = heads["face"]
+    rows = [outcome_cells(each, None) for each in networks.values()]
+    rows += [outcome_cells(each, face) for each in heads.values()]
+    text = (
+        f"Measured on {studied_on(everything)}. Heads on the emotion encoder are compared with the "
+        "one that reads the face alone, in points on the same pictures (p: McNemar's exact test). "
+        "Published figures are those of AffectNet's validation pictures.\n\n"
+        f"{markdown_table(HEADER, rows)}"
+    )
+    commands = "\n".join(each.command for each in everything)
+    write_text(folder / "embeddings.md", f"{text}\n\nEach row alone:\n\n```bash\n{commands}\n```\n")
+    record = {
+        name: {
+            "label": each.row.label, "command": each.command, "accuracy": each.figures["accuracy"],
+            "accuracy_interval": each.figures["accuracy_interval"], "n": each.figures["n"],
+            "published": each.row.published,
+        }
+        for name, each in {**networks, **heads}.items()
+    }  # fmt: skip
+    write_text(folder / "embeddings.json", json.dumps(record, indent=2) + "\n")
+    return f"{text}\n\nwritten to {folder}"
