@@ -22,7 +22,7 @@ def tiny_method(width: int = 4, seed: int = 0) -> Any:
     logits = keras.layers.Dense(2)(embedding)
     network = keras.Model(image, {"logits": logits, "embedding": embedding})
     method = build_method("cross_entropy", network, ("neutral", "happiness"))
-    method.compile(optimizer=keras.optimizers.SGD(0.1, momentum=0.9))
+    method.compile(optimizer=keras.optimizers.SGD(0.1, momentum=0.9), jit_compile=False)
     method.optimizer.build(method.trainable_variables)
     return method
 
