@@ -107,7 +107,13 @@ def run_workers(
     for worker, log in zip(workers, logs, strict=True):
         if worker.returncode:
             last = log.read_text(encoding="utf-8", errors="replace").strip().split("\n")[-1]
-            raise TrainingError(f"A process ended with {worker.returncode}: {last}. Path: {log}.")
+            why = last.removeprefix("error: ")
+            if worker.returncode < 0:
+                why = f"signal {-worker.returncode} (9 is what the system sends if memory ends)"
+            raise TrainingError(
+                f"A process of the sweep ended early: {why}. Its trial goes on with --resume "
+                f"{folder}. Path: {log}."
+            )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -140,19 +140,21 @@ def _lines(
     ended: np.ndarray,
     settings: Sequence[Axis],
 ) -> None:
-    """Parallel coordinates: a line for each finished trial through its settings to its figure."""
+    """Parallel coordinates: a line for each trial through its settings to its figure."""
     import matplotlib
 
     shown = [*settings, numeric_axis(monitor, values.tolist())]
-    quality = shown[-1].places[ended]
     norm = matplotlib.colors.Normalize(values[ended].min(), values[ended].max())
     name = "viridis_r" if monitor.endswith("loss") else "viridis"
     colours = matplotlib.colormaps[name](norm(values[ended]))
-    places = np.array([each.places[ended] for each in shown])
+    places = np.array([each.places for each in shown])
+    for trial in np.flatnonzero(~ended):
+        axis.plot(range(len(shown)), places[:, trial], color=_GREY, lw=0.9, ls="--")
+    quality = places[-1, ended]
     # The best ones are drawn last.
-    order = np.argsort(-quality if monitor.endswith("loss") else quality)
-    for trial in order:
-        axis.plot(range(len(shown)), places[:, trial], color=colours[trial], lw=1.8, alpha=0.9)
+    for trial in np.argsort(-quality if monitor.endswith("loss") else quality):
+        line = places[:, ended][:, trial]
+        axis.plot(range(len(shown)), line, color=colours[trial], lw=1.8, alpha=0.9)
     for position, each in enumerate(shown):
         axis.axvline(position, color=_INK, lw=0.8)
         for place, text in each.ticks:
