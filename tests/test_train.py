@@ -25,6 +25,7 @@ from fer_keras.config import (
     load_experiment,
     to_json,
 )
+from fer_keras.data.pairs import with_neutral
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.errors import ConfigError, DataError, TrainingError, run_command
 from fer_keras.fallback import with_fallback
@@ -300,13 +301,17 @@ def _small(network: NetworkConfig) -> NetworkConfig:
     return NetworkConfig(network.name, options)
 
 
-@pytest.mark.parametrize("name", sorted(list_experiments()))
+# Networks and recipes of ctbc_* are those of affectnet_small_*, on other data.
+@pytest.mark.parametrize("name", [n for n in sorted(list_experiments()) if "ctbc" not in n])
 def test_every_experiment_takes_a_step(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = load_experiment(name)
     train = make_samples("train", 8, side=48)
     validation = make_samples("validation", 8, side=48)
+    pairs = experiment.dataset.neutral != "none"
+    dataset = dataclasses.replace(experiment.dataset, neutral="random_neutral" if pairs else "none")
+    train, validation = (with_neutral(part, train, dataset) for part in (train, validation))
     monkeypatch.setattr(splits_module, "load_splits", lambda *_: (train, validation, train))
     small = dataclasses.replace(
         experiment,
@@ -316,7 +321,7 @@ def test_every_experiment_takes_a_step(
 
     def earlier(first: Experiment) -> Path:
         network = _small(first.network)
-        built = build_model(network.name, train.images.shape[1:], len(NAMES), **network.options)
+        built = build_model(network.name, (48, 48, 1), len(NAMES), **network.options)
         save_network(with_class_names(built, train.class_names), tmp_path / "first.keras")
         return tmp_path / "first.keras"
 
