@@ -3,9 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fer_keras.data.pairs import make_pairs
+from fer_keras.config import DatasetConfig
+from fer_keras.data.pairs import make_pairs, with_neutral
 from fer_keras.data.pipeline import evaluation_dataset
 from fer_keras.data.samples import Samples, one_hot
+from fer_keras.data.synthetic_faces import draw_samples
 from fer_keras.errors import ConfigError, DataError
 
 _CLASSES = ("neutral", "fear")
@@ -102,3 +104,35 @@ def test_bad_requests_are_refused() -> None:
     unknown = _samples(["", ""], [0, 1], "test")
     with pytest.raises(DataError, match="unknown for 2 of 2"):
         make_pairs(unknown, TRAIN, "same_subject")
+
+
+def test_auto_is_the_person_where_known_and_random_elsewhere() -> None:
+    config = DatasetConfig("made", neutral="auto")
+    paired = with_neutral(HELD_OUT, TRAIN, config)
+    # Person e has no neutral face.
+    assert paired.facts["neutral_policy"].tolist() == ["same_subject"] * 3 + ["random_neutral"]
+    assert paired.images.shape == (4, 2, 4, 4, 1)
+    assert "same_subject (3)" in paired.notes[-1]
+    unknown = replace(HELD_OUT, facts={**HELD_OUT.facts, "subject": np.array([""] * 4)})
+    paired = with_neutral(unknown, TRAIN, config)
+    assert set(paired.facts["neutral_policy"].tolist()) == {"random_neutral"}
+    assert with_neutral(TRAIN, TRAIN, DatasetConfig("made")) is TRAIN
+    # A limited training split finds its people's neutral faces among those that were left out.
+    limited = with_neutral(TRAIN.take([2]), TRAIN, replace(config, neutral="same_subject"))
+    assert limited.facts["neutral_source"][0] in ("train0", "train1")
+    with pytest.raises(DataError, match="same_session"):
+        with_neutral(HELD_OUT, TRAIN, replace(config, neutral="same_session"))
+
+
+def test_a_built_in_face_has_a_neutral_one_of_its_session() -> None:
+    samples = draw_samples("validation", 8)
+    paired = with_neutral(samples, samples, DatasetConfig(neutral="same_session"))
+    pairs = paired.images[:].astype(int)
+    np.testing.assert_array_equal(pairs[:, 1], samples.images)
+    changed = np.abs(pairs[:, 0] - pairs[:, 1]).mean(axis=(1, 2, 3))
+    other = np.abs(pairs[:, 1] - np.roll(pairs[:, 1], 1, axis=0)).mean(axis=(1, 2, 3))
+    # The same person in the same pose and light: nearer than one in another.
+    assert (changed < 0.5 * other).all()
+    assert set(paired.facts["neutral_policy"].tolist()) == {"same_session"}
+    again = with_neutral(samples, samples, DatasetConfig(neutral="same_session"))
+    np.testing.assert_array_equal(again.images[:], paired.images[:])
