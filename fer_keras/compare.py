@@ -243,7 +243,7 @@ def _score(
         samples = data.samples(
             peer_size if model.is_peer else height if height == width else (height, width), channels
         )
-        file = folder / f"{model.sha256[:16]}-{samples.fingerprint[:16]}.npz"
+        file = folder / f"{contender.answers_name}-{samples.fingerprint[:16]}.npz"
         if not file.is_file():
             start = time.perf_counter()
             scores = contender.scores(samples.images)

@@ -104,15 +104,19 @@ def test_answers_are_kept_for_another_time(
 ) -> None:
     first = compare(models, pictures, tmp_path, "--precision", "float32")
 
-    def never(self: Contender, *arguments: object) -> None:
+    def never(self: object, images: object) -> None:
         raise AssertionError("asked again")
 
     monkeypatch.setattr("fer_keras.loading.LoadedModel.predict", never)
+    monkeypatch.setattr("fer_keras.runtime.peer.PeerModel.predict", never)
     again = compare(models, pictures, tmp_path, "--precision", "float32")
     assert again["models"] == first["models"]
-    # Other pictures are asked for.
-    with pytest.raises(AssertionError, match="asked again"):
-        compare(models, pictures, tmp_path, "--precision", "float32", "--limit", "6")
+    # Other pictures are another question, and so is another card for the same file.
+    (tmp_path / "card.json").write_text(json.dumps({**CARD, "value_range": [0, 128]}))
+    peer = f"{tmp_path / 'card.json'}={models / 'theirs' / 'theirs.tflite'}"
+    for more in (["--limit", "6"], ["--peer", peer]):
+        with pytest.raises(AssertionError, match="asked again"):
+            compare(models, pictures, tmp_path, "--precision", "float32", *more)
 
 
 def test_tflite_and_onnx_are_timed_in_turns(models: Path, pictures: Path, tmp_path: Path) -> None:

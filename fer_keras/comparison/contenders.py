@@ -4,6 +4,7 @@ A run folder, an MLflow run, an experiment (its finished runs), an export folder
 precisions), a single model file, or a model of another project with its card.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_keras.errors import ConfigError, ModelFileError, did_you_mean
+from fer_keras.errors import ConfigError, ExportError, ModelFileError, did_you_mean
 from fer_keras.studies.base import Images, StudiedModel, mlflow_run_id, unique_name
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Contender:
         scores: From images of the model's size (of any size for another project's) to logits
             without temperature where the file has them, else to probabilities.
         temperature: What logits are divided by; None where `scores` gives probabilities.
+        answers_name: By which its scores are kept: other scores have another name.
         graph: Makes the file that is timed and whose products are counted: its suffix and content.
     """
 
@@ -53,6 +55,7 @@ class Contender:
     training: Mapping[str, Any]
     scores: Callable[[Images], npt.NDArray[np.float32]] = field(repr=False)
     temperature: float | None
+    answers_name: str
     graph: Callable[[], tuple[str, bytes]] = field(repr=False)
 
 
@@ -203,6 +206,7 @@ def _own(path: Path, precision: str | None, threads: int) -> Contender:
         training,
         loaded.logits if loaded.has_logits else loaded.predict,
         loaded.temperature if loaded.has_logits else None,
+        loaded.sha256[:16],
         lambda: (".tflite", _as_tflite(file, loaded)),
     )
 
@@ -242,8 +246,12 @@ def _as_tflite(file: Path, loaded: "LoadedModel") -> bytes:
 
 
 def _converted(network: Any) -> bytes:
+    import keras
+
     from fer_keras.conversion import convert, frozen_function
 
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError("A network is converted on TensorFlow: set KERAS_BACKEND=tensorflow.")
     return convert(frozen_function(network), "float32")
 
 
@@ -276,6 +284,8 @@ def _foreign(card: "PeerCard", path: Path, threads: int) -> Contender:
         {},
         peer.predict,
         None,
+        # The same file with another card answers otherwise.
+        f"{peer.sha256[:16]}-{hashlib.sha256(repr(card).encode()).hexdigest()[:8]}",
         lambda: (".tflite", _converted(network)) if converts else (kind, content),
     )
 

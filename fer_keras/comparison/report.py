@@ -116,19 +116,26 @@ def facts(record: Mapping[str, Any]) -> list[str]:
     Args:
         record: The content of `comparison.json`.
     """
-    held = "chose the epoch and the temperature of a run of ours" if (
-        record["split"] == "validation"
-    ) else "took no part in training"  # fmt: skip
+    held = (
+        "Runs of ours on this data set chose their epoch and fitted their temperature on this split"
+        if record["split"] == "validation"
+        else "This split took no part in the training of any run of ours"
+    )
     duplicates = record["num_duplicates"]
     lines = [
         f"{len(record['models'])} models on the same {record['n']:,} pictures of "
         f"{record['dataset']}, {record['split']} split, label rule {record['label_rule']}. "
-        f"This split {held}.",
+        f"{held}.",
         f"{record['machine']}. {record['date']}, commit {record['git_commit']}.",
     ]
     if duplicates is not None:
         lines[0] += f" {duplicates:,} of them also occur, pixel for pixel, in the training split."
-    return lines + [f"Note: {note}." for note in record["dataset_notes"]]
+    lines += [f"Note: {note}." for note in record["dataset_notes"]]
+    return lines + [
+        f"{row['name']} is not timed: {row['not_timed']}"
+        for row in record["models"]
+        if row["not_timed"]
+    ]
 
 
 def main_table(rows: Sequence[Row]) -> str:
