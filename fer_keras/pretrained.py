@@ -58,6 +58,12 @@ def with_earlier_stages(
                 f"{value!r}. {did_you_mean(value, known)}"
             )
         earlier = _of_the_same_pictures(load_experiment(value), experiment)
+        if earlier.dataset.every_fold:
+            raise ConfigError(
+                f"{key}: expected an experiment that trains one network. Received: {value!r}, "
+                "which is cross-validated on another data set or in other folds. Mend: the path of "
+                "one of its folds"
+            )
         return str(_finished_run(earlier, runs) or train(earlier))
 
     changes = [f"{key}={trained(key, value)}" for key, value in _earlier(experiment).items()]
@@ -151,9 +157,7 @@ def with_teacher(options: dict[str, Any]) -> tuple[dict[str, Any], str]:
     return {**options, _TEACHER: teacher}, f"{file} ({sha256[:12]})"
 
 
-def with_bases(
-    options: dict[str, Any], class_names: tuple[str, ...]
-) -> tuple[dict[str, Any], str]:
+def with_bases(options: dict[str, Any], class_names: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     """Loads the trained networks that a fusion is made of.
 
     Args:

@@ -14,11 +14,19 @@ import pytest
 
 import fer_keras.data.splits as splits_module
 from fer_keras.callbacks import Interrupted, RunState
-from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingConfig, override
+from fer_keras.config import (
+    DatasetConfig,
+    Experiment,
+    NetworkConfig,
+    TrainingConfig,
+    load_experiment,
+    override,
+)
 from fer_keras.cross_validation import subject_interval
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.errors import ConfigError
 from fer_keras.fallback import with_fallback
+from fer_keras.pretrained import with_earlier_stages
 from fer_keras.train import main, run, run_stages
 
 NAMES = ("neutral", "happiness", "anger")
@@ -175,6 +183,22 @@ def test_one_fold_is_not_all_of_them(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
     assert not override(EXPERIMENT, ["dataset.fold=1"]).dataset.every_fold
     assert not override(EXPERIMENT, ["dataset.split=official"]).dataset.every_fold
+
+
+def test_an_earlier_stage_is_trained_on_the_people_of_the_fold(tmp_path: Path) -> None:
+    asked: list[Experiment] = []
+
+    def train(first: Experiment) -> Path:
+        asked.append(first)
+        return tmp_path
+
+    later = load_experiment("ckplus_compact")
+    later = override(later, ["network.weights=ckplus_compact", "dataset.fold=4"])
+    with_earlier_stages(later, train, tmp_path)
+    assert (asked[0].dataset.split, asked[0].dataset.fold) == ("folds", 4)
+    elsewhere = override(load_experiment("cross_entropy"), ["network.weights=ckplus_compact"])
+    with pytest.raises(ConfigError, match="trains one network"):
+        with_earlier_stages(elsewhere, train, tmp_path)
 
 
 def test_leaving_one_person_out_makes_a_fold_of_each() -> None:

@@ -3,6 +3,7 @@
 Plain NumPy and SciPy; `fer_keras.models.fusion` has the same rules as one network.
 """
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,9 +44,12 @@ def cross_fit(rule: str, logits: Scores, samples: "Samples", folds: int) -> Scor
     groups = connected_groups(samples.facts["sha256"], samples.facts["subject"])
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=_SEED)
     answers = np.zeros((len(logits), logits.shape[2]))
-    for others, held_out in splitter.split(groups, samples.labels, groups):
-        layer = fit(rule, logits[others], samples.targets[others])
-        answers[held_out] = apply(rule, logits[held_out], layer)
+    with warnings.catch_warnings():
+        # A class with fewer pictures than folds cannot be in each.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        for others, held_out in splitter.split(groups, samples.labels, groups):
+            layer = fit(rule, logits[others], samples.targets[others])
+            answers[held_out] = apply(rule, logits[held_out], layer)
     return answers
 
 

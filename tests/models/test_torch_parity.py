@@ -1,4 +1,4 @@
-"""Our convolution, batch normalisation and residual block against the same layers of PyTorch."""
+"""Our layers and building blocks against the same ones of PyTorch: padding, constants, slopes."""
 
 from typing import Any
 
@@ -6,7 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from fer_keras.models import build_model
+from fer_keras.models.ddamfn import MixedDepthwiseConv2D, _bn_prelu
 from fer_keras.models.layers import batch_norm, conv
+from fer_keras.models.manet import SMALL as MANET
 from fer_keras.models.resnet18 import SMALL, build
 
 torch = pytest.importorskip("torch")
@@ -119,3 +122,77 @@ def test_residual_block_of_resnet18(training: bool) -> None:
     assert y.shape == (3, 6, 6, 8)
     assert (y > 0).mean() > 0.2
     np.testing.assert_allclose(y, to_numpy(theirs(to_torch(x))), atol=1e-5, rtol=0)
+
+
+def test_prelu_has_pytorchs_slopes() -> None:
+    """One for each channel, which starts at 0.25 (Keras starts at 0)."""
+    channels = 4
+    image = keras.Input((3, 3, channels))
+    layer = keras.Model(image, _bn_prelu(image, name="one")).get_layer("one_prelu")
+    x = RNG(0).normal(size=(2, 3, 3, channels)).astype("float32")
+    theirs = torch.nn.PReLU(channels)
+    found = keras.ops.convert_to_numpy(layer(x))
+    np.testing.assert_allclose(found, to_numpy(theirs(to_torch(x))), atol=1e-6, rtol=0)
+    slopes = RNG(1).uniform(0, 1, channels).astype("float32")
+    layer.set_weights([slopes.reshape(layer.get_weights()[0].shape)])
+    theirs.weight.data.copy_(torch.from_numpy(slopes))
+    found = keras.ops.convert_to_numpy(layer(x))
+    np.testing.assert_allclose(found, to_numpy(theirs(to_torch(x))), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", [8, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_mixed_depthwise_convolution(size: int, stride: int) -> None:
+    """Each kernel has its own padding, half its size on every side."""
+    groups = ((3, 2), (5, 1), (7, 1))
+    x = RNG(0).normal(size=(2, size, size, 4)).astype("float32")
+    layer = MixedDepthwiseConv2D(groups, strides=stride)
+    found = keras.ops.convert_to_numpy(layer(x))
+    parts, first = [], 0
+    for (kernel_size, channels), kernel in zip(groups, layer.get_weights(), strict=True):
+        theirs = torch.nn.Conv2d(
+            channels, channels, kernel_size, stride, kernel_size // 2, groups=channels, bias=False
+        )
+        weights = np.ascontiguousarray(kernel.transpose(2, 3, 0, 1))
+        theirs.weight.data.copy_(torch.from_numpy(weights))
+        parts.append(to_numpy(theirs(to_torch(x[..., first : first + channels]))))
+        first += channels
+    np.testing.assert_allclose(found, np.concatenate(parts, axis=-1), atol=1e-5, rtol=0)
+
+
+def test_maximum_of_manets_stem_pads_every_side() -> None:
+    """The source pads with minus infinity; behind a ReLU zeros are the same."""
+    network = build_model("manet", (48, 48, 1), 7, **MANET)
+    pad, pool = (network.get_layer(name) for name in ("stem_pool_pad", "stem_pool"))
+    assert isinstance(pad.input._keras_history.operation, keras.layers.Activation)
+    for size in (8, 7):
+        x = np.maximum(RNG(size).normal(size=(2, size, size, 3)), 0).astype("float32")
+        found = keras.ops.convert_to_numpy(pool(pad(x)))
+        theirs = torch.nn.MaxPool2d(3, stride=2, padding=1)(to_torch(x))
+        np.testing.assert_array_equal(found, to_numpy(theirs))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "size"),
+    [
+        # 44 -> 22 -> 11 -> 5: VGG19 drops the last row of odd maps, as the source does.
+        (keras.layers.MaxPooling2D(2), torch.nn.MaxPool2d(2), 11),
+        # 6 -> 1: ResNet18's pooling drops the last two.
+        (keras.layers.AveragePooling2D(4), torch.nn.AvgPool2d(4), 6),
+    ],
+    ids=["maximum of 2", "mean of 4"],
+)
+def test_poolings_that_do_not_fill_their_last_window(ours: Any, theirs: Any, size: int) -> None:
+    x = RNG(0).normal(size=(2, size, size, 3)).astype("float32")
+    found = keras.ops.convert_to_numpy(ours(x))
+    np.testing.assert_allclose(found, to_numpy(theirs(to_torch(x))), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"), [("hard_swish", "Hardswish"), ("hard_sigmoid", "Hardsigmoid")]
+)
+def test_hard_activations(name: str, theirs: str) -> None:
+    x = np.linspace(-5, 5, 101, dtype="float32")
+    found = keras.ops.convert_to_numpy(getattr(keras.activations, name)(x))
+    expected = getattr(torch.nn, theirs)()(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-6, rtol=0)
