@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"studies: {found or 'none of this model found'}")
     if not arguments.pictures and not arguments.no_mlflow and _store(arguments.run, path):
         print("stored in the MLflow run")
-    print(f"written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    print(f"written to {path} ({path.stat().st_size / 1000:,.0f} kB)")
     return 0
 
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -160,6 +161,19 @@ def test_studies_are_found_by_the_model_file(
     assert {"heatmaps", "robustness", "resize", "subgroups"} <= set(page.sections)
     # The sheet over pictures of the data set is not shown unasked.
     assert sum(tag == "img" for tag, _ in page.tags) == 2
+    # The same study of other pictures stands beside the first, and the later one of the same wins.
+    again = json.loads((tmp_path / "ours" / "resize.json").read_text())
+    for number, data in enumerate(("folder", "drawn")):
+        (tmp_path / data).mkdir()
+        path = tmp_path / data / "resize.json"
+        path.write_text(json.dumps({**again, "dataset": data, "studied_on": f"{data} again"}))
+        os.utime(path, (2e9 + number, 2e9 + number))
+    assert main([str(run)]) == 0
+    text = _Page(run / "report.html").text
+    assert "folder again" in text
+    assert "drawn again" in text
+    assert "study resize run --dataset drawn" in text
+    assert capsys.readouterr().out.count("resize (mine)") == 2
     with pytest.raises(ConfigError, match="about a model of"):
         main([str(run), "--study", str(tmp_path / "theirs")])
 

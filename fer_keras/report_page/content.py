@@ -128,10 +128,11 @@ def _find_studies(folders: Sequence[Path], own: set[str]) -> list[Study]:
 
 
 def _latest(studies: Sequence[Study]) -> list[Study]:
-    """For each study and model of the run the one that was written last."""
-    latest: dict[tuple[str, str], Study] = {}
+    """For each study, model of the run and split of a data set the one that was written last."""
+    latest: dict[tuple[str, ...], Study] = {}
     for study in sorted(studies, key=lambda s: (s.folder / f"{s.name}.json").stat().st_mtime):
-        latest[study.name, study.model] = study
+        on = (str(study.record.get("dataset")), str(study.record.get("split")))
+        latest[study.name, study.model, *on] = study
     return sorted(latest.values(), key=lambda study: (STUDIES.index(study.name), study.model))
 
 

@@ -353,7 +353,9 @@ def commands(content: Content) -> str:
         model = run
         if path.suffix == ".tflite":
             model = f"{run}/export --precision {path.stem.removeprefix('model_')}"
-        lines.append(f"python -m fer_keras.study {study.name} {model}")
+        other = str(study.record["dataset"])
+        on = "" if other == result["dataset"] else f" --dataset {other}"
+        lines.append(f"python -m fer_keras.study {study.name} {model}{on}")
     lines.append(f"python -m fer_keras.report {run}")
     shown = text("\n".join(dict.fromkeys(lines)))
     return f'<pre tabindex="0"><code>{shown}</code></pre>'

@@ -43,7 +43,8 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     Returns:
         Lines joined by newlines, without a last newline.
     """
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    # Two, because the rule of a column is at least "-:".
+    widths = [max(2, *(len(row[i]) for row in (header, *rows))) for i in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
         first, *rest = cells
