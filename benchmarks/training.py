@@ -131,8 +131,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     parser.add_argument("--variants", choices=("default", "all"), default="default")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=6, help="of a round")
-    parser.add_argument("--rounds", type=int, default=4, help="after one to warm up")
+    parser.add_argument("--steps", type=int, default=5, help="of a round")
+    parser.add_argument("--rounds", type=int, default=3, help="after one to warm up")
     parser.add_argument("--width", type=float, default=1.0, help="of resnet18's channels")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
