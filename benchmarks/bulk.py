@@ -24,7 +24,7 @@ from pathlib import Path
 import cv2
 
 from fer_keras.data.face_drawing import draw_face
-from fer_keras.data.synthetic_faces import make_identity
+from fer_keras.data.face_parameters import make_identity
 from fer_keras.runtime.machine import describe_machine, machine_state, summary
 
 _DRAWN = 40
@@ -113,7 +113,7 @@ def predict(
         command = subprocess.Popen(
             [sys.executable, "-m", "fer_keras.predict", *words], stderr=subprocess.DEVNULL
         )
-        # Of the command and of the processes that it waited for, the largest.
+        # Of the command and the processes that it waited for, the largest.
         _, status, usage = os.wait4(command.pid, 0)
         took_s = time.perf_counter() - start_s
         command.returncode = os.waitstatus_to_exitcode(status)
