@@ -1,8 +1,11 @@
-"""Writes the results table of the README from the result files in docs/results.
+"""Writes the tables of results from the result files in docs/results.
 
-python docs/results_table.py                     print the table
-python docs/results_table.py --write             put it into README.md
-python docs/results_table.py --add runs/NAME     take a run's result.json in, then write
+python docs/results_table.py                              print the README's table
+python docs/results_table.py --write                      put all tables into their pages
+python docs/results_table.py --add runs/NAME              take a run's result.json in, then write
+python docs/results_table.py --add-comparison FOLDER      what fer_keras.compare wrote, then write
+
+The README has the runs; docs/compare.md the comparisons.
 """
 
 import argparse
@@ -11,21 +14,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+from fer_keras.comparison.report import annotator_lines, facts, main_table, published
+
 _ROOT = Path(__file__).resolve().parents[1]
 _RESULTS = Path(__file__).resolve().parent / "results"
+_COMPARISONS = _RESULTS / "comparison"
+_README = _ROOT / "README.md"
+_COMPARE_PAGE = _ROOT / "docs" / "compare.md"
 _COMMAND = "python -m fer_keras.train "
-_START, _END = "<!-- results -->", "<!-- /results -->"
 _DATASETS = {
     ("fer2013", "hard"): "FER2013, PublicTest",
     ("ferplus", "majority"): "FER+, PublicTest, majority label",
-}
-# Figures of others on other splits, for orientation; none of them was measured here.
-_PUBLISHED = {
-    "cross_entropy": "0.66, mini-Xception (its authors; split not stated)",
-    "ferplus_majority": "0.8385 PrivateTest, VGG13 MV (Barsoum et al. 2016)",
-    "ferplus_cel": "0.8472 PrivateTest, VGG13 CEL (Barsoum et al. 2016)",
-    "ferplus_pld": "0.8499 PrivateTest, VGG13 PLD (Barsoum et al. 2016)",
-    "ferplus_ml": "0.8397 PrivateTest, VGG13 ML (Barsoum et al. 2016)",
 }
 _HEAD = (
     "Experiment",
@@ -53,12 +52,12 @@ def _row(result: dict[str, Any]) -> tuple[str, ...]:
         str(result["seed"]),
         f"{result['training_minutes']:.0f}",
         f"`{result['git_commit']}`",
-        _PUBLISHED.get(result["experiment"], ""),
+        published(result["dataset"], result["experiment"]),
     )
 
 
 def table() -> str:
-    """The table in Markdown, best run of each data set first."""
+    """The table of runs in Markdown, best run of each data set first."""
     results = [json.loads(path.read_text("utf-8")) for path in sorted(_RESULTS.glob("*.json"))]
     results.sort(key=lambda result: (result["dataset"], -result["accuracy"]))
     lines = ["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
@@ -66,25 +65,60 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def comparison_tables() -> str:
+    """The table of every comparison in Markdown, each with its heading and command."""
+    parts = []
+    for path in sorted(_COMPARISONS.glob("*.json")):
+        record = json.loads(path.read_text("utf-8"))
+        parts += [f"### {record['title']}", *facts(record), main_table(record["models"])]
+        parts += annotator_lines(record["annotators"])
+        parts.append(f"```bash\n{record['command']}\n```")
+    return "\n\n".join(parts)
+
+
+def _put(page: Path, name: str, text: str) -> None:
+    """Replaces what stands between the marks of a page."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, rest = page.read_text("utf-8").split(start)
+    after = rest.split(end)[1]
+    page.write_text(f"{before}{start}\n{text}\n{end}{after}", "utf-8")
+
+
+def _add_comparison(folder: Path, busy: bool) -> None:
+    record = json.loads((folder / "comparison.json").read_text("utf-8"))
+    for row in record["models"]:
+        del row["path"]  # a place on the machine that measured
+        if busy:
+            row |= {"ms_per_face": None, "ms_p95": None, "ms_min": None}
+    record["command"] = re.sub(r"(?<=[ =])/\S*/", "", record["command"])
+    record["command"] = re.sub(r" --output \S+", "", record["command"])
+    name = f"{record['dataset']}-{record['split']}-{record['label_rule']}.json"
+    _COMPARISONS.mkdir(exist_ok=True)
+    (_COMPARISONS / name).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
+
 def main() -> None:
-    """Prints or writes the table."""
+    """Prints or writes the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--add", type=Path, nargs="*", default=[], metavar="RUN")
+    parser.add_argument("--add-comparison", type=Path, nargs="*", default=[], metavar="FOLDER")
+    parser.add_argument(
+        "--busy", action="store_true", help="leave out milliseconds: the machine had other work"
+    )
     arguments = parser.parse_args()
     for run_dir in arguments.add:
         result = json.loads((run_dir / "result.json").read_text("utf-8"))
         result.pop("reliability", None)
         name = f"{result['experiment']}-seed{result['seed']}.json"
         (_RESULTS / name).write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    if arguments.write or arguments.add:
-        readme = _ROOT / "README.md"
-        text = readme.read_text("utf-8")
-        before, rest = text.split(_START)
-        after = rest.split(_END)[1]
-        readme.write_text(f"{before}{_START}\n{table()}\n{_END}{after}", "utf-8")
+    for folder in arguments.add_comparison:
+        _add_comparison(folder, arguments.busy)
+    if arguments.write or arguments.add or arguments.add_comparison:
+        _put(_README, "results", table())
+        _put(_COMPARE_PAGE, "comparisons", comparison_tables())
     else:
         print(table())
 

@@ -295,6 +295,7 @@ def _row(
         "bytes": contender.num_bytes,
         "ms_per_face": cost["ms_per_face"],
         "ms_p95": cost["ms_p95"],
+        "ms_min": cost["ms_min"],
         "not_timed": cost["not_timed"],
         "training_images_per_second": training.get("images_per_second"),
         "training_minutes": training.get("training_minutes"),
