@@ -58,6 +58,12 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Leads links out of the folder `docs` to where their targets are on the site."""
+    markdown = re.sub(r"\]\(\.\./README\.md", "](index.md", markdown)
+    return re.sub(r"\]\(\.\./saved_models/([a-z0-9_]+)/card\.md", r"](shipped/\1.md", markdown)
+
+
 def _navigation(pages: Iterable[str]) -> list[dict[str, Any]]:
     docs = Path(__file__).parent
     guides = sorted(path.name for path in docs.glob("*.md"))
