@@ -13,7 +13,7 @@ experiment = Experiment(
     dataset=DatasetConfig(
         name="ctbc", image_size=224, channels=3, split="folds", folds=10, fold=-1
     ),
-    network=NetworkConfig("vit_se", {"gate": "relu"}),
+    network=NetworkConfig("vit_se", {"gate": "sigmoid"}),
     training=TrainingConfig(
         epochs=30,
         batch_size=32,
