@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from fer_keras.config import DatasetConfig, Experiment, load_experiment
+from fer_keras.conversion import convert, deploy_graph, frozen_function, in_float32
 from fer_keras.data.splits import load_splits
 from fer_keras.errors import ConfigError, DataError
 from fer_keras.fallback import with_fallback
-from fer_keras.loading import load_network, save_network
+from fer_keras.loading import load_network, load_tflite_bytes, save_network
 from fer_keras.models import build_model
 from fer_keras.models.fusion import AVERAGES, FITTED, SMALL, fuse, in_order
 from fer_keras.models.layers import with_class_names
@@ -160,3 +161,22 @@ def test_it_is_trained_on_half_of_the_held_out_pictures(real_data: Path) -> None
     assert len(whole) == 28_709
     sources = [set(part.facts["sha256"].tolist()) for part in (train, validation)]
     assert not sources[0] & sources[1]
+
+
+@pytest.mark.parametrize("rule", ["mean_probabilities", "linear"])
+def test_exports_as_one_file_of_built_in_operators(bases: list[Any], rule: str) -> None:
+    """One base in half precision, one whose classes are in another order."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        half = build_model("compact", (16, 16, 1), 3, **TINY)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    turned = in_order(bases[0], ("fear", "anger", "disgust"))
+    fused = in_float32(with_class_names(fuse([turned, half], rule), ("fear", "anger", "disgust")))
+    deploy = deploy_graph(fused, 1.5)
+    data = convert(frozen_function(deploy), "float32")
+    run, shape, _ = load_tflite_bytes(data, Path("fused.tflite"))
+    assert shape == (1, 24, 24, 1)
+    for image in pictures(3):
+        expected = keras.ops.convert_to_numpy(deploy(image[None], training=False))
+        np.testing.assert_allclose(run(image[None]), expected, atol=1e-5, rtol=0)
