@@ -92,11 +92,15 @@ class NetworkConfig:
         options: Keyword-only parameters of its `build`.
         weights: A trained network to start from: a `.keras` file, a run folder, or an experiment,
             which is trained first where there is no finished run of it; empty = fresh weights.
+        keep_start: Share of the starting weights in the kept ones, which are a mean of both
+            (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022): what the
+            network could do before, and most of what it learned. 0 keeps the trained weights.
     """
 
     name: str = "compact"
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: str = ""
+    keep_start: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,7 @@ class Experiment:
 
 _MINIMUM = {
     "dataset.image_size": 8,
+    "network.keep_start": 0,
     "training.epochs": 1,
     "training.batch_size": 1,
     "seed": 0,

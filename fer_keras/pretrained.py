@@ -94,7 +94,9 @@ def _of_the_same_pictures(earlier: Experiment, later: Experiment) -> Experiment:
     return earlier
 
 
-def load_start(network: Any, class_names: tuple[str, ...], path: str) -> str:
+def load_start(
+    network: Any, class_names: tuple[str, ...], path: str, *, whole: bool = False
+) -> str:
     """Copies the weights of a trained network where layer names and shapes are the same.
 
     The rows of a classifier are matched by the names of the classes; where a class is new to the
@@ -104,13 +106,14 @@ def load_start(network: Any, class_names: tuple[str, ...], path: str) -> str:
         network: The new network; its weights are changed.
         class_names: The classes of its logits.
         path: A `.keras` file or a run folder.
+        whole: Every layer must fit.
 
     Returns:
         One line for the record: what was copied from where.
 
     Raises:
         ModelFileError: The file is missing, damaged or refused.
-        ConfigError: No layer fits.
+        ConfigError: No layer fits, or one does not where all must.
     """
     file = _model_file(path)
     trained, sha256 = load_network(file)
@@ -133,8 +136,42 @@ def load_start(network: Any, class_names: tuple[str, ...], path: str) -> str:
             f"network.weights: no layer of {network.name!r} has the name and the shape of one in "
             f"the file. Give the network the options that the other had: {file}"
         )
+    if whole and fresh:
+        raise ConfigError(
+            "network.keep_start: expected starting weights for every layer. Received none for "
+            f"{', '.join(fresh)}: {file}"
+        )
     new = f"; fresh: {', '.join(fresh)}" if fresh else ""
     return f"{len(copied)} of {len(copied) + len(fresh)} layers from {file} ({sha256[:12]}){new}"
+
+
+def keeping_start(save: Callable[[Any, Path], None], network: Any, share: float) -> Any:
+    """Lets the kept network be a mean of the weights it started with and those it has then.
+
+    Args:
+        save: Writes a network to a path.
+        network: With its starting weights.
+        share: Of the starting weights in the mean, 0 to 1.
+
+    Returns:
+        A function like `save`; the network in training keeps its own weights.
+
+    Raises:
+        ConfigError: A share above 1.
+    """
+    import keras
+
+    if share > 1:
+        raise ConfigError(f"network.keep_start: expected 0 to 1. Received: {share}.")
+    start = network.get_weights()
+    kept = keras.models.clone_model(network)
+
+    def save_mean(trained: Any, path: Path) -> None:
+        pairs = zip(start, trained.get_weights(), strict=True)
+        kept.set_weights([share * before + (1 - share) * after for before, after in pairs])
+        save(kept, path)
+
+    return save_mean
 
 
 def with_teacher(options: dict[str, Any]) -> tuple[dict[str, Any], str]:

@@ -81,6 +81,7 @@ def run(
 
     from fer_keras.callbacks import Interrupted, ProgressBar, RunState, epoch_line
     from fer_keras.card import card_of_run
+    from fer_keras.champion import challenge, pictures_id
     from fer_keras.checkpoint import Progress, load_checkpoint
     from fer_keras.data import describe
     from fer_keras.data.augment import check_policy
@@ -99,8 +100,14 @@ def run(
     from fer_keras.models import build_model
     from fer_keras.optimizers import build_optimizer
     from fer_keras.plots import plot_curves
-    from fer_keras.pretrained import load_start, with_bases, with_encoders, with_teacher
-    from fer_keras.tracking import Tracker, git_commit
+    from fer_keras.pretrained import (
+        keeping_start,
+        load_start,
+        with_bases,
+        with_encoders,
+        with_teacher,
+    )
+    from fer_keras.tracking import TRACKED_FIGURES, Tracker, git_commit
 
     training = experiment.training
     fallback = bool(experiment.dataset.fallback_for)
@@ -128,12 +135,19 @@ def run(
         experiment.network.name, image_shape, len(train.class_names), **network_options
     )
     weights_from = encoders or bases or "none: trained from scratch"
-    if experiment.network.weights:
-        weights_from = load_start(network, train.class_names, experiment.network.weights)
-    if encoders or bases or experiment.network.weights:
+    start = experiment.network
+    if start.weights:
+        weights_from = load_start(
+            network, train.class_names, start.weights, whole=start.keep_start > 0
+        )
+    if encoders or bases or start.weights:
         print(f"weights {weights_from}")
     options, teacher = with_teacher(dict(experiment.method.options))
     method = build_method(experiment.method.name, network, train.class_names, **options)
+    save_kept: Any = save_network
+    if start.keep_start:
+        save_kept = keeping_start(save_network, method.network, start.keep_start)
+        weights_from += f"; they are {start.keep_start:.0%} of the kept weights"
     fed_train, fed_validation, augmentation = train, validation, experiment.augmentation
     if training.cached_embeddings:
         fed_train, fed_validation = feed_embeddings(method, train, validation, experiment)
@@ -193,7 +207,7 @@ def run(
         progress,
         per_epoch,
         experiment.seed,
-        save_network,
+        save_kept,
         report,
         distribution,
     )
@@ -260,23 +274,27 @@ def run(
             "device": device,
             "git_commit": tags["git_commit"],
             "dataset_fingerprint": train.fingerprint,
+            "validation_pictures": pictures_id(validation),
             "command": command,
         }
         write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
         card = card_of_run(
-            experiment, describe(experiment.dataset.name), result, image_shape[-3:], train.label_rule
+            experiment,
+            describe(experiment.dataset.name),
+            result,
+            image_shape[-3:],
+            train.label_rule,
         )
         write_text(run_dir / "card.md", card)
         plot_curves(run_dir / "metrics.jsonl", run_dir / "curves.png")
-        scores = {
-            name: value
-            for name, value in figures.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
-        tracker.log({f"best_{name}": value for name, value in scores.items()}, int(best["epoch"]))
+        scores = {f"best_{name}": round(figures[name], 5) for name in TRACKED_FIGURES}
+        tracker.log(scores, int(best["epoch"]))
         for path in sorted(run_dir.iterdir()):
             if path.is_file() and path.name != "mlflow_run_id.txt":
                 tracker.artifact(path)
+        # Which of several is the best is for their parent to say.
+        if tracker.active and not parent_run_id and not fallback:
+            print(challenge(tracker, result))
         status = "FINISHED"
     except Pruned:
         status = "KILLED"

@@ -12,7 +12,13 @@ from fer_keras.loading import save_network
 from fer_keras.models import build_model
 from fer_keras.models.encoders import build_encoder
 from fer_keras.models.layers import with_class_names
-from fer_keras.pretrained import load_start, with_earlier_stages, with_encoders, with_teacher
+from fer_keras.pretrained import (
+    keeping_start,
+    load_start,
+    with_earlier_stages,
+    with_encoders,
+    with_teacher,
+)
 
 NAMES = ("neutral", "happiness", "anger")
 SMALL = {"stem_filters": 4, "widths": [8], "depths": [1]}
@@ -183,3 +189,29 @@ def test_encoders_are_loaded_and_named(trained: Path, tmp_path: Path) -> None:
     assert "own.weights.h5" in line
     with pytest.raises(ModelFileError, match="Cannot read"):
         with_encoders({"encoder": "compact", "encoder_weights": "lost.h5"}, pair)
+
+
+def test_the_kept_network_is_a_mean_of_start_and_end(trained: Path, tmp_path: Path) -> None:
+    from fer_keras.loading import load_network
+
+    moving = network(NAMES)
+    load_start(moving, NAMES, str(trained), whole=True)
+    before = moving.get_weights()
+    save = keeping_start(save_network, moving, 0.25)
+    after = [weight + 1 for weight in before]
+    moving.set_weights(after)
+    save(moving, tmp_path / "kept.keras")
+    kept, _ = load_network(tmp_path / "kept.keras")
+    for found, start in zip(kept.get_weights(), before, strict=True):
+        np.testing.assert_allclose(found, start + 0.75, rtol=1e-6)
+    # Training goes on from where it was.
+    for found, expected in zip(moving.get_weights(), after, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_mean_needs_a_start_for_every_layer(trained: Path) -> None:
+    other = network(("neutral", "fear"))
+    with pytest.raises(ConfigError, match=r"for every layer. Received none for logits"):
+        load_start(other, ("neutral", "fear"), str(trained), whole=True)
+    with pytest.raises(ConfigError, match=r"expected 0 to 1. Received: 1.5"):
+        keeping_start(save_network, other, 1.5)
