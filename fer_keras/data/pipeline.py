@@ -353,7 +353,7 @@ def _forgetting(images: Any) -> Callable[[int], None]:
     Pages that were read count as memory of the process until it gives them back. The system keeps
     them as cache as long as there is room, so reading them again costs no disk access.
     """
-    mapped = getattr(images, "_mmap", None)
+    mapped: Any = getattr(images, "_mmap", None)
     if not hasattr(mapped, "madvise"):
         return lambda rows: None
     row_bytes = _BYTES_MAPPED_AROUND + int(np.prod(images.shape[1:]))
