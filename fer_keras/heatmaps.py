@@ -203,7 +203,7 @@ def class_gradients(head: Any, features: Floats, classes: npt.NDArray[np.int64])
     import keras
     from keras import ops
 
-    chosen = np.eye(head.output.shape[-1], dtype=np.float32)[classes]
+    chosen = ops.convert_to_tensor(np.eye(head.output.shape[-1], dtype=np.float32)[classes])
 
     def score(x: Any) -> Any:
         return ops.sum(ops.cast(head(x, training=False), "float32") * chosen)
