@@ -1,10 +1,13 @@
 """Batches are a function of (seed, step), and every sample is seen once a pass."""
 
+import mmap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fer_keras.data import pipeline
 from fer_keras.data.augment import build_policy, list_policies
 from fer_keras.data.pipeline import (
     Shard,
@@ -197,3 +200,30 @@ def test_parts_of_an_evaluation_count_each_picture_once() -> None:
             np.testing.assert_array_equal(targets, samples.targets[images[:, 0, 0, 0]])
             seen += images[weights > 0, 0, 0, 0].tolist()
     assert sorted(seen) == list(range(50))
+
+
+def test_a_mapped_file_is_given_back_and_reads_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4000, 48, 48, 1), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    given_back: list[int] = []
+
+    class Watched:
+        shape = mapped.shape
+
+        class _mmap:
+            @staticmethod
+            def madvise(option: int) -> None:
+                given_back.append(option)
+                mapped._mmap.madvise(option)
+
+    forget = pipeline._forgetting(Watched())
+    monkeypatch.setattr(pipeline, "_MAPPED_BYTES", 1000 * (2304 + 65536))
+    for start in range(0, 4000, 500):
+        np.testing.assert_array_equal(mapped[start : start + 500], images[start : start + 500])
+        forget(500)
+    # After every third read of 500 pictures, which is the first to pass the limit.
+    assert given_back == [mmap.MADV_DONTNEED] * 2
+    np.testing.assert_array_equal(mapped, images)
