@@ -101,7 +101,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
     return training
 
 
-def make(folder: Path, *, trials: int = 8, prune: bool = True, grid: tuple[str, ...] = ()) -> Sweep:
+def make(folder: Path, *, trials: int = 6, prune: bool = True, grid: tuple[str, ...] = ()) -> Sweep:
     folder.mkdir()
     sweep = Sweep(EXPERIMENT, grid, SEARCH if trials > 1 else (), trials, prune, "tensorflow")
     sweep.write(folder)
@@ -136,7 +136,7 @@ def test_a_sweep_that_was_interrupted_twice_is_as_if_it_never_was(
     epochs = list(fake.epochs)
     fake.epochs.clear()
     make(tmp_path / "cut")
-    for stop in (6, 21):
+    for stop in (6, 15):
         fake.stop_after = stop
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "cut")
