@@ -4,9 +4,8 @@ Source: Aouayeb et al. 2021 (arXiv:2107.03107) in the public program
 jerry940100/Facial-Expression-Recognition: 34.7 % on AffectNet's validation pictures (chance: 12.5),
 from weights of ImageNet-21k, which are not used here. Batches of 32, 30 epochs and Adam are the
 source's; its learning rate is not stated, 5e-5 with three epochs of warm-up is ours. So is the
-sigmoid gate: with the program's ReLU (network.options.gate=relu, here at a learning rate of 0.002)
-a small one gave all built-in faces one answer from the 5th epoch on. A small one for two cores is a
-row of: python -m fer_keras.study embeddings
+sigmoid gate, that of Hu et al. 2018; the program's ReLU (network.options.gate=relu) can fall silent
+for good. A small one for two cores is a row of: python -m fer_keras.study embeddings
 Command: python -m fer_keras.train --exp affectnet_small_vit_se
 """
 

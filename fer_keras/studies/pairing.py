@@ -17,6 +17,7 @@ files:
 """
 
 import argparse
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
@@ -219,4 +220,7 @@ def _draw(
         if len(found) > 1:
             middle = statistics.fmean(found)
             shown["range of other partners"][outcome.row.label] = (middle, min(found), max(found))
-    plot_intervals(shown, path, title="Which neutral face stands beside the face", note=subject)
+    ends = [end for group in shown.values() for _, *both in group.values() for end in both]
+    limits = (math.floor(10 * min(ends)) / 10, math.ceil(10 * max(ends)) / 10)
+    title = "Which neutral face stands beside the face"
+    plot_intervals(shown, path, title=title, note=subject, limits=limits)
