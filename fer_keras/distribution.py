@@ -20,7 +20,6 @@ from fer_keras.config import Experiment, TrainingConfig
 from fer_keras.data.pipeline import Shard
 from fer_keras.errors import ConfigError, TrainingError
 
-
 # In what JAX reports when a computation across processes fails; it has no class of its own.
 _OTHERS_GONE = re.compile("gloo|nccl|connection|coordination service|heartbeat", re.IGNORECASE)
 

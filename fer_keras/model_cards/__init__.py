@@ -1,1 +1,1 @@
-"""Cards of models in other projects' packages: what their numbers mean (`fer_keras.runtime.peer`)."""
+"""Cards of models in other projects' packages: what their numbers mean (`runtime/peer.py`)."""
