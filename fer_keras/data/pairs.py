@@ -138,11 +138,11 @@ def with_neutral(targets: Samples, train: Samples, config: DatasetConfig) -> Sam
     return replace(samples, notes=(*samples.notes, note))
 
 
-def _neutral_rows(samples: Samples) -> np.ndarray:
+def _neutral_rows(samples: Samples, *, required: bool = True) -> np.ndarray:
     if "neutral" not in samples.class_names:
         raise DataError(f"{samples.name}: expected a class neutral to pair with. Received none.")
     rows = np.flatnonzero(samples.labels == samples.class_names.index("neutral"))
-    if not len(rows):
+    if required and not len(rows):
         raise DataError(f"{samples.name} {samples.split}: expected neutral faces. Received none.")
     return rows
 
@@ -182,7 +182,7 @@ def _same_subject(
     # Person -> pixels of a neutral face -> its row: a picture that is in both splits counts once.
     neutral: dict[str, dict[str, int]] = {}
     for samples, offset in ((targets, len(train)), (train, 0)):
-        for row in _neutral_rows(samples).tolist():
+        for row in _neutral_rows(samples, required=False).tolist():
             person, pixels = samples.facts["subject"][row], samples.facts["sha256"][row]
             neutral.setdefault(str(person), {}).setdefault(str(pixels), offset + row)
     partners = np.zeros((len(targets), k), np.int64)
