@@ -187,6 +187,11 @@ def test_every_network_has_a_golden_parameter_count():
 # Networks that learn by SGD here: a graph of Adam's steps takes twice as long to trace.
 BY_SGD = {"compact", "ddamfn", "esr", "manet", "mini_xception", "resnet18", "vgg19"}
 
+_BASE = {
+    "name": "compact",
+    "options": {"stem_filters": 8, "widths": [16], "depths": [1], "dropout": 0.0},
+}
+
 # Options and learning rates of networks that need more than Adam at 1e-3 to learn in few steps.
 OVERFIT = {
     "compact": ({"dropout": 0.0}, 5e-2),
@@ -199,6 +204,7 @@ OVERFIT = {
     "manet": ({}, 5e-2),
     "esr": ({}, 5e-2),
     "emotion_encoder": ({}, 1e-2),
+    "fusion": ({"bases": [_BASE, _BASE]}, 1e-2),
 }
 
 # Networks that halve the map too often for pictures of 16 pixels.
