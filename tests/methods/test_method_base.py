@@ -109,9 +109,20 @@ def test_accuracy_is_not_weighted(tiny_network, pictures):
     method = build_method("cross_entropy", tiny_network, NAMES)
     method.compile(optimizer="sgd", jit_compile=False)
     right = method.predict(x, verbose=0)["logits"].argmax(-1) == y.argmax(-1)
-    weight = np.where(right, 5.0, 0.0).astype(np.float32)
+    weight = np.where(right, 5.0, 0.5).astype(np.float32)
     result = method.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)
     assert result["accuracy"] == pytest.approx(right.mean())
+
+
+def test_what_has_no_weight_does_not_count(tiny_network, pictures):
+    x, y = pictures
+    method = build_method("cross_entropy", tiny_network, NAMES)
+    method.compile(optimizer="sgd", jit_compile=False)
+    right = method.predict(x, verbose=0)["logits"].argmax(-1) == y.argmax(-1)
+    first = np.arange(len(x)) < 5
+    weight = first.astype(np.float32)
+    result = method.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)
+    assert result["accuracy"] == pytest.approx(right[first].mean())
 
 
 def test_variables_hold_the_state_of_random_layers(tiny_network):
