@@ -20,7 +20,7 @@ from fer_keras.metrics import evaluate_predictions
 from fer_keras.opencv import cv2
 from fer_keras.report import main
 from fer_keras.report_page.charts import Line, line_chart, nice_ticks
-from fer_keras.studies.subgroups import compare_groups
+from fer_keras.studies.subgroups_gaps import compare_groups
 
 NAMES = ("happiness", "sadness")
 HOSTILE = "<script>alert(1)</script>\"'.png"

@@ -11,14 +11,12 @@ import pytest
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.errors import ConfigError, DataError
 from fer_keras.opencv import cv2
-from fer_keras.studies.subgroups import (
-    attribute_values,
+from fer_keras.studies.subgroups import attribute_values, group_of, proxy
+from fer_keras.studies.subgroups_gaps import (
     compare_groups,
     difference_interval,
-    group_of,
     holm,
     permutation_p,
-    proxy,
 )
 from fer_keras.study import main
 
