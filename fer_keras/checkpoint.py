@@ -137,8 +137,9 @@ def _arrays(method: Any) -> dict[str, np.ndarray]:
     # On JAX the values live outside the variables while `fit` runs.
     if hasattr(method, "jax_state_sync"):
         method.jax_state_sync()
+    # TensorFlow keeps a variable of several devices in parts; a copy is one array.
     return {
-        name: np.asarray(keras.ops.convert_to_numpy(variable.value))
+        name: np.asarray(keras.ops.convert_to_numpy(keras.ops.copy(variable.value)))
         for name, variable in _variables(method).items()
     }
 

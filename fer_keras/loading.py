@@ -376,7 +376,8 @@ def save_network(
     import keras
 
     for variable in network.variables:
-        values = np.asarray(keras.ops.convert_to_numpy(variable.value))
+        # TensorFlow keeps a variable of several devices in parts; a copy is one array.
+        values = np.asarray(keras.ops.convert_to_numpy(keras.ops.copy(variable.value)))
         # bfloat16 is no kind of float for NumPy itself.
         if values.dtype.kind == "V":
             values = values.astype(np.float32)
