@@ -210,13 +210,13 @@ def _strong(image_shape: tuple[int, int, int]) -> list[Any]:
     return [*_standard(image_shape), erasing]
 
 
-def _camera(image_shape: tuple[int, int, int]) -> list[Any]:
+def _camera(image_shape: tuple[int, int, int], rotation: float = 20) -> list[Any]:
     """What webcams do: wider warps than `standard`, dim light, few pixels, blur, noise, a hand."""
     from keras import layers
 
     return [
         layers.RandomFlip("horizontal"),
-        _warp(shift=0.08, rotation=20, scale=0.12),
+        _warp(shift=0.08, rotation=rotation, scale=0.12),
         layers.RandomContrast(0.25, value_range=_RANGE),
         _dim,
         _coarsen,
@@ -228,19 +228,7 @@ def _camera(image_shape: tuple[int, int, int]) -> list[Any]:
 
 def _camera_hard(image_shape: tuple[int, int, int]) -> list[Any]:
     """`camera` with rotations to 32 degrees and, in 35 % of the pictures, a band of rows hidden."""
-    from keras import layers
-
-    return [
-        layers.RandomFlip("horizontal"),
-        _warp(shift=0.08, rotation=32, scale=0.12),
-        layers.RandomContrast(0.25, value_range=_RANGE),
-        _dim,
-        _coarsen,
-        _defocus,
-        _grain,
-        _hide,
-        _hide_rows,
-    ]
+    return [*_camera(image_shape, rotation=32), _hide_rows]
 
 
 def _ferplus(image_shape: tuple[int, int, int]) -> list[Any]:

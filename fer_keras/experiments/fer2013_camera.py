@@ -5,6 +5,8 @@ network learns from them first; the classifier starts from its rows of the same 
 whose exact pixels also occur in PublicTest are left out in both stages. bfloat16 as there:
 without avx512_bf16 set training.precision=float32.
 Command: python -m fer_keras.train --exp fer2013_camera
+Cost: 10 epochs, 17 minutes on two CPU cores that other work shared, after those of ferplus_camera.
+Result: 0.6701 on PublicTest = validation (n 3,589, seed 0, epoch chosen on it).
 """
 
 from fer_keras.config import (
