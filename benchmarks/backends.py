@@ -33,7 +33,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 METHODS: dict[str, dict[str, Any]] = {
     "cross_entropy": {"label_smoothing": 0.1},
-    "word2vec": {"loss": "softmax"},
+    "word2vec": {"loss": "cosine_softmax"},
     "label_distribution": {"scheme": "multi_label"},
 }
 TOLERANCE = {"first": 1e-4, "first_10": 1e-2}
@@ -92,8 +92,8 @@ def run_backend(backend: str, folder: Path) -> dict[str, Any]:
     command = [sys.executable, *sys.argv, "--worker", str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ConfigError(f"The backend {backend!r} did not run: {last}. Leave it out: --backends")
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1].removeprefix("error: ")
+        raise ConfigError(f"The backend {backend!r} did not run: {last} Leave it out: --backends.")
     results: dict[str, Any] = json.loads((folder / f"{backend}.json").read_text(encoding="utf-8"))
     return results
 
