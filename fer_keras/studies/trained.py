@@ -82,17 +82,28 @@ def add_training_arguments(parser: argparse.ArgumentParser, study: str) -> None:
     parser.add_argument("--no-mlflow", action="store_true", help="keep the run folders only")
 
 
-def train_row(row: Row, run_dir: Path, seed: int, *, track: bool) -> Outcome:
-    """Trains a row, unless its folder holds the finished run, and scores it on the test split.
+def train_row(
+    row: Row,
+    run_dir: Path,
+    seed: int,
+    *,
+    track: bool,
+    split: str = "",
+    parent_run_id: str = "",
+) -> Outcome:
+    """Trains a row, unless its folder holds the finished run, and scores it.
 
     Args:
         row: What to train.
         run_dir: Its run folder.
         seed: Of the training.
         track: Whether MLflow gets the run.
+        split: `"validation"` or `"test"`; empty for test, or validation where the data set has no
+            test split.
+        parent_run_id: The MLflow run that this one is nested in.
 
     Returns:
-        The outcome; on the validation split where the data set has no test split.
+        The outcome on the split.
     """
     from fer_keras.data import describe
     from fer_keras.evaluate import evaluate, run_samples
@@ -106,8 +117,17 @@ def train_row(row: Row, run_dir: Path, seed: int, *, track: bool) -> Outcome:
     )
     if not _is_finished(run_dir, experiment):
         started = (run_dir / "experiment.json").is_file()
-        run_stages(experiment, run_dir, resume=started, command=command, track=track)
-    split = "test" if "test" in describe(experiment.dataset.name).splits else "validation"
+        run_stages(
+            experiment,
+            run_dir,
+            resume=started,
+            command=command,
+            track=track,
+            parent_run_id=parent_run_id,
+            part=row.label if parent_run_id else "",
+        )
+    if not split:
+        split = "test" if "test" in describe(experiment.dataset.name).splits else "validation"
     result_file = run_dir / ("result_test.json" if split == "test" else "result.json")
     if not result_file.is_file():
         samples, train = run_samples(run_dir, split)
@@ -139,10 +159,8 @@ def outcome_cells(outcome: Outcome, baseline: Outcome | None) -> list[str]:
     low, high = outcome.figures["accuracy_interval"]
     difference = ""
     if baseline is not None and baseline is not outcome:
-        gained = sum(ok and not baseline.right[source] for source, ok in outcome.right.items())
-        lost = sum(baseline.right[source] and not ok for source, ok in outcome.right.items())
-        points = 100 * (gained - lost) / len(outcome.right)
-        difference = f"{points:+.1f} (p {mcnemar(gained, lost):.2g})"
+        points, p_value = paired_difference(outcome, baseline)
+        difference = f"{points:+.1f} (p {p_value:.2g})"
     return [
         outcome.row.label,
         f"{outcome.figures['accuracy']:.3f} [{low:.3f}, {high:.3f}]",
@@ -151,6 +169,21 @@ def outcome_cells(outcome: Outcome, baseline: Outcome | None) -> list[str]:
         f"{outcome.training['training_minutes']:.1f}",
         outcome.row.published,
     ]
+
+
+def paired_difference(outcome: Outcome, baseline: Outcome) -> tuple[float, float]:
+    """What an outcome gains over another one on the same pictures.
+
+    Args:
+        outcome: Of `train_row`.
+        baseline: What it is compared with.
+
+    Returns:
+        Difference of accuracy in points, and the p value of McNemar's exact test.
+    """
+    gained = sum(ok and not baseline.right[source] for source, ok in outcome.right.items())
+    lost = sum(baseline.right[source] and not ok for source, ok in outcome.right.items())
+    return 100 * (gained - lost) / len(outcome.right), mcnemar(gained, lost)
 
 
 HEADER = ("", "accuracy [95 %]", "against face alone", "trained", "minutes", "published")
