@@ -1,14 +1,15 @@
 """Memory while a data set streams that is larger than it: resident bytes against bytes read.
 
-The data set is one file of decoded pictures in the form that `fer_keras.data.prepared` writes, made
-of one real shard; the rest of it is a hole that the file system reads as zeros, so it takes no disk
-space, and the rates below say nothing about a disk. Resident memory is shown in its two parts:
+The data set is one file of decoded pictures in the form that `fer_keras.data.prepared` writes: a
+shard of random pictures, written again and again until the file has its size. With `--sparse` it is
+written once, and the rest is a hole that the file system reads as zeros: no disk space is needed,
+and the rates say nothing about a disk. Resident memory is shown in its two parts:
 anonymous (what the process allocated) and file (pages of the file that are mapped at the moment;
 the system can take them back at any time). The pipeline starts in the middle of the second pass, to
 show that nothing before it is read.
 
-    python benchmarks/streaming.py --gigabytes 20 --steps 4000
-    python benchmarks/streaming.py --sampling shuffle
+    python benchmarks/streaming.py --gigabytes 20
+    python benchmarks/streaming.py --sampling shuffle --steps 4000 --sparse
 """
 
 import argparse
@@ -28,17 +29,21 @@ from fer_keras.data.samples import Samples, one_hot
 _NAMES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
 
 
-def make_file(path: Path, num_images: int, side: int, shard_images: int) -> None:
-    """Writes the file: a shard of random pictures, and a hole up to `num_images`."""
+def make_file(path: Path, num_images: int, side: int, shard_images: int, sparse: bool) -> None:
+    """Writes the file: a shard of random pictures, repeated or followed by a hole."""
     shape = (num_images, side, side, 1)
     with path.open("wb") as stream:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
         start = stream.tell()
+        end = start + num_images * side * side
         rng = np.random.default_rng(0)
-        for _ in range(0, shard_images, 1000):
-            stream.write(rng.integers(0, 256, (1000, side, side, 1), dtype=np.uint8).tobytes())
-        stream.truncate(start + num_images * side * side)
+        shard = rng.integers(0, 256, (shard_images, side, side, 1), dtype=np.uint8).tobytes()
+        while stream.tell() < end and not (sparse and stream.tell() > start):
+            stream.write(shard[: end - stream.tell()])
+        stream.truncate(end)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def memory_mb() -> dict[str, float]:
@@ -58,13 +63,14 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=256, help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=0, help="default: one whole pass")
     parser.add_argument("--sampling", choices=("blocks", "shuffle"), default="blocks")
+    parser.add_argument("--sparse", action="store_true", help="a hole in place of the repeats")
     parser.add_argument("--folder", type=Path, help="where the file is made; default: temporary")
     arguments = parser.parse_args()
 
     num_images = int(arguments.gigabytes * 1e9 / arguments.side**2)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         path = Path(folder) / "images.npy"
-        make_file(path, num_images, arguments.side, min(num_images, 100_000))
+        make_file(path, num_images, arguments.side, min(num_images, 100_000), arguments.sparse)
         images = np.load(path, mmap_mode="r", allow_pickle=False)
         labels = np.arange(num_images) % len(_NAMES)
         samples = Samples(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fer_keras.data.gathered import take_images
 from fer_keras.data.registry import dataset_module, list_datasets
 from fer_keras.data.samples import SPLITS, DatasetInfo, Samples, one_hot
 from fer_keras.errors import DataError, did_you_mean
@@ -206,7 +207,7 @@ def load_samples(
         split=split,
         class_names=content.class_names,
         label_rule=rule,
-        images=images if whole else images[kept],
+        images=images if whole else take_images(images, kept),
         targets=targets,
         facts=facts if whole else {column: values[kept] for column, values in facts.items()},
         notes=content.notes,

@@ -1,4 +1,4 @@
-"""Several pictures for each sample, gathered only when a batch asks for them."""
+"""Pictures that are named by row number, and gathered only when a batch asks for them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,17 +6,21 @@ from typing import Any, cast
 
 import numpy as np
 
+# A mapped file of which so much is chosen is left where it is.
+_LARGEST_COPY_BYTES = 2**30
+
 
 class GatheredImages:
     """An array `(n, k, height, width, channels)` that holds row numbers instead of pictures.
 
     Pairs and clips use every picture many times: as arrays they would be many times as large as
-    the data set. This has what the pipeline uses of an array: shape, length, reading by index.
+    the data set. A part of a data set that is larger than the memory must not be copied either;
+    it has no k. This has what the pipeline uses of an array: shape, length, reading by index.
 
     Args:
         sources: Arrays `(m, height, width, channels)` uint8, in memory or memory-mapped; their rows
             are numbered through, one array after the other. Arrays `(m, d)` of vectors too.
-        rows: `(n, k)` row numbers.
+        rows: `(n, k)` or `(n,)` row numbers.
 
     Attributes:
         sources: The arrays.
@@ -52,6 +56,25 @@ class GatheredImages:
     def as_array(self) -> np.ndarray:
         """The same object, declared as the array that it reads like."""
         return cast(np.ndarray, self)
+
+
+def take_images(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """The chosen pictures, copied unless that would take more than a gigabyte of memory.
+
+    Args:
+        images: Pictures by row, in memory, memory-mapped or gathered.
+        chosen: `(m,)` row numbers, or a mask.
+
+    Returns:
+        `m` pictures. Of gathered and of large mapped ones only the row numbers are held.
+    """
+    if isinstance(images, GatheredImages):
+        return GatheredImages(images.sources, images.rows[chosen]).as_array()
+    rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+    copied_bytes = len(rows) * int(np.prod(images.shape[1:])) * images.itemsize
+    if isinstance(images, np.memmap) and copied_bytes > _LARGEST_COPY_BYTES:
+        return GatheredImages((images,), rows).as_array()
+    return np.asarray(images[rows])
 
 
 def gathered_fingerprint(parents: Sequence[str], rows: np.ndarray) -> str:

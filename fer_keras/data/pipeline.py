@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fer_keras.data.augment import Policy, build_policy
+from fer_keras.data.gathered import GatheredImages
 from fer_keras.data.samples import Samples
 from fer_keras.errors import ConfigError, DataError
 
@@ -353,10 +354,13 @@ def _forgetting(images: Any) -> Callable[[int], None]:
     Pages that were read count as memory of the process until it gives them back. The system keeps
     them as cache as long as there is room, so reading them again costs no disk access.
     """
-    mapped: Any = getattr(images, "_mmap", None)
-    if not hasattr(mapped, "madvise"):
+    sources = images.sources if isinstance(images, GatheredImages) else (images,)
+    mapped: list[Any] = [getattr(source, "_mmap", None) for source in sources]
+    mapped = [each for each in mapped if hasattr(each, "madvise")]
+    if not mapped:
         return lambda rows: None
-    row_bytes = _BYTES_MAPPED_AROUND + int(np.prod(images.shape[1:]))
+    pictures = images.rows[:1].size if isinstance(images, GatheredImages) else 1
+    row_bytes = pictures * _BYTES_MAPPED_AROUND + int(np.prod(images.shape[1:]))
     held = 0
 
     def forget(rows: int) -> None:
@@ -364,7 +368,8 @@ def _forgetting(images: Any) -> Callable[[int], None]:
         held += rows * row_bytes
         if held > _MAPPED_BYTES:
             held = 0
-            mapped.madvise(mmap.MADV_DONTNEED)
+            for each in mapped:
+                each.madvise(mmap.MADV_DONTNEED)
 
     return forget
 

@@ -15,7 +15,6 @@ import os
 import shutil
 import time
 import uuid
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from fer_keras.data.beam_records import beam_config, collect_faults
+from fer_keras.data.columns import ColumnWriter, read_columns
 from fer_keras.data.registry import make_builder, open_prepared
 from fer_keras.data.samples import DatasetInfo, Example, SourceContent
 from fer_keras.decode import decode_image, resize
@@ -31,8 +31,8 @@ from fer_keras.errors import DataError
 
 _CONTENT_FILE = "content.json"
 _RECORDS_PER_READ = 512
-# Part of the name of a decoded folder: raised when the same bytes come to give other pixels.
-_DECODING = "1"
+# Part of the name of a decoded folder: raised when the same bytes come to give other files.
+_DECODING = "2"
 # A folder that a killed run left behind; no preparation of one split takes as long.
 _ABANDONED_AFTER_S = 24 * 3600
 
@@ -142,7 +142,7 @@ def decode_once(
         cache: Cache folder.
 
     Returns:
-        Images `(n, height, width, channels)` uint8, memory-mapped, and columns of length n:
+        Images `(n, height, width, channels)` uint8 and columns of length n, all memory-mapped:
         `label`, `source`, `sha256`, `subject`, `votes` where there are, and attributes.
 
     Raises:
@@ -157,9 +157,8 @@ def decode_once(
             _decode_records(folder, split, count, (height, width, channels), temporary)
     try:
         images = np.load(final / "images.npy", mmap_mode="r", allow_pickle=False)
-        with np.load(final / "facts.npz", allow_pickle=False) as stored:
-            facts = {column: stored[column] for column in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        facts = read_columns(final / "facts")
+    except (OSError, ValueError, EOFError) as error:
         raise _damaged(final, error) from error
     return images, facts
 
@@ -223,7 +222,7 @@ def _decode_records(
     folder: Path, split: str, count: int, shape: tuple[int, int, int], target: Path
 ) -> None:
     height, width, channels = shape
-    columns: dict[str, list[Any]] = {}
+    facts = ColumnWriter(target / "facts")
     # Written as a plain stream: on a full disk a memory map would end the process by a signal.
     with (target / "images.npy").open("wb") as stream:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
@@ -236,13 +235,9 @@ def _decode_records(
             except DataError as error:
                 raise _damaged(folder.parent.parent, error) from error
             stream.write(np.ascontiguousarray(resize(pixels, (height, width))).tobytes())
-            for column, value in (record | attributes).items():
-                columns.setdefault(column, []).append(value)
+            facts.add(record | attributes)
         _flush(stream)
-    facts: dict[str, Any] = {column: _column(values) for column, values in columns.items()}
-    with (target / "facts.npz").open("wb") as stream:
-        np.savez(stream, **facts)
-        _flush(stream)
+    facts.finish()
 
 
 def _read_records(folder: Path, split: str, count: int) -> Iterator[dict[str, Any]]:
@@ -257,12 +252,6 @@ def _read_records(folder: Path, split: str, count: int) -> Iterator[dict[str, An
             )
     except (OSError, ValueError, RuntimeError, LookupError) as error:
         raise _damaged(folder.parent.parent, error) from error
-
-
-def _column(values: list[Any]) -> np.ndarray:
-    if isinstance(values[0], bytes):
-        return np.array([value.decode() for value in values])
-    return np.array(values)
 
 
 @contextlib.contextmanager

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_keras.data.gathered import take_images
 from fer_keras.errors import DataError
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
+_HASHES_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ class Samples:
         label_rule: `"hard"`, or the rule that turned votes into targets.
         images: `(n, height, width, channels)` uint8, in memory or memory-mapped.
         targets: `(n, classes)` float32, rows sum to 1.
-        facts: Columns of length n: always `source`, `sha256` (of the decoded native pixels) and
-            `subject` (`""` where unknown); `votes` `(n, 10)` where there are; then attributes.
+        facts: Columns of length n, in memory or memory-mapped: always `source`, `sha256` (of the
+            decoded native pixels) and `subject` (`""` where unknown); `votes` `(n, 10)` where there
+            are; then attributes.
         fingerprint: sha256 over everything above that identifies the data.
         notes: What a reader of a result should know about this copy.
     """
@@ -117,14 +120,15 @@ class Samples:
             indices: `(m,)` integers, or a boolean mask of length n.
 
         Returns:
-            Samples of length m; the images are copied into memory.
+            Samples of length m; the images are copied into memory, but for more than a gigabyte of
+            them in a mapped file, which stay there.
         """
         chosen = np.asarray(indices)
         if chosen.size == 0:
             chosen = chosen.astype(np.int64)
         return replace(
             self,
-            images=np.asarray(self.images[chosen]),
+            images=take_images(self.images, chosen),
             targets=self.targets[chosen],
             facts={column: values[chosen] for column, values in self.facts.items()},
             fingerprint="",
@@ -213,7 +217,10 @@ def _fingerprint(samples: Samples) -> str:
     digest.update(np.ascontiguousarray(samples.targets, dtype="<f4").tobytes())
     if "sha256" in samples.facts:
         # Hashes of the native pixels stand for the images: those may be gigabytes on a disk.
-        digest.update("\n".join(samples.facts["sha256"].tolist()).encode())
+        hashes = samples.facts["sha256"]
+        for first in range(0, len(hashes), _HASHES_AT_ONCE):
+            block = hashes[first : first + _HASHES_AT_ONCE].tolist()
+            digest.update(("\n" * (first > 0) + "\n".join(block)).encode())
     else:
         digest.update(np.ascontiguousarray(samples.images).tobytes())
     return digest.hexdigest()
