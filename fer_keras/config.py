@@ -27,7 +27,8 @@ class DatasetConfig:
         name: A data set of `python -m fer_keras.data list`.
         source: Its file or folder; empty = looked for under `FER_KERAS_DATA`.
         label_rule: How training labels are made: `hard`, or for annotator votes `majority`,
-            `probability`, `crossentropy`, `multi_target`; empty = the data set's default.
+            `probability`, `crossentropy`, `multi_target`, `distribution`; empty = the data set's
+            default.
         eval_label_rule: The same for validation and test; empty = the data set's default, which
             is `majority` for votes (Barsoum et al. 2016 validate on it whatever they train with).
         image_size: Side of the square network input in pixels.

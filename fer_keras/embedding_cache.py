@@ -49,9 +49,16 @@ def feed_embeddings(
     """
     import keras
 
+    from fer_keras.data.augment import mixes_pictures
+
     copies, policy = experiment.training.cached_embeddings, experiment.augmentation
     if "teacher" in experiment.method.options:
         raise ConfigError("training.cached_embeddings: a teacher needs the pictures. Set it to 0.")
+    if mixes_pictures(policy):
+        raise ConfigError(
+            f"training.cached_embeddings: augmentation={policy!r} mixes targets with the pictures, "
+            "embeddings are of pictures alone. Set it to 0."
+        )
     if copies > 1 and policy == "none":
         raise ConfigError(
             f"training.cached_embeddings={copies}: without augmentation all copies are the same. "

@@ -84,7 +84,7 @@ def run(
     from fer_keras.champion import challenge, pictures_id
     from fer_keras.checkpoint import Progress, load_checkpoint
     from fer_keras.data import describe
-    from fer_keras.data.augment import check_policy
+    from fer_keras.data.augment import check_policy, mixes_pictures
     from fer_keras.data.pipeline import (
         balanced_class_weights,
         evaluation_dataset,
@@ -144,6 +144,8 @@ def run(
         print(f"weights {weights_from}")
     options, teacher = with_teacher(dict(experiment.method.options))
     method = build_method(experiment.method.name, network, train.class_names, **options)
+    if mixes_pictures(experiment.augmentation):
+        method.check_mixtures()
     save_kept: Any = save_network
     if start.keep_start:
         save_kept = keeping_start(save_network, method.network, start.keep_start)

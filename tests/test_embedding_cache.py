@@ -119,6 +119,8 @@ def test_copies_are_augmented_anew(pairs: Any, network: Any) -> None:
     assert np.abs(fed_train.images[:192] - fed_train.images[192:]).max() > 0.01
     with pytest.raises(ConfigError, match="all copies are the same"):
         feed_embeddings(method, train, validation, replace(experiment, augmentation="none"))
+    with pytest.raises(ConfigError, match="mixes targets with the pictures"):
+        feed_embeddings(method, train, validation, replace(experiment, augmentation="mix_up"))
 
 
 def test_the_whole_network_is_what_a_run_leaves(

@@ -290,6 +290,13 @@ def test_run_folder_refusals(tiny: Experiment, tmp_path: Path) -> None:
         ({"network": NetworkConfig("compact", {"width": 3})}, "widths"),
         ({"method": MethodConfig("word2vek")}, "word2vec"),
         ({"augmentation": "lite"}, "Unknown augmentation"),
+        (
+            {
+                "augmentation": "cut_mix",
+                "method": MethodConfig("label_distribution", {"scheme": "majority"}),
+            },
+            "does not take mixed targets",
+        ),
     ],
 )
 def test_a_wrong_name_leaves_no_folder(

@@ -385,14 +385,17 @@ def _preview(arguments: argparse.Namespace) -> None:
         for label in np.unique(samples.labels)
     ]
     chosen = samples.take(columns)
-    rows = [chosen.images]
+    rows = [(chosen.images, chosen.targets)]
     if arguments.augment != "none":
         rows += _augmented(chosen, arguments.augment, arguments.seed)
     _write_sheet(output, chosen, rows)
     print(output)
 
 
-def _augmented(samples: Samples, policy_name: str, seed: int) -> list[np.ndarray]:
+def _augmented(
+    samples: Samples, policy_name: str, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pictures and targets of each step."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from fer_keras.data.augment import build_policy
 
@@ -402,25 +405,35 @@ def _augmented(samples: Samples, policy_name: str, seed: int) -> list[np.ndarray
     rows = []
     for step in range(_AUGMENTED_ROWS):
         step_seed = np.array([seed, step], np.int32)
-        images, _ = policy(samples.images.astype(np.float32), samples.targets, step_seed)
-        rows.append(np.clip(np.round(np.asarray(images)), 0, 255).astype(np.uint8))
+        images, targets = policy(samples.images.astype(np.float32), samples.targets, step_seed)
+        pixels = np.clip(np.round(np.asarray(images)), 0, 255).astype(np.uint8)
+        rows.append((pixels, np.asarray(targets)))
     return rows
 
 
-def _write_sheet(path: Path, samples: Samples, rows: list[np.ndarray]) -> None:
-    """Draws one column for each sample: its label, the original, augmented versions below."""
+def _write_sheet(path: Path, samples: Samples, rows: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Draws one column for each sample: its label, the original, augmented versions below.
+
+    What a policy made of a target stands above the picture where it differs.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.4 * len(samples), 1.4 * len(rows) + 0.3), dpi=100)
     axes = figure.subplots(len(rows), len(samples), squeeze=False)
-    for row, images in enumerate(rows):
+    for row, (images, targets) in enumerate(rows):
         for column, image in enumerate(images):
             axis = axes[row, column]
             axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
             axis.set_axis_off()
             if row == 0:
                 axis.set_title(samples.class_names[samples.labels[column]], fontsize=9)
-    figure.tight_layout(pad=0.3)
+            elif np.abs(targets[column] - samples.targets[column]).max() > 0.005:
+                parts = [
+                    f"{targets[column, i]:.0%} {samples.class_names[i]}"
+                    for i in np.argsort(-targets[column])[:2]
+                ]
+                axis.set_title(", ".join(parts), fontsize=6)
+    figure.tight_layout(pad=0.3, h_pad=0.8)
     figure.savefig(path)
 
 

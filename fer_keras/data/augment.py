@@ -1,7 +1,8 @@
 """Augmentation policies, made of Keras' preprocessing layers and, where Keras has none, keras-cv's.
 
 The exceptions are the warp of `standard`, which does in one resampling what Keras does in three,
-and what `camera` adds: losses of a webcam that Keras has no layer for or that cost it too much.
+what `camera` adds: losses of a webcam that Keras has no layer for or that cost it too much, and
+CutMix, MixUp and RandAugment, for the reasons in `mixing.py` and `rand_augment.py`.
 
 A policy is a pure function of (images, targets, seed): the layers draw from a seed that the
 pipeline derives from the run's seed and the step, so a resumed run sees the same pictures, however
@@ -13,6 +14,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from fer_keras.data.affine import affine
+from fer_keras.data.mixing import CutMix, MixUp
+from fer_keras.data.rand_augment import rand_augment
+from fer_keras.data.step_seeds import draw_from, step_seeds
 from fer_keras.errors import ConfigError, did_you_mean
 
 _RANGE = (0.0, 255.0)
@@ -49,27 +54,11 @@ def _warp(*, shift: float, rotation: float, scale: float) -> Callable[[Any, Any]
     def warp(images: Any, seed: Any) -> Any:
         import tensorflow as tf
 
-        batch = tf.shape(images)[0]
-        size = tf.cast(tf.shape(images)[1:3], tf.float32)
-        draws = tf.random.stateless_uniform((4, batch), seed, -1.0, 1.0)
+        draws = tf.random.stateless_uniform((4, tf.shape(images)[0]), seed, -1.0, 1.0)
         angle = draws[0] * rotation * math.pi / 180
-        # The transform goes from a pixel of the result to one of the source, around the centre.
-        cos = tf.cos(angle) / (1 + draws[1] * scale)
-        sin = tf.sin(angle) / (1 + draws[1] * scale)
-        y0, x0 = (size[0] - 1) / 2, (size[1] - 1) / 2
-        x = x0 + draws[2] * shift * size[1] - cos * x0 + sin * y0
-        y = y0 + draws[3] * shift * size[0] - sin * x0 - cos * y0
-        zero = tf.zeros_like(cos)
-        warped = tf.raw_ops.ImageProjectiveTransformV3(
-            images=tf.cast(images, tf.float32),
-            transforms=tf.stack([cos, -sin, x, sin, cos, y, zero, zero], axis=1),
-            output_shape=tf.shape(images)[1:3],
-            fill_value=0.0,
-            interpolation="BILINEAR",
-            fill_mode="NEAREST",
-        )
-        # The operator forgets the size, which later layers ask for.
-        return tf.ensure_shape(warped, images.shape)
+        zero = tf.zeros_like(angle)
+        moved = (draws[2] * shift, draws[3] * shift)
+        return affine(images, tf.stack([angle, zero, *moved, draws[1] * scale]))
 
     return warp
 
@@ -245,27 +234,25 @@ def _ferplus(image_shape: tuple[int, int, int]) -> list[Any]:
 
 
 def _rand_augment(image_shape: tuple[int, int, int]) -> list[Any]:
-    """RandAugment (Cubuk et al. 2020), two operations of medium strength."""
+    """Mirror, then two of eight operations for grey faces: RandAugment (Cubuk et al. 2020)."""
     from keras import layers
 
-    return [
-        layers.RandomFlip("horizontal"),
-        layers.RandAugment(value_range=_RANGE, num_ops=2, factor=0.4),
-    ]
+    return [layers.RandomFlip("horizontal"), rand_augment()]
 
 
 def _cut_mix(image_shape: tuple[int, int, int]) -> list[Any]:
-    """`light`, then CutMix (Yun et al. 2019); targets are mixed by the area kept."""
-    from keras import layers
+    """`light`, then a rectangle of another face in half the pictures: CutMix (Yun et al. 2019)."""
+    return [*_light(image_shape), CutMix()]
 
-    return [*_light(image_shape), layers.CutMix()]
+
+def _cut_mix_halves(image_shape: tuple[int, int, int]) -> list[Any]:
+    """`light`, then, in half the pictures, the eyes or the mouth of another face."""
+    return [*_light(image_shape), CutMix(halves=True)]
 
 
 def _mix_up(image_shape: tuple[int, int, int]) -> list[Any]:
-    """`light`, then MixUp (Zhang et al. 2018) with alpha 0.2."""
-    from keras import layers
-
-    return [*_light(image_shape), layers.MixUp(alpha=0.2)]
+    """`light`, then a blend with another face: MixUp (Zhang et al. 2018) with alpha 0.2."""
+    return [*_light(image_shape), MixUp()]
 
 
 def _grid_mask(image_shape: tuple[int, int, int]) -> list[Any]:
@@ -289,6 +276,9 @@ def _grid_mask(image_shape: tuple[int, int, int]) -> list[Any]:
     ]
 
 
+# These mix the targets with the pictures.
+_MIXING = ("cut_mix", "cut_mix_halves", "mix_up")
+
 _POLICIES: dict[str, Callable[[Any], list[Any]]] = {
     "none": _none,
     "flip": _flip,
@@ -300,6 +290,7 @@ _POLICIES: dict[str, Callable[[Any], list[Any]]] = {
     "ferplus": _ferplus,
     "rand_augment": _rand_augment,
     "cut_mix": _cut_mix,
+    "cut_mix_halves": _cut_mix_halves,
     "mix_up": _mix_up,
     "grid_mask": _grid_mask,
 }
@@ -321,6 +312,15 @@ def check_policy(name: str) -> None:
     """
     if name not in _POLICIES:
         raise ConfigError(f"Unknown augmentation {name!r}. {did_you_mean(name, _POLICIES)}")
+
+
+def mixes_pictures(name: str) -> bool:
+    """Whether a policy mixes pictures and their targets.
+
+    Args:
+        name: One of `list_policies()`.
+    """
+    return name in _MIXING
 
 
 def build_policy(name: str, image_shape: tuple[int, ...]) -> Policy | None:
@@ -358,16 +358,16 @@ def build_policy(name: str, image_shape: tuple[int, ...]) -> Policy | None:
     def policy(images: Any, targets: Any, seed: Any) -> tuple[Any, Any]:
         import tensorflow as tf
 
-        seeds = _step_seeds(seed)
+        seeds = step_seeds(seed)
         for layer in layers:
+            if isinstance(layer, CutMix | MixUp):
+                images, targets = layer(images, targets, seeds.next())
+                continue
             if not isinstance(layer, keras.layers.Layer):
                 images = layer(images, seeds.next())
                 continue
-            _draw_from(layer, seeds)
-            if type(layer).__name__ in ("CutMix", "MixUp"):
-                mixed = layer({"images": images, "labels": targets})
-                images, targets = mixed["images"], mixed["labels"]
-            elif hasattr(layer, "_random_generator"):
+            draw_from(layer, seeds)
+            if hasattr(layer, "_random_generator"):
                 images = _image_by_image(layer, images, seeds.next())
             else:
                 images = layer(images, training=True)
@@ -378,7 +378,7 @@ def build_policy(name: str, image_shape: tuple[int, ...]) -> Policy | None:
 
 def _picture_by_picture(name: str, image_shape: tuple[int, ...]) -> Policy | None:
     """A policy for `(batch, k, height, width, channels)`: every picture draws its own numbers."""
-    if name in ("cut_mix", "mix_up"):
+    if mixes_pictures(name):
         raise ConfigError(f"augmentation={name!r} mixes pictures: it cannot be used for pairs.")
     policy = build_policy(name, image_shape[1:])
     if policy is None:
@@ -401,52 +401,8 @@ def _image_by_image(layer: Any, images: Any, seed: Any) -> Any:
 
     def one(pair: tuple[Any, Any]) -> Any:
         image, index = pair
-        _draw_from(layer, _step_seeds(tf.random.fold_in(seed, index)))
+        draw_from(layer, step_seeds(tf.random.fold_in(seed, index)))
         return layer(image, training=True)
 
     indices = tf.range(tf.shape(images)[0])
     return tf.map_fn(one, (images, indices), fn_output_signature=tf.float32)
-
-
-def _step_seeds(seed: Any) -> Any:
-    """A Keras seed generator whose draws are folds of one given seed, so it holds no state."""
-    import keras
-    import tensorflow as tf
-
-    class StepSeeds(keras.random.SeedGenerator):
-        def __init__(self) -> None:
-            self._draws = 0
-
-        def next(self, ordered: bool = True) -> Any:
-            self._draws += 1
-            return tf.random.fold_in(tf.cast(seed, tf.int32), self._draws)
-
-    return StepSeeds()
-
-
-class _StatelessGenerator:
-    """The part of `tf.random.Generator` that keras-cv uses, drawing from the step's seed."""
-
-    def __init__(self, seeds: Any) -> None:
-        self._seeds = seeds
-
-    def uniform(
-        self, shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = "float32"
-    ) -> Any:
-        import tensorflow as tf
-
-        unit = tf.random.stateless_uniform(shape, self._seeds.next(), dtype=dtype)
-        low, high = tf.cast(minval, dtype), tf.cast(1 if maxval is None else maxval, dtype)
-        return low + unit * (high - low)
-
-
-def _draw_from(layer: Any, seeds: Any) -> None:
-    """Makes a layer, and the layers inside it, take random numbers from `seeds`."""
-    # Plain attributes: Keras must not track the generator as state of the layer.
-    for inner in layer._flatten_layers(include_self=True):
-        object.__setattr__(inner, "_get_seed_generator", lambda backend=None: seeds)
-        if hasattr(inner, "_random_generator"):
-            object.__setattr__(inner, "_random_generator", _StatelessGenerator(seeds))
-    ratio = getattr(layer, "ratio_factor", None)
-    if ratio is not None and hasattr(ratio, "seeds"):
-        ratio.seeds = seeds

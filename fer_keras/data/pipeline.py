@@ -185,7 +185,6 @@ def _batches(
     import tensorflow as tf
 
     images, targets = samples.images, samples.targets
-    weights = None if class_weights is None else (targets @ class_weights).astype(np.float32)
     rows = _rows_of_step(samples.labels, batch_size, seed, sampling)
     # Each part of a batch draws its own augmentation.
     policy_seed = tf.constant([seed, shard.index], tf.int32)
@@ -198,12 +197,15 @@ def _batches(
         return step, tf.ensure_shape(indices, [None])
 
     def gather(step: Any, indices: Any) -> tuple[Any, ...]:
-        element = _gather(images, targets, weights, indices)
-        if policy is None:
-            return element
-        step_seed = tf.random.fold_in(policy_seed, tf.cast(step, tf.int32))
-        pixels, mixed = policy(tf.cast(element[0], tf.float32), element[1], step_seed)
-        return (tf.cast(tf.round(pixels), tf.uint8), mixed, *element[2:])
+        pixels, mixed = _gather(images, targets, indices)
+        if policy is not None:
+            step_seed = tf.random.fold_in(policy_seed, tf.cast(step, tf.int32))
+            changed, mixed = policy(tf.cast(pixels, tf.float32), mixed, step_seed)
+            pixels = tf.cast(tf.round(changed), tf.uint8)
+        if class_weights is None:
+            return pixels, mixed
+        # Of the targets that are trained on: a policy may have mixed them.
+        return pixels, mixed, tf.linalg.matvec(mixed, tf.constant(class_weights, tf.float32))
 
     # One step after the other: the next ones are in the part of the order that is held.
     dataset = steps.map(choose)
@@ -265,7 +267,7 @@ def evaluation_dataset(samples: Samples, batch_size: int = 256, shard: Shard = W
     def gather(first: Any) -> tuple[Any, ...]:
         indices, weights = tf.numpy_function(rows, [first], (tf.int64, tf.float32), stateful=False)
         indices = tf.ensure_shape(indices, [None])
-        element = _gather(samples.images, samples.targets, None, indices)
+        element = _gather(samples.images, samples.targets, indices)
         if shard.multiple_of == 1:
             return element
         return (*element, tf.ensure_shape(weights, [None]))
@@ -329,23 +331,22 @@ def load_dataset(
     return evaluation_dataset(samples, batch_size)
 
 
-def _gather(images: Any, targets: Any, weights: Any, indices: Any) -> tuple[Any, ...]:
+def _gather(images: Any, targets: Any, indices: Any) -> tuple[Any, Any]:
     import tensorflow as tf
 
     forget = _forgetting(images)
 
-    def read(batch: Any) -> tuple[Any, ...]:
+    def read(batch: Any) -> tuple[Any, Any]:
         parts = (images[batch], targets[batch])
         forget(len(batch))
-        return parts if weights is None else (*parts, weights[batch])
+        return parts
 
-    types = (tf.as_dtype(images.dtype), tf.float32, *([] if weights is None else [tf.float32]))
-    parts = tf.numpy_function(read, [indices], types, stateful=False)
-    parts[0] = tf.ensure_shape(parts[0], [None, *images.shape[1:]])
-    parts[1] = tf.ensure_shape(parts[1], [None, targets.shape[1]])
-    if weights is not None:
-        parts[2] = tf.ensure_shape(parts[2], [None])
-    return tuple(parts)
+    types = (tf.as_dtype(images.dtype), tf.float32)
+    pixels, rows = tf.numpy_function(read, [indices], types, stateful=False)
+    return (
+        tf.ensure_shape(pixels, [None, *images.shape[1:]]),
+        tf.ensure_shape(rows, [None, targets.shape[1]]),
+    )
 
 
 def _forgetting(images: Any) -> Callable[[int], None]:

@@ -1,4 +1,4 @@
-"""Annotator votes of FER+ -> targets, by the four rules of its authors.
+"""Annotator votes of FER+ -> targets, by the four rules of its authors, and all votes as they are.
 
 Source: Barsoum et al., "Training Deep Networks for Facial Expression Recognition with
 Crowd-Sourced Label Distribution", ICMI 2016, section 4, and the published reader's behaviour.
@@ -9,7 +9,9 @@ import numpy as np
 from fer_keras.errors import DataError, did_you_mean
 from fer_keras.labels import EMOTIONS
 
-RULES: tuple[str, ...] = ("majority", "probability", "crossentropy", "multi_target")
+RULES: tuple[str, ...] = (
+    "majority", "probability", "crossentropy", "multi_target", "distribution"
+)  # fmt: skip
 VOTE_COLUMNS: tuple[str, ...] = (*EMOTIONS, "unknown", "NF")
 _NUM_EMOTIONS = len(EMOTIONS)
 
@@ -17,7 +19,8 @@ _NUM_EMOTIONS = len(EMOTIONS)
 def targets_from_votes(votes: np.ndarray, rule: str) -> tuple[np.ndarray, np.ndarray]:
     """Turns votes into target distributions and drops the images that have no clear emotion.
 
-    In every rule a class with a single vote counts as an outlier and is set to 0 first. Then
+    In the rules of the authors a class with a single vote counts as an outlier and is set to 0
+    first. Then
 
     - `majority`: the class with more than half of the remaining votes, one-hot;
     - `crossentropy`: the largest classes in turn until 75 % of the votes, at most three classes;
@@ -25,7 +28,11 @@ def targets_from_votes(votes: np.ndarray, rule: str) -> tuple[np.ndarray, np.nda
     - `multi_target`: every class with at least 30 % of the votes.
 
     An image is dropped where the rule leaves half of the votes or less, too many classes, or
-    "unknown" or "not a face" as the strongest answer.
+    "unknown" or "not a face" as the strongest answer. Label distribution learning takes the votes
+    as they are, outliers and all:
+
+    - `distribution`: the shares of all emotions; an image is dropped where "unknown" or "not a
+      face" is the strongest answer.
 
     Args:
         votes: `(n, 10)` counts in the order of `VOTE_COLUMNS`, not negative.
@@ -40,15 +47,19 @@ def targets_from_votes(votes: np.ndarray, rule: str) -> tuple[np.ndarray, np.nda
     if rule not in RULES:
         raise DataError(f"Unknown label rule {rule!r}. {did_you_mean(rule, RULES)}")
     counts = _checked(votes)
-    counts[counts <= 1] = 0
+    if rule != "distribution":
+        counts[counts <= 1] = 0
     total = counts.sum(axis=1)
-    if rule == "majority":
+    if rule == "distribution":
+        kept = counts
+    elif rule == "majority":
         kept = _majority(counts, total)
     elif rule == "multi_target":
         kept = _multi_target(counts, total)
     else:
         kept = _largest_classes(counts, total)
     mass = kept.sum(axis=1)
+    # Of equal answers the first one counts as the strongest, as in the authors' tool.
     usable = (mass > 0) & (np.argmax(kept, axis=1) < _NUM_EMOTIONS)
     indices = np.flatnonzero(usable)
     emotions = kept[indices, :_NUM_EMOTIONS].astype(np.float64)

@@ -92,6 +92,17 @@ class Method(keras.Model):
         """
         raise NotImplementedError(f"{type(self).__name__} defines no sample_losses.")
 
+    def check_mixtures(self) -> None:
+        """Refuses targets that a policy mixed of two (CutMix, MixUp); a subclass may.
+
+        A loss that is linear in the target, such as cross-entropy, needs nothing: the loss of the
+        mixture is the mixture of the losses. Accuracy while training is then against the arg max of
+        the mixture, so it stays below that of whole pictures.
+
+        Raises:
+            ConfigError: The loss means something else for a mixture.
+        """
+
     def update_metrics(self, y: Any, outputs: dict[str, Any]) -> None:
         """Updates the metrics beside loss and accuracy; a subclass may define it.
 

@@ -1,9 +1,10 @@
-"""Four ways to learn from the votes of several annotators.
+"""Five ways to learn from the votes of several annotators.
 
 Barsoum, Zhang, Canton Ferrer, Zhang, "Training Deep Networks for Facial Expression Recognition with
 Crowd-Sourced Label Distribution", ICMI 2016, section 3: majority voting, multi-label learning,
 probabilistic label drawing, cross-entropy loss. With the paper's VGG13 they reach 83.85, 83.97,
-84.99 and 84.72 % on the test split of FER+.
+84.99 and 84.72 % on the test split of FER+. The fifth is the loss of label distribution learning
+(Geng, "Label Distribution Learning", IEEE TKDE 2016, section 2).
 """
 
 import math
@@ -16,11 +17,11 @@ from keras import ops
 from fer_keras.errors import ConfigError, did_you_mean
 from fer_keras.methods.base import Method, soft_cross_entropy
 
-SCHEMES = ("majority", "multi_label", "probabilistic", "cross_entropy")
+SCHEMES = ("majority", "multi_label", "probabilistic", "cross_entropy", "kl_divergence")
 
 
 class LabelDistribution(Method):
-    """Trains `logits` by one of the four schemes; validation uses the scheme's expected loss."""
+    """Trains `logits` by one of the schemes; validation uses the scheme's expected loss."""
 
     def __init__(
         self,
@@ -55,7 +56,27 @@ class LabelDistribution(Method):
         elif self.scheme == "probabilistic" and training:
             y = self._draw(y)
         # Evaluating, "probabilistic" is its own expectation: cross-entropy against the votes.
-        return soft_cross_entropy(y, logits)
+        losses = soft_cross_entropy(y, logits)
+        if self.scheme == "kl_divergence":
+            losses = losses + ops.sum(y * ops.log(ops.maximum(y, 1e-30)), axis=-1)
+        return losses
+
+    def check_mixtures(self) -> None:
+        """Refuses the schemes that would take the parts of a mixture for votes.
+
+        `majority` would train on the larger part alone, and `multi_label` would call two classes
+        equally right from 70 : 30 on and forget the smaller one beyond. `probabilistic` draws the
+        class of either picture with the chance of its part, which is cross-entropy on average.
+
+        Raises:
+            ConfigError: The scheme is one of the two.
+        """
+        if self.scheme in ("majority", "multi_label"):
+            raise ConfigError(
+                f"method.options.scheme={self.scheme!r} does not take mixed targets. For an "
+                "augmentation that mixes pictures choose cross_entropy, which learns the same from "
+                "dataset.label_rule=majority. Received: an augmentation that mixes"
+            )
 
     def _multi_label(self, y: Any, logits: Any) -> Any:
         # The largest class always counts, also where nothing reaches the threshold.
@@ -91,9 +112,13 @@ def build(
       `-log max_c(t_c p_c)`, `t_c` 1 for those and `epsilon` for the others.
     - `"probabilistic"` (PLD): `-log p_c` of one class drawn from `v`, anew in every step.
     - `"cross_entropy"` (CEL): `-sum_c v_c log p_c`.
+    - `"kl_divergence"` (KL): `sum_c v_c log(v_c / p_c)`. Its gradient is that of CEL, from which it
+      differs by the entropy of the votes: a network trained by either is the same, and what differs
+      is the loss that is shown, 0 where the votes are met. What label distribution learning does
+      differently is its target: all votes as they are, label rule `"distribution"`.
 
-    The targets must be the vote shares (label rule `"probability"` or `"crossentropy"`), not yet
-    one-hot: from one-hot targets all schemes learn the same.
+    The targets must be the vote shares (label rule `"probability"`, `"crossentropy"` or
+    `"distribution"`), not yet one-hot: from one-hot targets all schemes learn the same.
 
     Args:
         network: Functional network with the output `logits` `(batch, classes)`.

@@ -62,7 +62,20 @@ DEFAULT_WORDS: dict[str, str] = {
 }
 """The word of each emotion where `words` says nothing else."""
 
-LOSSES = ("cosine", "cosine_softmax", "similarity_smoothing")
+VALENCE_AROUSAL: dict[str, tuple[float, float]] = {
+    "neutral": (0.0, 0.0),
+    "happiness": (0.81, 0.51),
+    "surprise": (0.40, 0.67),
+    "sadness": (-0.63, -0.27),
+    "anger": (-0.51, 0.59),
+    "disgust": (-0.60, 0.35),
+    "fear": (-0.64, 0.60),
+    "contempt": (-0.40, 0.20),
+}
+"""Pleasure and arousal, -1..1: Russell and Mehrabian, "Evidence for a three-factor theory of
+emotions", J. Research in Personality 11, 1977. Contempt is ours, between disgust and neutral."""
+
+LOSSES = ("cosine", "cosine_softmax", "similarity_smoothing", "absolute_cosine")
 
 
 class Word2Vec(Method):
@@ -123,6 +136,8 @@ class Word2Vec(Method):
         if self.loss_name == "cosine":
             cosines = ops.cast(outputs["cosines"], "float32")
             return ops.sum(y * (1.0 - cosines), axis=-1)
+        if self.loss_name == "absolute_cosine":
+            return ops.sum(y * ops.abs(ops.cast(outputs["cosines"], "float32")), axis=-1)
         if self.loss_name == "cosine_softmax":
             return soft_cross_entropy(y, outputs["logits"])
         targets = ops.matmul(y, self._smoothed)
@@ -147,6 +162,7 @@ def build(
     words: Mapping[str, str] | str = "",
     centred: bool = False,
     random: bool = False,
+    valence_arousal: bool = False,
     seed: int = 0,
     loss: str = "cosine",
     scale: float = 16.0,
@@ -158,11 +174,17 @@ def build(
     The classifier of the given network is not part of the new graph. The losses, for cosines `c_j`
     of a sample with the class vectors and a target distribution `t` (one-hot or votes):
 
-    - `"cosine"`: the expected cosine distance `sum_j t_j (1 - c_j)`, 0..2.
+    - `"cosine"`: the expected cosine distance `sum_j t_j (1 - c_j)`, 0..2. With `u` the
+      embedding it is `1 - u . sum_j t_j V_j`: mixing targets (votes, CutMix, MixUp) mixes the
+      target vectors, and the best answer is the direction of the mixed vector.
     - `"cosine_softmax"`: cross-entropy of `softmax(scale * c)` against `t`.
     - `"similarity_smoothing"`: divergence of `softmax(scale * c)` from `t @ softmax(V V^T /
       temperature)`, `V` the class vectors; with `scale = 1 / temperature` it is 0 exactly where the
       embedding of a one-hot sample is its class vector.
+    - `"absolute_cosine"`: `sum_j t_j |c_j|`, the first mistake above, kept to show where it leads
+      (`study word2vec`): training turns the embedding away from its word until they are orthogonal.
+
+    All but the last are linear in `t`, or cross-entropy against what is.
 
     Args:
         network: Functional network with the output `embedding` `(batch, d)`.
@@ -173,6 +195,8 @@ def build(
         centred: Take the mean of the class vectors off each and scale to length 1 again, which
             spreads them. An extension; not for `random`.
         random: The control experiment: random orthonormal vectors in place of the words'.
+        valence_arousal: `VALENCE_AROUSAL` in place of the words' vectors: the points of the disc
+            raised to the half sphere above it, so that neutral, at its middle, is a direction too.
         seed: Of the random vectors.
         loss: One of `LOSSES`.
         scale: Logits per unit of cosine, above 0; 16 to 64 is usual.
@@ -200,12 +224,14 @@ def build(
         raise ConfigError(f"Expected scale > 0, received scale={scale}.")
     if not 0.0 <= dropout < 1.0:
         raise ConfigError(f"Expected 0 <= dropout < 1, received dropout={dropout}.")
-    if centred and random:
-        raise ConfigError("Expected centred or random, received both. Choose one.")
+    chosen = {"centred": centred, "random": random, "valence_arousal": valence_arousal}
+    spaces = [name for name, given in chosen.items() if given]
+    if len(spaces) > 1:
+        raise ConfigError(f"Expected one of {', '.join(chosen)}. Received: {', '.join(spaces)}.")
     class_words = words_of_classes(class_names, words)
     word_vectors = _unit(load_word_vectors(vectors, class_words))
-    space = "random" if random else "centred" if centred else "word"
-    table = _class_vectors(word_vectors, space, seed)
+    space = spaces[0] if spaces else "word"
+    table = space_vectors(space, class_names, vectors, words, seed)
 
     if dropout:
         embedding = keras.layers.Dropout(dropout, name="word_dropout")(embedding)
@@ -228,6 +254,35 @@ def build(
         loss=loss,
         temperature=temperature,
     )
+
+
+def space_vectors(
+    space: str,
+    class_names: Sequence[str],
+    vectors: str = "",
+    words: Mapping[str, str] | str = "",
+    seed: int = 0,
+) -> FloatArray:
+    """The vectors that classes are trained towards.
+
+    Args:
+        space: `word`, `centred`, `random` or `valence_arousal`; see `build`.
+        class_names: The ordered names of the classes.
+        vectors: Word-vector file; empty for the shipped slice.
+        words: As for `build`.
+        seed: Of the random vectors.
+
+    Returns:
+        `(classes, d)` float32, rows of length 1.
+
+    Raises:
+        ConfigError: A word has no vector, or a class has no place in valence and arousal.
+        DataError: The word-vector file cannot be read.
+    """
+    if space == "valence_arousal":
+        return _on_half_sphere(class_names)
+    found = load_word_vectors(vectors, words_of_classes(class_names, words))
+    return _class_vectors(_unit(found), space, seed)
 
 
 def words_of_classes(
@@ -305,7 +360,7 @@ def nearest_words(
     trained = np.asarray(ops.convert_to_numpy(table.vectors))
     class_vectors = _unit(load_word_vectors(vectors, table.words))
     if (
-        table.space == "random"
+        table.space in ("random", "valence_arousal")
         or class_vectors.shape != trained.shape
         or not np.allclose(_class_vectors(class_vectors, table.space, 0), trained, atol=1e-5)
     ):
@@ -340,6 +395,17 @@ def _key(name: str) -> str:
 def _unit(vectors: FloatArray) -> FloatArray:
     unit: FloatArray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit
+
+
+def _on_half_sphere(class_names: Sequence[str]) -> FloatArray:
+    unknown = [name for name in class_names if _key(name) not in VALENCE_AROUSAL]
+    if unknown:
+        raise ConfigError(
+            f"valence_arousal knows {', '.join(VALENCE_AROUSAL)}. Received: {', '.join(unknown)}."
+        )
+    flat = np.array([VALENCE_AROUSAL[_key(name)] for name in class_names])
+    height = np.sqrt(1 - (flat**2).sum(axis=1, keepdims=True))
+    return np.concatenate([flat, height], axis=1).astype(np.float32)
 
 
 def _class_vectors(word_vectors: FloatArray, space: str, seed: int) -> FloatArray:

@@ -281,7 +281,8 @@ class ClassVectors(keras.layers.Layer):
 
     Args:
         words: The word of each class, in the order of the classes.
-        space: What the vectors are: `"word"`, `"centred"` (their mean is taken off) or `"random"`.
+        space: What the vectors are: `"word"`, `"centred"` (their mean is taken off), `"random"` or
+            `"valence_arousal"`.
         **kwargs: Options of `keras.layers.Layer`.
     """
 

@@ -74,6 +74,19 @@ def test_multi_target(votes: list[int], expected: list[float] | None) -> None:
     assert _one(votes, "multi_target") == expected
 
 
+@pytest.mark.parametrize(
+    ("votes", "expected"),
+    [
+        ([4, 1, 1, 2, 1, 1, 0, 0, 0, 0], [0.4, 0.1, 0.1, 0.2, 0.1, 0.1, 0, 0]),
+        # What is no emotion is left out of the shares.
+        ([4, 0, 0, 0, 0, 1, 0, 0, 3, 2], [0.8, 0, 0, 0, 0, 0.2, 0, 0]),
+        ([3, 0, 0, 2, 0, 0, 0, 0, 5, 0], None),
+    ],
+)
+def test_distribution(votes: list[int], expected: list[float] | None) -> None:
+    assert _one(votes, "distribution") == expected
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_targets_are_distributions_and_the_votes_stay_untouched(rule: str) -> None:
     votes = np.random.default_rng(0).multinomial(10, np.full(10, 0.1) + 0.0, size=500)
@@ -113,6 +126,8 @@ def test_entropy() -> None:
         ("crossentropy", "Training", (10122, 7503, 3524, 3430, 2407, 169, 641, 160)),
         ("crossentropy", "PublicTest", 3505),
         ("probability", "PublicTest", 3505),
+        ("distribution", "Training", 28389),
+        ("distribution", "PublicTest", 3553),
         ("multi_target", "Training", 27671),
         ("multi_target", "PublicTest", 3472),
     ],

@@ -1,4 +1,4 @@
-"""The four label schemes of FER+ against NumPy."""
+"""The label schemes of FER+ against NumPy."""
 
 import keras
 import numpy as np
@@ -60,6 +60,39 @@ def test_multi_label_options(tiny_network):
 def test_cross_entropy(tiny_network):
     expected = -(VOTES * log_softmax(LOGITS)).sum(-1)
     np.testing.assert_allclose(losses_of(build(tiny_network, "cross_entropy")), expected, rtol=1e-5)
+
+
+def test_kl_divergence_is_cross_entropy_less_the_entropy_of_the_votes(tiny_network):
+    shares = VOTES.astype(np.float64)
+    entropy = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(-1)
+    cross = -(VOTES * log_softmax(LOGITS)).sum(-1)
+    method = build(tiny_network, "kl_divergence")
+    np.testing.assert_allclose(losses_of(method), cross - entropy, rtol=1e-4)
+    reached = keras.ops.convert_to_tensor(np.log(np.maximum(VOTES, 1e-20)))
+    at_votes = method.sample_losses(keras.ops.convert_to_tensor(VOTES), {"logits": reached}, True)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(at_votes), 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("scheme", ["probabilistic", "cross_entropy", "kl_divergence"])
+def test_what_takes_mixtures_learns_their_mean_on_average(tiny_network, scheme):
+    method = build(tiny_network, scheme)
+    method.check_mixtures()
+    logits = {"logits": keras.ops.convert_to_tensor(LOGITS[:1].repeat(2, 0))}
+    mixed = keras.ops.convert_to_tensor(np.stack([0.7 * VOTES[0] + 0.3 * VOTES[2], VOTES[0]]))
+    draws = [keras.ops.convert_to_numpy(method.sample_losses(mixed, logits, True))[0]
+             for _ in range(400 if scheme == "probabilistic" else 1)]  # fmt: skip
+    p = -log_softmax(LOGITS)[0]
+    expected = 0.7 * VOTES[0] @ p + 0.3 * VOTES[2] @ p
+    if scheme == "kl_divergence":
+        v = (0.7 * VOTES[0] + 0.3 * VOTES[2]).astype(np.float64)
+        expected += (v * np.log(np.where(v > 0, v, 1))).sum()
+    np.testing.assert_allclose(np.mean(draws), expected, atol=0.2 if len(draws) > 1 else 1e-4)
+
+
+@pytest.mark.parametrize("scheme", ["majority", "multi_label"])
+def test_what_would_misread_mixtures_refuses_them(tiny_network, scheme):
+    with pytest.raises(ConfigError, match=r"mixed targets.*cross_entropy"):
+        build(tiny_network, scheme).check_mixtures()
 
 
 def test_probabilistic_draws_one_voted_class_anew_in_every_step(tiny_network):

@@ -81,6 +81,51 @@ def test_1_training_ends_aligned_and_not_orthogonal(pictures):
     assert method.predict(x, verbose=0)["cosines"][:, 1].min() > 0.95
 
 
+def test_1_the_absolute_value_costs_a_match_as_much_as_its_opposite():
+    method = word2vec(loss="absolute_cosine")
+    cosines = np.diag([1.0, -1.0, 0.0, 0.5])
+    np.testing.assert_allclose(losses_of(method, np.eye(C), cosines), [1, 1, 0, 0.5], atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["cosine", "cosine_softmax"])
+def test_mixed_targets_mix_the_losses(loss):
+    method = word2vec(loss=loss)
+    method.check_mixtures()
+    cosines = np.random.default_rng(0).uniform(-1, 1, (1, C)).repeat(3, 0)
+    one, other = np.eye(C)[0], np.array([0, 0.5, 0.5, 0])
+    losses = losses_of(method, np.stack([one, other, 0.3 * one + 0.7 * other]), cosines)
+    assert losses[2] == pytest.approx(0.3 * losses[0] + 0.7 * losses[1], rel=1e-5)
+
+
+def test_a_mixed_target_is_a_mixed_vector():
+    method = word2vec(loss="cosine")
+    mixed = 0.4 * np.eye(C)[1] + 0.6 * np.eye(C)[3]
+    vector = mixed @ method.class_vectors
+    for direction in (vector, method.class_vectors[1], method.class_vectors[3]):
+        unit = direction / np.linalg.norm(direction)
+        loss = losses_of(method, mixed[None], (method.class_vectors @ unit)[None])[0]
+        assert loss == pytest.approx(1 - unit @ vector, abs=1e-5)
+    # Nothing is nearer than the direction of the mixture.
+    assert 1 - np.linalg.norm(vector) < loss
+
+
+def test_valence_and_arousal_place_the_classes():
+    method = word2vec(valence_arousal=True)
+    vectors = method.class_vectors
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    cosines = dict(zip(NAMES, vectors[0] @ vectors.T, strict=True))
+    assert cosines["fear"] > 0.9 > 0 > cosines["happiness"] - 0.2
+    eight = build_method("word2vec", build_tiny_network(8), EMOTIONS, valence_arousal=True)
+    np.testing.assert_allclose(eight.class_vectors[0], [0, 0, 1])
+    with pytest.raises(ConfigError, match="Expected one of centred"):
+        word2vec(valence_arousal=True, centred=True)
+    with pytest.raises(ConfigError, match="boredom"):
+        word2vec(
+            build_tiny_network(2), ("boredom", "fear"), words={"boredom": "bored"},
+            valence_arousal=True,
+        )  # fmt: skip
+
+
 def test_2_every_sample_counts_once(pictures):
     x, _ = pictures
     x = x[:7]
