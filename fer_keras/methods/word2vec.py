@@ -227,7 +227,9 @@ def build(
     chosen = {"centred": centred, "random": random, "valence_arousal": valence_arousal}
     spaces = [name for name, given in chosen.items() if given]
     if len(spaces) > 1:
-        raise ConfigError(f"Expected one of {', '.join(chosen)}. Received: {', '.join(spaces)}.")
+        raise ConfigError(
+            f"Expected one of {', '.join(chosen)}, received {', '.join(spaces)}. Choose one."
+        )
     class_words = words_of_classes(class_names, words)
     word_vectors = _unit(load_word_vectors(vectors, class_words))
     space = spaces[0] if spaces else "word"

@@ -91,6 +91,7 @@ def test_distribution(votes: list[int], expected: list[float] | None) -> None:
 def test_targets_are_distributions_and_the_votes_stay_untouched(rule: str) -> None:
     votes = np.random.default_rng(0).multinomial(10, np.full(10, 0.1) + 0.0, size=500)
     votes[:, 0] += 4
+    votes[::50, 8] += 20
     before = votes.copy()
     targets, kept = targets_from_votes(votes, rule)
     assert targets.dtype == np.float32
