@@ -192,7 +192,8 @@ def _draw_faces(path: Path, policies: Sequence[str]) -> None:
         if policy is not None:
             seed = tf.constant([1, 1], tf.int32)
             changed, mixed = policy(tf.constant(images, tf.float32), tf.constant(targets), seed)
-            images, targets = np.round(changed).astype(np.uint8), np.asarray(mixed)
+            images = np.asarray(tf.cast(tf.round(changed), tf.uint8))
+            targets = np.asarray(mixed)
         captions = []
         for target in targets:
             best = [i for i in np.argsort(-target)[:2] if target[i] > 0.005]

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from fer_keras.config import load_experiment, override
 from fer_keras.files import write_text
 from fer_keras.metrics import wilson_interval
 from fer_keras.studies.results import file_stem
@@ -127,9 +128,17 @@ def train_series(
 
     Returns:
         Name -> the outcome of each seed.
+
+    Raises:
+        FerKerasError: The data set is missing, or a training failed.
     """
     import keras
 
+    from fer_keras.data.splits import load_test
+
+    if arguments.split == "test":  # What is missing is said before hours of training.
+        first = next(iter(rows.values()))
+        load_test(override(load_experiment(first.experiment), first.changes).dataset)
     outcomes: dict[str, list[Outcome]] = {name: [] for name in rows}
     total, count = len(rows) * len(arguments.seeds), 0
     # Seed by seed, so that a study that is cut short has all rows of the first seeds.

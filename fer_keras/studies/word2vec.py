@@ -21,7 +21,7 @@ files:
   word2vec_mistakes.png  what a mistake costs in words
   word2vec_cosines.png   cosines of the class vectors of every kind
   word2vec_failure.png   cosine with the true word, by the loss and by its absolute value
-  word2vec_compounds.png shares of compound faces that were named
+  word2vec_compounds.png shares of compound faces that were named; word2vec_compound_faces.png
   ROW-seedN/             the run folder of every training; compounds_... on drawn faces
 """
 
@@ -52,6 +52,7 @@ from fer_keras.studies.trained import Outcome, Row
 from fer_keras.studies.word2vec_report import Findings, write_report
 
 if TYPE_CHECKING:
+    from fer_keras.data.compound_faces import CompoundFaces
     from fer_keras.data.samples import Samples
 
 _LOSSES = ("cosine", "cosine_softmax", "similarity_smoothing")
@@ -61,6 +62,7 @@ _VECTORS = {
     "random": ("method.options.random=true",),
     "valence_arousal": ("method.options.valence_arousal=true",),
 }
+_SHOWN_FACES = 5
 BASELINE, FAILURE = "cross_entropy", "absolute_cosine word"
 
 
@@ -212,6 +214,7 @@ def _compounds(
     folder: Path, arguments: argparse.Namespace, tracker: Any
 ) -> dict[str, CompoundScores]:
     """Networks that know drawn faces of one emotion, asked about faces of two."""
+    from fer_keras.config import load_experiment
     from fer_keras.data.compound_faces import draw_compounds
     from fer_keras.labels import EMOTIONS
 
@@ -222,9 +225,35 @@ def _compounds(
     drawn.epochs, drawn.seeds = arguments.compound_epochs, arguments.seeds[:1]
     wanted = {f"compounds {name}": row for name, row in rows(drawn).items() if name != FAILURE}
     outcomes = train_series(wanted, folder, drawn, tracker)
-    faces = draw_compounds(arguments.compound_faces)
+    first = next(iter(outcomes.values()))[0]
+    data = load_experiment(str(first.run_dir)).dataset
+    faces = draw_compounds(arguments.compound_faces, size=data.image_size, channels=data.channels)
     scores = {}
     for row in outcomes.values():
         answers, table = _answers(row[0], faces.images)
-        scores[row[0].row.label] = compound_scores(answers, EMOTIONS, faces.parts, table)
+        label = row[0].row.label
+        scores[label] = compound_scores(answers, EMOTIONS, faces.parts, table)
+        if len(scores) == 2:  # After the baseline: the first one of words.
+            _draw_compounds(folder / "word2vec_compound_faces.png", faces, answers, label)
     return scores
+
+
+def _draw_compounds(
+    path: Path, faces: "CompoundFaces", answers: npt.NDArray[np.float32], label: str
+) -> None:
+    """Faces of every compound with the two best classes under them."""
+    from fer_keras.data.compound_faces import COMPOUNDS
+    from fer_keras.labels import EMOTIONS
+    from fer_keras.plots import plot_pictures
+
+    rows_of = {pair: [i for i, own in enumerate(faces.parts) if own == pair] for pair in COMPOUNDS}
+    best = np.argsort(-answers, axis=1)[:, :2]
+    sheet = [
+        (
+            name,
+            [faces.images[i] for i in rows_of[pair][:_SHOWN_FACES]],
+            [" + ".join(EMOTIONS[c] for c in best[i]) for i in rows_of[pair][:_SHOWN_FACES]],
+        )
+        for pair, name in COMPOUNDS.items()
+    ]
+    plot_pictures(sheet, path, title=f"Drawn faces of two emotions, and the top 2 of: {label}")
