@@ -57,7 +57,7 @@ def plot_cosines(
         title: One line above the picture.
     """
     side = 1.2 + 0.42 * len(names)
-    figure = _figure(side * len(matrices) + 1.0, side + 0.7)
+    figure = _figure(side * len(matrices) + 1.0, side + 1.2)
     grid = figure.subplots(1, len(matrices), sharey=True, squeeze=False)[0]
     for axes, (name, matrix) in zip(grid, matrices.items(), strict=True):
         image = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)

@@ -99,6 +99,8 @@ def _losses(findings: Findings) -> str:
 def _cosine_words(findings: Findings) -> str:
     lines = []
     for kind, table in findings.tables.items():
+        if kind == "random":  # orthonormal
+            continue
         cosines = table @ table.T
         pairs = sorted(
             ((cosines[i, j], i, j) for i in range(len(table)) for j in range(i)), reverse=True
