@@ -189,7 +189,9 @@ def _answers(
     network, _ = load_network(outcome.run_dir / "best.keras")
     tables = [layer for layer in network.layers if isinstance(layer, ClassVectors)]
     output = network.output["cosines" if tables else "logits"]
-    answers = keras.Model(network.input, output).predict(images, batch_size=64, verbose=0)
+    answers = keras.Model(network.input, output).predict(
+        np.asarray(images), batch_size=64, verbose=0
+    )
     table = np.asarray(keras.ops.convert_to_numpy(tables[0].vectors)) if tables else None
     keras.utils.clear_session()
     return np.asarray(answers, np.float32), table
@@ -202,9 +204,10 @@ def _open_words(
         return {}
     count = min(arguments.open_faces, len(samples))
     chosen = samples.take(np.linspace(0, len(samples) - 1, count).round().astype(np.int64))
+    pictures = np.asarray(chosen.images)
     labels = [chosen.class_names[label] for label in chosen.labels]
     return {
-        name: open_words(row[0].run_dir, chosen.images, labels, arguments.word_vectors)
+        name: open_words(row[0].run_dir, pictures, labels, arguments.word_vectors)
         for name, row in outcomes.items()
         if name not in (BASELINE, FAILURE) and name.split()[1] in ("word", "centred")
     }
