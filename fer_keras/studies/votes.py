@@ -110,6 +110,8 @@ def rows(arguments: argparse.Namespace) -> dict[str, Row]:
     for name in arguments.schemes:
         label, experiment = _ROWS[name]
         middle, spread = _PUBLISHED.get(name, (0.0, 0.0))
+        if arguments.dataset != "ferplus":
+            middle = 0.0  # Nothing was published of other data.
         published = f"{middle / 100:.4f} ± {spread / 100:.4f}" if middle else ""
         made[name] = Row(label, experiment, changes, published)
     return made
@@ -231,7 +233,7 @@ def _draw(
     for name, row in outcomes.items():
         label = row[0].row.label
         shown["here, 95 % interval"][label] = accuracy_interval(row)
-        if name in _PUBLISHED:
+        if row[0].row.published:
             middle, spread = (value / 100 for value in _PUBLISHED[name])
             published[label] = (middle, middle - spread, middle + spread)
     shown = {group: values for group, values in shown.items() if values}
