@@ -4,6 +4,8 @@ Written from the papers and from the layer tables of ours, without a library of 
 counts are compared with ours by `benchmarks/training.py`. Raw pixels 0..255 in, logits out.
 """
 
+from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -150,3 +152,192 @@ def _divisible(channels: float) -> int:
     """The next multiple of 8, not more than a tenth below."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+# Zhang et al. 2023, table 1, as in `fer_keras.models.ddamfn`: the channels of a stage; kernel size
+# -> channels of its halving block and of its residual blocks; the name of the halving block.
+_MFN = (
+    (64, {3: 64, 5: 32, 7: 32}, {3: 96, 5: 32}, "conv_23", "conv_3"),
+    (128, {3: 128, 5: 64, 7: 64}, {3: 192, 5: 64}, "conv_34", "conv_4"),
+    (256, {3: 256, 5: 256, 7: 256, 9: 256}, {3: 172, 5: 170, 7: 170}, "conv_45", "conv_5"),
+)
+
+
+class Unit(nn.Module):
+    """Convolution, batch normalisation and, unless it is linear, a PReLU."""
+
+    def __init__(
+        self,
+        channels: int,
+        filters: int,
+        kernel: int | tuple[int, int] = 1,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
+        linear: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, filters, kernel, stride, padding, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(filters)
+        self.prelu = nn.Identity() if linear else nn.PReLU(filters)
+
+    def forward(self, x: Any) -> Any:
+        """Returns the map."""
+        return self.prelu(self.bn(self.conv(x)))
+
+
+class Gates(nn.Module):
+    """A gate for every row and one for every column, from one hidden layer."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = max(8, channels // 32)
+        self.conv1 = nn.Conv2d(channels, hidden, 1)
+        self.bn1 = nn.BatchNorm2d(hidden)
+        self.conv2 = nn.Conv2d(hidden, channels, 1)
+        self.conv3 = nn.Conv2d(hidden, channels, 1)
+
+    def gates(self, rows: Any, columns: Any) -> tuple[Any, Any]:
+        """Gates `(n, c, h, 1)` and `(n, c, 1, w)` of maps of these shapes."""
+        height = rows.shape[2]
+        both = torch.cat([rows, columns.transpose(2, 3)], dim=2)
+        both = nn.functional.hardswish(self.bn1(self.conv1(both)))
+        rows, columns = both[:, :, :height], both[:, :, height:].transpose(2, 3)
+        return self.conv2(rows).sigmoid(), self.conv3(columns).sigmoid()
+
+
+class CoordinateAttention(Gates):
+    """Weighs rows and columns by their means (Hou et al. 2021)."""
+
+    def forward(self, x: Any) -> Any:
+        """Returns the weighed map."""
+        rows, columns = self.gates(x.mean(3, keepdim=True), x.mean(2, keepdim=True))
+        return x * rows * columns
+
+
+class AttentionHead(Gates):
+    """One attention map of DDAN, from learned sums over rows and columns."""
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__(channels)
+        self.Linear_h = Unit(channels, channels, (1, side), groups=channels, linear=True)
+        self.Linear_w = Unit(channels, channels, (side, 1), groups=channels, linear=True)
+
+    def forward(self, x: Any) -> Any:
+        """Returns the attention map, as large as `x`."""
+        rows, columns = self.gates(self.Linear_h(x), self.Linear_w(x))
+        return rows * columns
+
+
+class MixedDepthwise(nn.Module):
+    """Another kernel size for each group of channels."""
+
+    def __init__(self, groups: dict[int, int], stride: int) -> None:
+        super().__init__()
+        self.channels = list(groups.values())
+        self.mixed_depthwise_conv = nn.ModuleList(
+            nn.Conv2d(c, c, kernel, stride, kernel // 2, groups=c, bias=False)
+            for kernel, c in groups.items()
+        )
+
+    def forward(self, x: Any) -> Any:
+        """Returns the map."""
+        parts = torch.split(x, self.channels, dim=1)
+        convs = zip(self.mixed_depthwise_conv, parts, strict=True)
+        return torch.cat([conv(part) for conv, part in convs], dim=1)
+
+
+class MixBottleneck(nn.Module):
+    """Widen, convolve each group with its own kernel size, weigh, narrow."""
+
+    def __init__(self, channels: int, filters: int, groups: dict[int, int], stride: int) -> None:
+        super().__init__()
+        hidden = sum(groups.values())
+        self.conv = Unit(channels, hidden)
+        self.conv_dw = MixedDepthwise(groups, stride)
+        self.CA = CoordinateAttention(hidden)
+        self.project = Unit(hidden, filters, linear=True)
+        self.residual = stride == 1
+
+    def forward(self, x: Any) -> Any:
+        """Returns the block's map."""
+        y = self.project(self.CA(self.conv_dw(self.conv(x))))
+        return x + y if self.residual else y
+
+
+class Residuals(nn.Module):
+    """Residual blocks, one after the other."""
+
+    def __init__(self, channels: int, groups: dict[int, int], depth: int) -> None:
+        super().__init__()
+        blocks = [MixBottleneck(channels, channels, groups, 1) for _ in range(depth)]
+        self.model = nn.Sequential(*blocks)
+
+    def forward(self, x: Any) -> Any:
+        """Returns the map of the last block."""
+        return self.model(x)
+
+
+def mfn(width: float = 1.0, depths: Sequence[int] = (9, 16, 6)) -> nn.Sequential:
+    """The backbone of DDAMFN: normalised colours to the map that its heads read."""
+
+    def scaled(channels: int) -> int:
+        return max(1, round(channels * width))
+
+    channels = scaled(64)
+    parts: dict[str, nn.Module] = {
+        "conv1": Unit(3, channels, 3, stride=2, padding=1),
+        "conv2_dw": Unit(channels, channels, 3, padding=1, groups=channels),
+    }
+    for (filters, halving, repeated, half_name, name), depth in zip(_MFN, depths, strict=True):
+        halves = {kernel: scaled(c) for kernel, c in halving.items()}
+        parts[half_name] = MixBottleneck(channels, scaled(filters), halves, 2)
+        channels = scaled(filters)
+        groups = {kernel: scaled(c) for kernel, c in repeated.items()}
+        parts[name] = Residuals(channels, groups, depth)
+    parts["conv_6_sep"] = Unit(channels, scaled(512))
+    return nn.Sequential(OrderedDict(parts))
+
+
+class Ddamfn(nn.Module):
+    """As `fer_keras.models.ddamfn`; parameters have the names that the authors' program gives them.
+
+    Those that their program creates and never uses are left out.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        width: float = 1.0,
+        depths: Sequence[int] = (9, 16, 6),
+        num_heads: int = 2,
+        side: int = 112,
+    ) -> None:
+        super().__init__()
+        self.features = mfn(width, depths)
+        channels, last = self.features.conv_6_sep.bn.num_features, -(-side // 16)
+        self.heads = [f"cat_head{i}" for i in range(num_heads)]
+        for name in self.heads:
+            head = OrderedDict(CoordAtt=AttentionHead(channels, last))
+            self.add_module(name, nn.Sequential(head))
+        self.Linear = Unit(channels, channels, (last, last), groups=channels, linear=True)
+        self.fc = nn.Linear(channels, num_classes)
+        # ImageNet's mean and deviation, for pixels in 0..255.
+        mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
+        self.register_buffer("scale", (1 / (255 * std)).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("offset", (-mean / std).reshape(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: Any) -> Any:
+        """Returns the logits."""
+        x = self.features(x * self.scale + self.offset)
+        maps = [getattr(self, name)(x) for name in self.heads]
+        strongest = maps[0]
+        for other in maps[1:]:
+            strongest = torch.maximum(strongest, other)
+        return self.fc(self.Linear(x * strongest).flatten(1))
+
+
+def ddamfn(num_classes: int, width: float = 1.0) -> nn.Module:
+    """DDAMFN with two heads, for pictures of 112 pixels."""
+    return Ddamfn(num_classes, width)

@@ -102,6 +102,7 @@ def measure(experiment: Experiment) -> dict[str, float]:
     )
     options, _ = with_teacher(dict(experiment.method.options))
     method = build_method(experiment.method.name, network, train.class_names, **options)
+    method.sam_rho = training.sam_rho
     optimizer = build_optimizer(training, steps_per_epoch(len(train), training.batch_size))
     method.compile(optimizer=optimizer, jit_compile=use_xla(training.jit_compile))
     batches = training_dataset(

@@ -128,6 +128,9 @@ class TrainingConfig:
             parameters are left out.
         clip_norm: Global gradient norm limit (0 = none).
         clip_value: Element-wise gradient limit (0 = none).
+        sam_rho: Sharpness-aware minimisation (Foret et al. 2021) around any optimizer: the gradient
+            is that of the weights with the highest loss within this radius, 0.05 in the paper; a
+            step takes twice as long (0 = off).
         class_weights: `balanced` weighs the loss of a class by the inverse of its frequency.
         sampling: `balanced` draws classes with equal chance instead of a plain shuffle; `blocks`
             shuffles megabytes at a time, for data sets that are larger than the memory.
@@ -156,6 +159,7 @@ class TrainingConfig:
     weight_decay: float = 0.15
     clip_norm: float = 0.0
     clip_value: float = 0.0
+    sam_rho: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     sampling: Literal["shuffle", "balanced", "blocks"] = "shuffle"
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
@@ -203,6 +207,7 @@ _MINIMUM = {
     "dataset.oversample_to": 0,
     "dataset.neutral_seed": 0,
     "training.cached_embeddings": 0,
+    "training.sam_rho": 0,
     "training.early_stopping_patience": 0,
     "training.decay_epochs": 1,
 }

@@ -79,7 +79,7 @@ class Distribution:
         import keras
 
         backend = keras.backend.backend()
-        self._check(backend, training.batch_size)
+        self._check(backend, training)
         if self.total_devices == 1:
             return
         if backend == "tensorflow":
@@ -142,7 +142,7 @@ class Distribution:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = on
 
-    def _check(self, backend: str, batch_size: int) -> None:
+    def _check(self, backend: str, training: TrainingConfig) -> None:
         if self.devices < 1:
             raise ConfigError(f"--devices: expected at least 1. Received: {self.devices}.")
         if backend == "tensorflow" and _workers_of_tf_config() > 1:
@@ -171,10 +171,16 @@ class Distribution:
                 "Expected --coordinator HOST:PORT together with --num-processes of at least 2. "
                 f"Received: {self.coordinator or 'no coordinator'}, {self.num_processes}."
             )
-        if batch_size % self.total_devices:
+        if training.batch_size % self.total_devices:
             raise ConfigError(
                 f"training.batch_size is that of all {self.total_devices} devices together: "
-                f"expected a multiple of {self.total_devices}. Received: {batch_size}."
+                f"expected a multiple of {self.total_devices}. Received: {training.batch_size}."
+            )
+        if training.sam_rho and self.devices > 1 and backend == "tensorflow":
+            # Each device would climb along the gradient of its own part of the batch.
+            raise ConfigError(
+                "training.sam_rho: expected 0 on several devices of TensorFlow. Received: "
+                f"{training.sam_rho}. Mend: --backend jax"
             )
 
     def _start_jax(self, seed: int) -> None:

@@ -155,6 +155,7 @@ def run(
         fed_train, fed_validation = feed_embeddings(method, train, validation, experiment)
         augmentation = "none"  # It is in the embeddings.
     per_epoch = steps_per_epoch(len(fed_train), training.batch_size)
+    method.sam_rho = training.sam_rho
     method.compile(
         optimizer=build_optimizer(training, per_epoch), jit_compile=use_xla(training.jit_compile)
     )

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from fer_keras import sharpness
 from fer_keras.errors import ConfigError
 from fer_keras.models.layers import with_class_names
 
@@ -29,9 +30,12 @@ class Method(keras.Model):
         class_names: The ordered names of the classes.
         required_outputs: The named outputs the method consumes.
         fed: What a batch is given to: the network, or the part of it behind its frozen encoder.
+        sam_rho: The radius of sharpness-aware minimisation (`fer_keras.sharpness`), set before
+            `fit`; 0 = Keras' plain step.
     """
 
     required_outputs: tuple[str, ...] = ("logits",)
+    sam_rho: float = 0.0
 
     def __init__(
         self, network: keras.Model, class_names: Sequence[str], *, name: str | None = None
@@ -78,6 +82,12 @@ class Method(keras.Model):
         """
         outputs: dict[str, Any] = self.fed(inputs, training=training)
         return outputs
+
+    def train_step(self, *arguments: Any) -> Any:
+        """One step of `fit`: Keras' own, or the sharpness-aware one; see Keras' trainers."""
+        if self.sam_rho:
+            return sharpness.train_step(self, self.sam_rho, *arguments)
+        return super().train_step(*arguments)
 
     def sample_losses(self, y: Any, outputs: dict[str, Any], training: bool) -> Any:
         """The loss of every sample of a batch; a subclass defines it.
