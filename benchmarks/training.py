@@ -10,7 +10,7 @@ round down. Batches are random pictures that are in memory already; the optimize
 momentum in both. The ratio is that of the first variant to the fastest plain PyTorch of the same
 precision (both memory formats are tried). Ours trains as `fer_keras.train` does: `Method.fit` on
 the network of this project; MobileNetV3-Large is the encoder of `keras.applications` and a dense
-layer. Trained parameters have to be as many in both.
+layer. Trained parameters have to be as many in both, and those of DDAMFN the published 4,106,512.
 """
 
 import argparse
@@ -26,10 +26,12 @@ from typing import Any
 
 import numpy as np
 
-NUM_CLASSES = 7
+NUM_CLASSES = {"resnet18": 7, "mobilenet_v3_large": 7, "ddamfn": 8}
 # Height and width of the pictures, and steps of a round: some seconds, of which the beginning of a
 # `fit` is a small part.
-NETWORKS = {"resnet18": (44, 5), "mobilenet_v3_large": (112, 20)}
+NETWORKS = {"resnet18": (44, 5), "mobilenet_v3_large": (112, 20), "ddamfn": (112, 4)}
+# Where a publication states it.
+PARAMETERS = {"ddamfn": 4_106_512}
 # Name -> environment and settings of the process.
 VARIANTS: dict[str, dict[str, str]] = {
     "fer_keras": {"backend": "tensorflow", "onednn": "1"},
@@ -131,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     parser.add_argument("--variants", choices=("default", "all"), default="default")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--steps", type=int, help="of a round; default: 5 and 20")
+    parser.add_argument("--steps", type=int, help="of a round; default: 5, 20 and 4")
     parser.add_argument("--rounds", type=int, default=3, help="after one to warm up")
     parser.add_argument("--width", type=float, default=1.0, help="of resnet18's channels")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -157,6 +159,11 @@ def _measure(
         Worker(Task(name, network, precision, arguments.batch_size, steps, width)) for name in names
     ]
     counts = {worker.parameters for worker in workers}
+    if network in PARAMETERS and counts != {PARAMETERS[network]}:
+        raise SystemExit(
+            f"error: expected {PARAMETERS[network]:,} trained parameters. Received: "
+            f"{sorted(counts)}."
+        )
     if len(counts) > 1:
         raise SystemExit(f"error: the networks differ: {sorted(counts)} trained parameters.")
     for _ in range(arguments.rounds + 1):
@@ -181,7 +188,7 @@ def _work(task: Task) -> None:
     rng = np.random.default_rng(0)
     side, _ = NETWORKS[task.network]
     images = rng.integers(0, 256, (task.batch_size, side, side, 3), dtype=np.uint8)
-    labels = rng.integers(0, NUM_CLASSES, task.batch_size)
+    labels = rng.integers(0, NUM_CLASSES[task.network], task.batch_size)
     plain = task.variant.startswith("plain")
     train, parameters = (_plain if plain else _ours)(task, images, labels)
     print(json.dumps({"parameters": parameters}), flush=True)
@@ -198,13 +205,14 @@ def _ours(task: Task, images: Any, labels: Any) -> tuple[Any, int]:
 
     keras.config.set_dtype_policy(task.precision)
     network = _network(task, images.shape[1:])
-    method = build_method("cross_entropy", network, [f"class {i}" for i in range(NUM_CLASSES)])
+    classes = NUM_CLASSES[task.network]
+    method = build_method("cross_entropy", network, [f"class {i}" for i in range(classes)])
     method.compile(
         optimizer=keras.optimizers.SGD(0.01, momentum=0.9),
         jit_compile="xla" in VARIANTS[task.variant],
     )
     many = np.tile(images, (task.steps, 1, 1, 1))
-    targets = np.eye(NUM_CLASSES, dtype=np.float32)[np.tile(labels, task.steps)]
+    targets = np.eye(classes, dtype=np.float32)[np.tile(labels, task.steps)]
 
     def train() -> None:
         method.fit(many, targets, batch_size=task.batch_size, shuffle=False, verbose=0)
@@ -218,10 +226,13 @@ def _network(task: Task, image_shape: Any) -> Any:
     from fer_keras.models import build_model
     from fer_keras.models.encoders import build_encoder
 
+    classes = NUM_CLASSES[task.network]
+    if task.network == "ddamfn":
+        return build_model("ddamfn", image_shape, classes)
     if task.network == "resnet18":
-        return build_model("resnet18", image_shape, NUM_CLASSES, width=task.width)
+        return build_model("resnet18", image_shape, classes, width=task.width)
     encoder = build_encoder(task.network, image_shape)
-    logits = keras.layers.Dense(NUM_CLASSES, name="logits")(encoder.output)
+    logits = keras.layers.Dense(classes, name="logits")(encoder.output)
     return keras.Model(encoder.input, {"logits": logits}, name=task.network)
 
 
@@ -229,7 +240,7 @@ def _plain(task: Task, images: Any, labels: Any) -> tuple[Any, int]:
     import torch
     import torch_networks
 
-    network = getattr(torch_networks, task.network)(NUM_CLASSES, task.width)
+    network = getattr(torch_networks, task.network)(NUM_CLASSES[task.network], task.width)
     pictures = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     if "channels_last" in VARIANTS[task.variant]:
         network = network.to(memory_format=torch.channels_last)

@@ -127,7 +127,7 @@ def evaluate(
             note += f"\nwith temperature {calibrated['temperature']:.2f}: {calibrated['ece']:.3f}"
     title = (
         f"{samples.name} {split} ({samples.label_rule}): {figures['accuracy']:.1%} of "
-        f"{figures['n']:,}"
+        f"{figures['n']:,}, balanced {figures['balanced_accuracy']:.1%}"
     )
     _write_predictions(folder / f"predictions_{split}.csv", samples, probabilities, duplicates)
     plot_confusion_matrix(

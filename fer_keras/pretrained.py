@@ -18,9 +18,16 @@ import numpy as np
 from fer_keras.config import Experiment, list_experiments, load_experiment, override
 from fer_keras.errors import ConfigError, DataError, did_you_mean
 from fer_keras.labels import name_mapping
-from fer_keras.loading import file_sha256, load_arrays, load_network, load_weights
+from fer_keras.loading import (
+    file_sha256,
+    load_arrays,
+    load_network,
+    load_torch_tensors,
+    load_weights,
+)
 from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface2
 from fer_keras.models.layers import class_names_of
+from fer_keras.torch_weights import load_ddamfn
 
 _TEACHER = "teacher"
 # The option of a fusion that names its networks.
@@ -54,7 +61,7 @@ def with_earlier_stages(
         known = list_experiments()
         if value not in known:
             raise ConfigError(
-                f"{key}: expected a .keras file, a run folder or an experiment. Received: "
+                f"{key}: expected a file of weights, a run folder or an experiment. Received: "
                 f"{value!r}. {did_you_mean(value, known)}"
             )
         earlier = _of_the_same_pictures(load_experiment(value), experiment)
@@ -105,7 +112,9 @@ def load_start(
     Args:
         network: The new network; its weights are changed.
         class_names: The classes of its logits.
-        path: A `.keras` file or a run folder.
+        path: A `.keras` file or a run folder. For `ddamfn` also the weights of its backbone alone:
+            `.weights.h5` of Keras, or `.pt` / `.pth`, a state dict of the authors' PyTorch program
+            (`fer_keras.torch_weights`).
         whole: Every layer must fit.
 
     Returns:
@@ -116,6 +125,9 @@ def load_start(
         ConfigError: No layer fits, or one does not where all must.
     """
     file = _model_file(path)
+    if file.name.endswith((".pt", ".pth", ".h5")):
+        fresh = _load_backbone(network, file)
+        return _start_line(network, file, fresh, whole=whole)
     trained, sha256 = load_network(file)
     theirs = {layer.name: layer.get_weights() for layer in trained.layers}
     copied, fresh = [], []
@@ -136,13 +148,39 @@ def load_start(
             f"network.weights: no layer of {network.name!r} has the name and the shape of one in "
             f"the file. Give the network the options that the other had: {file}"
         )
+    return _start_line(network, file, fresh, sha256, whole=whole)
+
+
+def _start_line(
+    network: Any, file: Path, fresh: list[str], sha256: str = "", *, whole: bool
+) -> str:
+    """The line of `load_start`; refuses fresh layers where every layer must fit."""
     if whole and fresh:
         raise ConfigError(
             "network.keep_start: expected starting weights for every layer. Received none for "
             f"{', '.join(fresh)}: {file}"
         )
+    total = sum(bool(layer.weights) for layer in network.layers)
     new = f"; fresh: {', '.join(fresh)}" if fresh else ""
-    return f"{len(copied)} of {len(copied) + len(fresh)} layers from {file} ({sha256[:12]}){new}"
+    digest = (sha256 or file_sha256(file))[:12]
+    return f"{total - len(fresh)} of {total} layers from {file} ({digest}){new}"
+
+
+def _load_backbone(network: Any, file: Path) -> list[str]:
+    """Fills a network from a file of weights without a graph; returns what stays fresh."""
+    from keras import Model
+
+    if not file.name.endswith(".h5"):
+        return load_ddamfn(network, load_torch_tensors(file))
+    if "mfn_features" not in network.output:
+        raise ConfigError(
+            "network.weights: a file of weights alone is read for the backbone of the network "
+            f"ddamfn. Received: {network.name!r}. Expected a .keras file or a run folder."
+        )
+    backbone = Model(network.input, network.output["mfn_features"])
+    load_weights(backbone, file)
+    known = {layer.name for layer in backbone.layers}
+    return [each.name for each in network.layers if each.weights and each.name not in known]
 
 
 def keeping_start(save: Callable[[Any, Path], None], network: Any, share: float) -> Any:

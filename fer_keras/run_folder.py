@@ -1,8 +1,12 @@
 """The folder of a run: where it is, and that it is never shared by two experiments."""
 
 import dataclasses
+import os
+import shutil
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from fer_keras.config import Experiment, flatten, load_experiment, to_json
 from fer_keras.errors import ConfigError
@@ -53,6 +57,30 @@ def open_run_dir(run_dir: Path, experiment: Experiment, resume: bool) -> None:
         raise ConfigError(f"{run_dir} is not empty and not a run folder. Choose another --run-dir.")
     run_dir.mkdir(parents=True, exist_ok=True)
     write_text(path, to_json(experiment))
+
+
+def name_best(run_dir: Path, name: str, epoch: int, figures: Mapping[str, Any]) -> Path:
+    """Gives the kept network a second name that says what it is, for those who collect them.
+
+    Args:
+        run_dir: Holds `best.keras`, whose other such names are removed.
+        name: Of the experiment.
+        epoch: The kept one.
+        figures: `accuracy` and `balanced_accuracy` on validation, 0..1.
+
+    Returns:
+        For instance `ferplus_tiny_epoch31_acc0.8125_bacc0.6640.keras`, the same file on the disk
+        where the file system can do that.
+    """
+    for earlier in run_dir.glob("*_epoch*_acc*_bacc*.keras"):
+        earlier.unlink()
+    scores = f"acc{figures['accuracy']:.4f}_bacc{figures['balanced_accuracy']:.4f}"
+    path = run_dir / f"{name}_epoch{epoch}_{scores}.keras"
+    try:
+        os.link(run_dir / "best.keras", path)
+    except OSError:
+        shutil.copyfile(run_dir / "best.keras", path)
+    return path
 
 
 def _differences(earlier: Experiment, now: Experiment) -> str:

@@ -8,8 +8,9 @@ import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from fer_keras.config import Experiment, flatten, override
 from fer_keras.errors import ConfigError
@@ -18,6 +19,9 @@ Value = str | int | float
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(:.*)?")
+
+# Tables of runs that are shipped lie there, `NAME.json`.
+_TABLES = Path(__file__).with_name("assets")
 
 # Trials are compared by their validation figure, so none of them may change what is measured.
 _FIXED = {
@@ -107,6 +111,63 @@ def parse_space(
         for value in parameter.ends:
             override(experiment, [assignment(key, value)])
     return gridded, searched
+
+
+def read_runs(name: str) -> tuple[list[dict[str, Value]], list[dict[str, Value]]]:
+    """Reads a table of runs: settings that are tried together, and what is published about them.
+
+    Args:
+        name: A JSON file, or the name of a shipped one. It holds `runs`, a list of objects of
+            `KEY: value` with the same keys in all, and may hold `published`, a list of objects with
+            `name` and any of `val_accuracy`, `balanced_accuracy` (0..1) and `best_epoch`.
+
+    Returns:
+        Both lists.
+
+    Raises:
+        ConfigError: There is no such file, or it holds something else.
+    """
+    path = Path(name)
+    if not path.is_file():
+        path = _TABLES / f"{name}.json"
+    if not path.is_file():
+        shipped = ", ".join(sorted(each.stem for each in _TABLES.glob("*_runs.json")))
+        raise ConfigError(f"--runs: expected a file, or one of {shipped}. Received: {name!r}.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        runs, published = content["runs"], content.get("published", [])
+        rows = [*runs, *published]
+        flat = all(isinstance(v, str | int | float) for row in rows for v in row.values())
+        if not runs or not flat or any(row.keys() != runs[0].keys() for row in runs):
+            raise ValueError("runs with the same keys and plain values")
+        if not all("name" in row for row in published):
+            raise ValueError("a name for everything published")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: expected a table of runs. Received: {error}.") from None
+    return runs, published
+
+
+def table_choices(experiment: Experiment, runs: Sequence[Mapping[str, Value]]) -> list[Choice]:
+    """The parameters of a table of runs, with the values that occur.
+
+    Args:
+        experiment: What is varied.
+        runs: Of `read_runs`.
+
+    Returns:
+        One parameter for each key.
+
+    Raises:
+        ConfigError: A key is unknown or must stay the same in all trials (the pictures may come
+            from other places here: whoever writes the table knows that they show the same faces),
+            or a value has the wrong type.
+    """
+    for run in runs:
+        for key, value in run.items():
+            if key in _FIXED and key != "dataset.source":
+                raise ConfigError(f"{key!r} cannot be varied in a sweep: {_FIXED[key]}.")
+            override(experiment, [assignment(key, value)])
+    return [Choice(key, tuple(dict.fromkeys(run[key] for run in runs))) for key in runs[0]]
 
 
 def combinations(grid: Sequence[Choice]) -> list[dict[str, Value]]:

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.arguments import positive
-from fer_keras.config import load_experiment, override
+from fer_keras.config import Experiment, load_experiment, override
 from fer_keras.errors import ConfigError, TrainingError, run_command
-from fer_keras.search_space import parse_space
+from fer_keras.search_space import Value, parse_space, read_runs, table_choices
 from fer_keras.sweep_study import (
     Sweep,
     locked,
@@ -39,12 +39,14 @@ _EXAMPLES = """examples:
       --search method.options.scale=8..32 --trials 20 --processes 2
   python -m fer_keras.sweep cross_entropy --set training.epochs=10 --trials 8 \\
       --search network.options.widths=[32,64],[48,96,160] --search training.weight_decay=0..0.3
+  python -m fer_keras.sweep fer2013plus_ddamfn --runs ddamfn_runs            a table of runs
   python -m fer_keras.sweep --resume runs/sweep-word2vec-DATE                go on after a kill
   python -m fer_keras.sweep --resume runs/sweep-word2vec-DATE --trials 40    go on with more trials
 
 KEY is what `python -m fer_keras.train --set` takes. --grid tries every combination of its values,
 --search draws --trials settings (for each combination of the grid, if there is one). A range of
-whole numbers draws whole numbers, unless the setting is a fraction.
+whole numbers draws whole numbers, unless the setting is a fraction. --runs trains the settings that
+a JSON file lists, {"runs": [{"KEY": value, ...}, ...]}, each to its end.
 """
 
 
@@ -133,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=LOW..HIGH[:log]",
         help="draw values from a range, or KEY=V1,V2 from a list",
     )
+    add(
+        "--runs", metavar="FILE", help="train the settings listed in a JSON file; ddamfn_runs ships"
+    )
     add("--trials", type=positive, help="how many settings --search draws (default: 20)")
     add("--processes", type=positive, default=1, help="trials at the same time (default: 1)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="as train --set takes it")
@@ -154,12 +159,20 @@ def _new_sweep(arguments: argparse.Namespace, command: str) -> tuple[Path, Sweep
 
     if not arguments.experiment:
         raise ConfigError("Expected an experiment, or --resume DIR. Received neither.")
-    if not arguments.grid and not arguments.search:
-        raise ConfigError("Nothing to vary. Expected --grid KEY=V1,V2 or --search KEY=LOW..HIGH.")
+    varied = arguments.grid or arguments.search
+    if not varied and not arguments.runs:
+        raise ConfigError(
+            "Nothing to vary. Expected --grid KEY=V1,V2, --search KEY=LOW..HIGH or --runs FILE."
+        )
+    if varied and arguments.runs:
+        raise ConfigError("--runs lists whole settings: leave out --grid and --search.")
     if arguments.trials and not arguments.search:
         raise ConfigError("--trials is for --search. --grid trains each combination once.")
     experiment = override(load_experiment(arguments.experiment), arguments.set)
     parse_space(experiment, arguments.grid, arguments.search)
+    runs, published = read_runs(arguments.runs) if arguments.runs else ([], [])
+    if runs:
+        table_choices(experiment, runs)
     if experiment.dataset.fold < 0:
         raise ConfigError("A sweep trains on one fold: --set dataset.fold=0.")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -175,17 +188,31 @@ def _new_sweep(arguments: argparse.Namespace, command: str) -> tuple[Path, Sweep
         tuple(arguments.grid),
         tuple(arguments.search),
         arguments.trials or (20 if arguments.search else 1),
-        not arguments.no_prune,
+        not (arguments.no_prune or runs),
         os.environ.get("KERAS_BACKEND", "tensorflow"),
+        tuple(_with_sources(experiment, runs)),
+        tuple(published),
     )
     folder.mkdir(parents=True, exist_ok=True)
     sweep.write(folder)
     return folder, sweep
 
 
+def _with_sources(experiment: Experiment, runs: list[dict[str, Value]]) -> list[dict[str, Value]]:
+    """Looks for the pictures of each run of a table before the first one is trained."""
+    from fer_keras.data import require_source
+
+    if experiment.dataset.fallback_for and any("dataset.source" in run for run in runs):
+        print("note: dataset.source is left out of the runs: all see the built-in faces")
+        return [{k: v for k, v in run.items() if k != "dataset.source"} for run in runs]
+    for source in dict.fromkeys(str(run.get("dataset.source", "")) for run in runs):
+        require_source(experiment.dataset.name, source or None)
+    return runs
+
+
 def _resumed_sweep(arguments: argparse.Namespace) -> tuple[Path, Sweep]:
     """Reads a sweep that goes on, with more trials where they are asked for."""
-    given = ("experiment", "grid", "search", "set", "no_prune", "sweep_dir", "backend")
+    given = ("experiment", "grid", "search", "runs", "set", "no_prune", "sweep_dir", "backend")
     if extra := [name for name in given if getattr(arguments, name)]:
         raise ConfigError(
             f"--resume goes on with the sweep as it is, and takes --trials and --processes. "

@@ -1,6 +1,7 @@
 """What a sweep found: its table, its pictures, its best experiment, and its MLflow run."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def track_sweep(tracker: Tracker, sweep: Sweep, folder: Path, command: str) -> N
     """
     experiment = sweep.experiment
     words = {f"varied.{word.partition('=')[0]}": word.partition("=")[2] for word in _words(sweep)}
+    if sweep.runs:
+        words = {f"varied.{each.key}": ",".join(map(str, each.values)) for each in sweep.space()[0]}
     params = {
         "name": f"{experiment.name} (sweep)",
         **words,
@@ -124,6 +127,7 @@ def _row(trial: Any, sweep: Sweep, folder: Path) -> dict[str, Any]:
         "accuracy": result.get("accuracy", ""),
         "accuracy_low": low,
         "accuracy_high": high,
+        "balanced_accuracy": result.get("balanced_accuracy", ""),
         "n": result.get("n", ""),
         "label_rule": result.get("label_rule", ""),
         "best_epoch": result.get("best_epoch", ""),
@@ -138,7 +142,7 @@ def _summary(rows: list[dict[str, Any]], sweep: Sweep, folder: Path, experiment:
     grid, search = sweep.space()
     keys = [each.key for each in (*grid, *search)]
     header = ["trial", *(_short(key, keys) for key in keys)]
-    header += [sweep.monitor, "accuracy [95 %]", "best epoch", "minutes", "state"]
+    header += [sweep.monitor, "accuracy [95 %]", "balanced", "best epoch", "minutes", "state"]
     table = []
     for row in rows:
         interval = ""
@@ -152,6 +156,7 @@ def _summary(rows: list[dict[str, Any]], sweep: Sweep, folder: Path, experiment:
                 *(shown(row[key]) for key in keys),
                 "" if value is None else f"{value:.4f}",
                 interval,
+                f"{row['balanced_accuracy']:.4f}" if row["balanced_accuracy"] != "" else "",
                 f"{row['best_epoch']}/{row['epochs']}"
                 if row["best_epoch"]
                 else f"-/{row['epochs']}",
@@ -159,6 +164,11 @@ def _summary(rows: list[dict[str, Any]], sweep: Sweep, folder: Path, experiment:
                 row["state"],
             ]
         )
+    if sweep.published:
+        header.append("published")
+        table = [[*cells, ""] for cells in table]
+        blank = [""] * (len(header) - 2)
+        table += [[str(each["name"]), *blank, _published(each)] for each in sweep.published]
     counts = {
         state: sum(row["state"] == state for row in rows)
         for state in ("complete", "pruned", "fail")
@@ -183,6 +193,16 @@ def _summary(rows: list[dict[str, Any]], sweep: Sweep, folder: Path, experiment:
         "",
     ]
     return "\n".join(lines)
+
+
+def _published(figures: Mapping[str, Any]) -> str:
+    """The published figures of one run in one cell."""
+    names = {"val_accuracy": "", "balanced_accuracy": "balanced ", "best_epoch": "epoch "}
+    found = {name: figures[name] for name in names if name in figures}
+    return ", ".join(
+        f"{names[name]}{value:.4f}" if isinstance(value, float) else f"{names[name]}{value}"
+        for name, value in found.items()
+    )
 
 
 def _short(key: str, keys: list[str]) -> str:

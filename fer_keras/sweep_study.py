@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,15 @@ from typing import Any, Literal
 from fer_keras.config import Experiment, from_json, override, to_json
 from fer_keras.errors import ConfigError, DataError, FerKerasError
 from fer_keras.files import write_text
-from fer_keras.search_space import Choice, Range, assignment, combinations, parse_space
+from fer_keras.search_space import (
+    Choice,
+    Range,
+    Value,
+    assignment,
+    combinations,
+    parse_space,
+    table_choices,
+)
 
 # Trials that must have passed an epoch before the median of that epoch says anything.
 _TRIALS_BEFORE_PRUNING = 4
@@ -36,6 +44,8 @@ class Sweep:
         trials: Trials for each combination of the grid.
         prune: Whether trials that are worse than the median are given up.
         backend: Keras' backend.
+        runs: The settings of `--runs`, in the place of grid and search.
+        published: What is published about them (`search_space.read_runs`).
     """
 
     experiment: Experiment
@@ -44,6 +54,8 @@ class Sweep:
     trials: int
     prune: bool
     backend: str
+    runs: tuple[Mapping[str, Value], ...] = ()
+    published: tuple[Mapping[str, Value], ...] = ()
 
     @property
     def monitor(self) -> str:
@@ -58,10 +70,16 @@ class Sweep:
     @property
     def total(self) -> int:
         """The number of trials."""
-        return self.trials * len(combinations(self.space()[0]))
+        return self.trials * len(self.combinations())
+
+    def combinations(self) -> list[dict[str, Value]]:
+        """The settings of the table, or every combination of the grid."""
+        return [dict(run) for run in self.runs] or combinations(self.space()[0])
 
     def space(self) -> tuple[list[Choice], list[Choice | Range]]:
-        """The parameters of the grid, and those that are searched."""
+        """The parameters of the grid or the table, and those that are searched."""
+        if self.runs:
+            return table_choices(self.experiment, self.runs), []
         return parse_space(self.experiment, self.grid, self.search)
 
     def write(self, folder: Path) -> None:
@@ -82,7 +100,8 @@ def read_sweep(folder: Path) -> Sweep:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         experiment = from_json(json.dumps(values.pop("experiment")), str(path))
-        values |= {name: tuple(values[name]) for name in ("grid", "search")}
+        lists = ("grid", "search", "runs", "published")
+        values |= {name: tuple(values.get(name, ())) for name in lists}
         return Sweep(experiment=experiment, **values)
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: expected what a sweep wrote. Received: {error!r}.") from None
@@ -114,7 +133,7 @@ def open_study(folder: Path, sweep: Sweep) -> Any:
         pruner=optuna.pruners.MedianPruner(_TRIALS_BEFORE_PRUNING, n_warmup_steps=epochs // 4 + 1),
     )
     # Once through the grid before any of its combinations gets a second trial.
-    planned = combinations(sweep.space()[0]) * sweep.trials
+    planned = sweep.combinations() * sweep.trials
     for combination in planned[len(study.get_trials(deepcopy=False)) :]:
         study.enqueue_trial(combination)
     return study

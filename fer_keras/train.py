@@ -22,7 +22,7 @@ from fer_keras.distribution import ONE_DEVICE, Distribution, one_run
 from fer_keras.errors import ConfigError, FerKerasError, TrainingError, run_command
 from fer_keras.fallback import with_fallback
 from fer_keras.files import write_text
-from fer_keras.run_folder import new_run_dir, open_run_dir
+from fer_keras.run_folder import name_best, new_run_dir, open_run_dir
 
 _EXAMPLES = """examples:
   python -m fer_keras.train --list
@@ -290,10 +290,11 @@ def run(
         )
         write_text(run_dir / "card.md", card)
         plot_curves(run_dir / "metrics.jsonl", run_dir / "curves.png")
+        named = name_best(run_dir, experiment.name, result["best_epoch"], figures)
         scores = {f"best_{name}": round(figures[name], 5) for name in TRACKED_FIGURES}
         tracker.log(scores, int(best["epoch"]))
         for path in sorted(run_dir.iterdir()):
-            if path.is_file() and path.name != "mlflow_run_id.txt":
+            if path.is_file() and path.name not in ("mlflow_run_id.txt", named.name):
                 tracker.artifact(path)
         # Which of several is the best is for their parent to say.
         if tracker.active and not parent_run_id and not fallback:

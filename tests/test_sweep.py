@@ -25,6 +25,7 @@ from fer_keras.config import (
     to_json,
 )
 from fer_keras.errors import ConfigError, DataError, TrainingError
+from fer_keras.search_space import read_runs, table_choices
 from fer_keras.sweep_study import (
     Sweep,
     locked,
@@ -88,6 +89,7 @@ class FakeTraining:
             "accuracy_interval": [0.1, 0.9],
             "n": 12,
             "label_rule": "hard",
+            "balanced_accuracy": 0.5,
             "best_epoch": len(history),
             "fallback": False,
         }
@@ -171,6 +173,59 @@ def test_a_grid_is_trained_once_through_and_reported(fake: FakeTraining, tmp_pat
     assert "Best: trial 2" in shown
     assert (folder / "summary.md").read_text() == shown
     assert (folder / "sweep.png").stat().st_size > 10_000
+
+
+def test_a_table_of_runs_stands_beside_what_is_published(
+    fake: FakeTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.json").write_text(to_json(EXPERIMENT))
+    runs = [
+        {"training.learning_rate": 0.1, "augmentation": "none"},
+        {"training.learning_rate": 0.01, "augmentation": "flip"},
+    ]
+    published = [{"name": "theirs", "val_accuracy": 0.771, "best_epoch": 3}]
+    Path("runs.json").write_text(json.dumps({"runs": runs, "published": published}))
+    words = ["tiny.json", "--runs", "runs.json", "--sweep-dir", "sweep", "--no-mlflow"]
+    assert sweep_module.main(words) == 0
+    assert [params for _, _, params, _ in outcome(Path("sweep"))] == runs
+    summary = Path("sweep/summary.md").read_text()
+    lines = [line for line in summary.splitlines() if line.startswith("|")]
+    assert lines[0].endswith("| balanced | best epoch | minutes | state | published |")
+    # Its figures stand in no column of ours.
+    assert lines[-1].split("|")[1].strip() == "theirs"
+    assert lines[-1].split("|")[-2].strip() == "0.7710, epoch 3"
+    assert {cell.strip() for cell in lines[-1].split("|")[2:-2]} == {""}
+    assert sweep_module.main(["--resume", "sweep", "--no-mlflow"]) == 0
+    assert len(outcome(Path("sweep"))) == 2
+
+
+def test_the_shipped_table_of_ddamfn_fits_its_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = load_experiment("fer2013plus_ddamfn")
+    runs, published = read_runs("ddamfn_runs")
+    assert len(runs) == 8
+    values = {each.key: set(each.values) for each in table_choices(experiment, runs)}
+    assert values["network.options.num_heads"] == {2, 4}
+    assert values["training.batch_size"] == {64, 32}
+    assert len(values["dataset.source"]) == 2
+    assert [each["val_accuracy"] for each in published] == [0.771, 0.7667]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "expected a table of runs"),
+        ('{"runs": [{"seed": 1}, {"training.epochs": 2}]}', "same keys"),
+        ('{"runs": [{"dataset.name": "rafdb"}]}', "cannot be varied"),
+        ('{"runs": [{"training.epoch": 2}]}', "Unknown key"),
+    ],
+)
+def test_tables_that_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "runs.json").write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        table_choices(EXPERIMENT, read_runs(str(tmp_path / "runs.json"))[0])
+    with pytest.raises(ConfigError, match="ddamfn_runs"):
+        read_runs("nothing")
 
 
 def test_a_failed_trial_is_recorded_and_the_others_go_on(

@@ -129,6 +129,9 @@ def test_a_run_leaves_everything(
         "card.md",
     }
     assert not [name for name in found if "tmp" in name]
+    scores = f"acc{result['accuracy']:.4f}_bacc{result['balanced_accuracy']:.4f}"
+    named = folder / f"tiny_epoch{result['best_epoch']}_{scores}.keras"
+    assert named.read_bytes() == (folder / "best.keras").read_bytes()
     assert load_experiment(str(folder)) == tiny
     assert (folder / "labels.txt").read_text().split() == list(NAMES)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

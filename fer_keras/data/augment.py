@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fer_keras.data.affine import affine
+from fer_keras.data.augment_recipes import RECIPES
 from fer_keras.data.mixing import CutMix, MixUp
 from fer_keras.data.rand_augment import rand_augment
 from fer_keras.data.step_seeds import draw_from, step_seeds
@@ -293,6 +294,7 @@ _POLICIES: dict[str, Callable[[Any], list[Any]]] = {
     "cut_mix_halves": _cut_mix_halves,
     "mix_up": _mix_up,
     "grid_mask": _grid_mask,
+    **RECIPES,
 }
 
 

@@ -8,8 +8,6 @@ attention loss of the program with weight 0.1. What differs:
   need the attention loss to grow over the first steps, as it is forty times the cross-entropy.
 - Their weight decay of 1e-4 is part of the gradient, where the momentum of 0.9 makes ten times as
   much of it; Keras' stands beside the gradient, so it is 1e-3, and spares biases and batch norm.
-- `strong` stands for their mirroring, rotation to 10 degrees or shifted crop for one picture in
-  five, and erasing for every second one.
 - They choose the epoch on the test split; here the validation split chooses.
 
 Command: python -m fer_keras.train --exp ferplus_ddamfn
@@ -26,7 +24,7 @@ from fer_keras.config import (
 experiment = Experiment(
     name="ferplus_ddamfn",
     dataset=DatasetConfig(name="ferplus", label_rule="majority", image_size=112, channels=3),
-    augmentation="strong",
+    augmentation="ddamfn_ferplus",
     network=NetworkConfig("ddamfn", {"num_heads": 2}),
     method=MethodConfig("attention_diversity", {"weight": 0.1, "warmup_steps": 500}),
     training=TrainingConfig(

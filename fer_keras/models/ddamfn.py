@@ -29,6 +29,8 @@ _STAGES: tuple[tuple[int, dict[int, int], dict[int, int]], ...] = (
 _STEM_FILTERS = 64
 _FEATURES = 512
 
+ACTIVATIONS = ("prelu", "relu", "leaky_relu")
+
 # Of ImageNet's pixels in 0..1, red, green and blue.
 _MEAN: tuple[float, ...] = (0.485, 0.456, 0.406)
 _STD: tuple[float, ...] = (0.229, 0.224, 0.225)
@@ -103,6 +105,7 @@ def build(
     num_heads: int = 2,
     width: float = 1.0,
     depths: Sequence[int] = (9, 16, 6),
+    activation: str = "prelu",
 ) -> Any:
     """Builds the network.
 
@@ -118,6 +121,8 @@ def build(
         width: Factor of all channel numbers, above 0. Every kernel size keeps its share of the
             channels, rounded, and at least one.
         depths: Residual blocks of each of the three stages, at least 1.
+        activation: One of `ACTIVATIONS`: a learned slope below zero for each channel, none, or a
+            hundredth.
 
     Returns:
         `keras.Model` from raw pixels in 0..255 to `logits` `(batch, num_classes)`; `embedding`
@@ -143,23 +148,29 @@ def build(
             f"Invalid value for `depths`. Expected {len(_STAGES)} numbers of blocks >= 1. "
             f"Received: depths={depths!r}"
         )
+    if activation not in ACTIVATIONS:
+        raise ConfigError(
+            f"Invalid value for `activation`. Expected one of {', '.join(ACTIVATIONS)}. "
+            f"Received: activation={activation!r}"
+        )
     image = keras.Input(image_shape, name="image")
     x = _normalize(image)
     x = conv(x, _scaled(_STEM_FILTERS, width), 3, strides=2, name="conv1")
-    x = _bn_prelu(x, name="conv1")
+    x = _bn_activation(x, activation, name="conv1")
     x = _depthwise(x, (3, 3), padding="same", name="conv2")
-    x = _bn_prelu(x, name="conv2")
+    x = _bn_activation(x, activation, name="conv2")
     for stage, (stage_parts, depth) in enumerate(zip(_STAGES, depths, strict=True), start=3):
         filters, halving, repeated = stage_parts
         x = _mix_bottleneck(
-            x, _scaled(filters, width), _groups(halving, width), strides=2, name=f"conv{stage}_half"
-        )
+            x, _scaled(filters, width), _groups(halving, width), activation,
+            strides=2, name=f"conv{stage}_half",
+        )  # fmt: skip
         for block in range(1, depth + 1):
             name = f"conv{stage}_block{block}"
-            y = _mix_bottleneck(x, x.shape[-1], _groups(repeated, width), name=name)
+            y = _mix_bottleneck(x, x.shape[-1], _groups(repeated, width), activation, name=name)
             x = keras.layers.Add(name=f"{name}_add")([x, y])
     x = conv(x, _scaled(_FEATURES, width), 1, name="conv6")
-    mfn_features = _bn_prelu(x, name="conv6")
+    mfn_features = _bn_activation(x, activation, name="conv6")
 
     maps = [_attention_head(mfn_features, name=f"head{k}") for k in range(1, num_heads + 1)]
     strongest = maps[0] if num_heads == 1 else keras.layers.Maximum(name="strongest")(maps)
@@ -221,19 +232,29 @@ def _depthwise(x: Any, kernel_size: tuple[int, int], *, padding: str, name: str)
     )(x)
 
 
-def _bn_prelu(x: Any, *, name: str) -> Any:
+def _bn_activation(x: Any, activation: str, *, name: str) -> Any:
     x = batch_norm(x, name=f"{name}_bn")
+    if activation == "relu":
+        return keras.layers.ReLU(name=f"{name}_relu")(x)
+    if activation == "leaky_relu":
+        return keras.layers.LeakyReLU(0.01, name=f"{name}_leaky_relu")(x)
     # One slope for each channel, which starts as PyTorch's.
     slope = keras.initializers.Constant(0.25)
     return keras.layers.PReLU(alpha_initializer=slope, shared_axes=[1, 2], name=f"{name}_prelu")(x)
 
 
 def _mix_bottleneck(
-    x: Any, filters: int, groups: list[tuple[int, int]], *, strides: int = 1, name: str
+    x: Any,
+    filters: int,
+    groups: list[tuple[int, int]],
+    activation: str,
+    *,
+    strides: int = 1,
+    name: str,
 ) -> Any:
     """Widen, convolve each group of channels with its own kernel size, weigh, narrow."""
     x = conv(x, sum(channels for _, channels in groups), 1, name=f"{name}_expand")
-    x = _bn_prelu(x, name=f"{name}_expand")
+    x = _bn_activation(x, activation, name=f"{name}_expand")
     # The authors' mixed convolution has a normalisation and a PReLU that it does not apply.
     x = MixedDepthwiseConv2D(groups, strides, name=f"{name}_mix")(x)
     x = _coordinate_attention(x, name=f"{name}_attention")

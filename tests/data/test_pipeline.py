@@ -227,3 +227,36 @@ def test_a_mapped_file_is_given_back_and_reads_the_same(
     # After every third read of 500 pictures, which is the first to pass the limit.
     assert given_back == [mmap.MADV_DONTNEED] * 2
     np.testing.assert_array_equal(mapped, images)
+
+
+def test_recipes_of_ddamfn() -> None:
+    """Shares of the pictures that are changed, and how far, over 2,000 pictures."""
+    import tensorflow as tf
+
+    from fer_keras.data.augment_recipes import sometimes_erase, sometimes_warp
+
+    images = tf.fill((2000, 20, 20, 3), 200.0)
+    erased = sometimes_erase(0.5, (0.1, 0.2))(images, tf.constant([0, 1])).numpy()
+    share = (erased != 200).all(axis=-1).mean(axis=(1, 2))
+    assert 0.46 < (share > 0).mean() < 0.54
+    # Rectangles of whole pixels: up to a row and a column more or less than asked for.
+    assert share[share > 0].min() > 0.03
+    assert share.max() < 0.32
+    colours = np.unique(erased.reshape(-1, 3), axis=0)
+    np.testing.assert_allclose(colours[0], np.array([0.485, 0.456, 0.406]) * 255, rtol=1e-5)
+
+    marked = np.zeros((2000, 20, 20, 1), np.float32)
+    marked[:, 10, 10] = 255
+    moved = sometimes_warp(0.4, rotation=0, shift=0.2)(tf.constant(marked), tf.constant([0, 1]))
+    places = moved.numpy().reshape(2000, 400)
+    np.testing.assert_allclose(places.max(axis=1), 255, atol=0.1)  # Whole pixels: nothing blurs.
+    rows, columns = np.divmod(places.argmax(axis=1), 20)
+    for line in (rows, columns):
+        assert (line.min(), line.max()) == (6, 14)
+    still = ((rows == 10) & (columns == 10)).mean()
+    assert 0.57 < still < 0.65  # 0.6, and one in 81 of the others.
+    smaller = sometimes_warp(1.0, rotation=0, shift=0, scale=(0.5, 0.5))(
+        tf.fill((1, 20, 20, 1), 100.0), tf.constant([0, 1])
+    ).numpy()
+    assert smaller[0, :4].max() == 0
+    assert smaller[0, 6:14, 6:14].min() == 100

@@ -167,8 +167,36 @@ def test_signals_keep_their_size_through_the_untrained_network():
     assert 0.3 < np.std(to_numpy(after)) / np.std(to_numpy(before)) < 3
 
 
+def test_other_activations_than_a_slope_for_each_channel():
+    networks = {
+        name: build_model("ddamfn", (16, 16, 1), 3, activation=name, **SMALL)
+        for name in ("prelu", "relu", "leaky_relu")
+    }
+    slopes = sum(
+        int(np.prod(layer.alpha.shape))
+        for layer in networks["prelu"].layers
+        if isinstance(layer, keras.layers.PReLU)
+    )
+    assert slopes > 300
+    for name in ("relu", "leaky_relu"):
+        assert trained(networks[name]) == trained(networks["prelu"]) - slopes
+    x = np.array([[-2.0, 3.0]], np.float32)
+    leaky = networks["leaky_relu"].get_layer("conv1_leaky_relu")
+    np.testing.assert_allclose(to_numpy(leaky(x)), [[-0.02, 3.0]], rtol=1e-6)
+    np.testing.assert_array_equal(
+        to_numpy(networks["relu"].get_layer("conv1_relu")(x)), [[0.0, 3.0]]
+    )
+
+
 @pytest.mark.parametrize(
-    "options", [{"num_heads": 0}, {"width": 0}, {"depths": (1, 1)}, {"depths": (1, 0, 1)}]
+    "options",
+    [
+        {"num_heads": 0},
+        {"width": 0},
+        {"depths": (1, 1)},
+        {"depths": (1, 0, 1)},
+        {"activation": "gelu"},
+    ],
 )
 def test_options_out_of_range(options):
     (name,) = options

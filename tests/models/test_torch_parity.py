@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fer_keras.models import build_model
-from fer_keras.models.ddamfn import MixedDepthwiseConv2D, _bn_prelu
-from fer_keras.models.layers import batch_norm, conv
+from fer_keras.models.ddamfn import MixedDepthwiseConv2D, _bn_activation
+from fer_keras.models.layers import FusedBatchNormalization, batch_norm, conv
 from fer_keras.models.manet import SMALL as MANET
 from fer_keras.models.resnet18 import SMALL, build
 
@@ -86,6 +86,30 @@ def test_batch_normalisation() -> None:
     np.testing.assert_allclose(variance, 0.9 * variance_before + added, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_fused_batch_normalisation_is_kerass(precision: str) -> None:
+    """Result, statistics and gradients, which one operation of TensorFlow works out."""
+    x = RNG(0).normal(2, 3, size=(4, 5, 5, 3)).astype("float32")
+    target = RNG(1).normal(size=x.shape).astype("float32")
+    answers = []
+    for kind in (keras.layers.BatchNormalization, FusedBatchNormalization):
+        layer = kind(momentum=0.9, epsilon=1e-5, dtype=precision)
+        image = keras.Input((5, 5, 3))
+        model = keras.Model(image, keras.layers.Rescaling(1.0)(layer(image)))
+        values = [RNG(i).uniform(0.5, 1.5, 3) for i in range(4)]
+        layer.set_weights(values)
+        model.compile(keras.optimizers.SGD(0.5), loss="mse")
+        model.fit(x, target, batch_size=4, verbose=0)
+        kept = layer.get_weights()
+        answers.append([*kept, answer(model, x), answer(model, x, training=True)])
+        assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(kept, values, strict=True))
+    tolerance = 1e-5 if precision == "float32" else 2e-2
+    for one, other in zip(*answers, strict=True):
+        np.testing.assert_allclose(
+            np.asarray(one, np.float32), np.asarray(other, np.float32), atol=tolerance, rtol=0
+        )
+
+
 class TorchBlock(torch.nn.Module):
     """A basic block of He et al. 2016 with a strided shortcut."""
 
@@ -128,7 +152,7 @@ def test_prelu_has_pytorchs_slopes() -> None:
     """One for each channel, which starts at 0.25 (Keras starts at 0)."""
     channels = 4
     image = keras.Input((3, 3, channels))
-    layer = keras.Model(image, _bn_prelu(image, name="one")).get_layer("one_prelu")
+    layer = keras.Model(image, _bn_activation(image, "prelu", name="one")).get_layer("one_prelu")
     x = RNG(0).normal(size=(2, 3, 3, channels)).astype("float32")
     theirs = torch.nn.PReLU(channels)
     found = keras.ops.convert_to_numpy(layer(x))

@@ -1,0 +1,45 @@
+"""FER2013Plus of Kaggle by DDAMFN with four attention heads, as a student project trained it.
+
+Source: the project's figures of eight trainings with 2 and 4 heads, learning rates 0.01 and 0.001,
+batches of 64 and 32, with and without augmentation, on plain pictures and on pictures with the
+detected box and landmarks drawn in. Best on validation 77.10 % (balanced 76.70 %, epoch 3) plain
+and 76.67 % (76.11 %, epoch 5) processed; 81.67 % and 82.62 % on test. All eight in one command:
+docs/ddamfn.md. The network and the rest of the recipe are those of Zhang et al. 2023 for FER+.
+What differs:
+
+- They start from a backbone trained on MS-Celeb-1M faces, which is not shipped
+  (`network.weights` takes it, docs/ddamfn.md); for random weights the attention loss grows over the
+  first 500 steps.
+- How many validation pictures are augmented copies of training pictures depends on the copy of the
+  data set: `python -m fer_keras.data audit fer2013plus` counts them.
+
+Command: python -m fer_keras.train --exp fer2013plus_ddamfn
+"""
+
+from fer_keras.config import (
+    DatasetConfig,
+    Experiment,
+    MethodConfig,
+    NetworkConfig,
+    TrainingConfig,
+)
+
+experiment = Experiment(
+    name="fer2013plus_ddamfn",
+    dataset=DatasetConfig(name="fer2013plus", image_size=112, channels=3),
+    augmentation="ddamfn_ferplus",
+    network=NetworkConfig("ddamfn", {"num_heads": 4}),
+    method=MethodConfig("attention_diversity", {"weight": 0.1, "warmup_steps": 500}),
+    training=TrainingConfig(
+        epochs=80,
+        batch_size=64,
+        optimizer="sgd",
+        nesterov=False,
+        learning_rate=0.01,
+        schedule="step",
+        decay_epochs=10,
+        decay_rate=0.1,
+        warmup_epochs=0.0,
+        weight_decay=1e-3,
+    ),
+)
