@@ -35,9 +35,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
+    import tensorflow as tf
 
     from fer_keras.models import build_model
 
+    tf.get_logger().setLevel("ERROR")  # It warns of many graphs, which are what is wanted.
     keras.config.set_dtype_policy(arguments.precision)
     shape = (arguments.side, arguments.side, arguments.channels)
     network = build_model(arguments.network, shape, 8, **json.loads(arguments.options))
