@@ -165,8 +165,14 @@ def test_same_seed_same_weights(tiny: Experiment, straight: Path, tmp_path: Path
     for name in first:
         np.testing.assert_array_equal(first[name], second[name])
     run(dataclasses.replace(tiny, seed=1), tmp_path / "other", track=False)
-    other = weights_of(tmp_path / "other")
-    assert any(not np.array_equal(first[name], other[name]) for name in first)
+    sharp = dataclasses.replace(tiny.training, sam_rho=0.5, epochs=1)
+    plain = dataclasses.replace(sharp, sam_rho=0.0)
+    for name, training in (("sharp", sharp), ("plain", plain)):
+        run(dataclasses.replace(tiny, training=training), tmp_path / name, track=False)
+    for one, another in (("straight", "other"), ("plain", "sharp")):
+        ours = first if one == "straight" else weights_of(tmp_path / one)
+        theirs = weights_of(tmp_path / another)
+        assert any(not np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
 @pytest.mark.parametrize("step", [2, pytest.param(8, marks=pytest.mark.backends), 10, 14])
@@ -336,7 +342,10 @@ def _neutral(experiment: Experiment) -> str:
 
 
 def _differing_experiments() -> list[str]:
-    """All but those that differ from an earlier one only in what a single step does not see."""
+    """All but those that differ from an earlier one only in what a single step does not see.
+
+    Nor in what has tests of its own: policies of single pictures, and sharpness-aware steps.
+    """
     first_of: dict[str, str] = {}
     for name in sorted(list_experiments()):
         experiment = load_experiment(name)
@@ -344,9 +353,10 @@ def _differing_experiments() -> list[str]:
             experiment,
             name="",
             dataset=DatasetConfig(name=DATASET, neutral=_neutral(experiment)),
+            augmentation=experiment.augmentation if _neutral(experiment) != "none" else "none",
             network=_small(experiment.network),
             training=dataclasses.replace(
-                experiment.training, epochs=1, batch_size=8, learning_rate=1.0
+                experiment.training, epochs=1, batch_size=8, learning_rate=1.0, sam_rho=0.0
             ),
         )
         first_of.setdefault(to_json(step), name)
@@ -366,7 +376,7 @@ def test_every_experiment_takes_a_step(
     small = dataclasses.replace(
         experiment,
         network=_small(experiment.network),
-        training=dataclasses.replace(experiment.training, epochs=1, batch_size=8),
+        training=dataclasses.replace(experiment.training, epochs=1, batch_size=8, sam_rho=0.0),
     )
 
     def earlier(first: Experiment) -> Path:
