@@ -3,15 +3,14 @@
 from typing import Any
 
 
-def affine(images: Any, strengths: Any) -> Any:
+def affine(images: Any, strengths: Any, *, fill_mode: str = "NEAREST") -> Any:
     """Rotation, shear, shift and scale around the centre in one resampling.
-
-    Where a picture ends, its last pixels go on.
 
     Args:
         images: `(batch, height, width, channels)`.
         strengths: `(5, batch)`: angle in radians, shear across, shifts across and down as shares of
             the picture, and change of size (0.1 = 1.1 times).
+        fill_mode: `NEAREST`: where a picture ends, its last pixels go on; `CONSTANT`: black.
 
     Returns:
         float32 of the same shape.
@@ -33,7 +32,7 @@ def affine(images: Any, strengths: Any) -> Any:
         output_shape=tf.shape(images)[1:3],
         fill_value=0.0,
         interpolation="BILINEAR",
-        fill_mode="NEAREST",
+        fill_mode=fill_mode,
     )
     # The operator forgets the size, which later layers ask for.
     return tf.ensure_shape(warped, images.shape)

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from fer_keras.data.affine import affine
+
 Change = Callable[[Any, Any], Any]
 
 _MEAN_COLOUR = (0.485, 0.456, 0.406)
@@ -35,30 +37,17 @@ def sometimes_warp(
     def warp(images: Any, seed: Any) -> Any:
         import tensorflow as tf
 
-        batch = tf.shape(images)[0]
+        draws = tf.random.stateless_uniform((5, tf.shape(images)[0]), seed)
+        chosen = tf.cast(draws[0] < chance, tf.float32)
         size = tf.cast(tf.shape(images)[1:3], tf.float32)
-        draws = tf.random.stateless_uniform((5, batch), seed)
-        chosen = draws[0] < chance
-        angle = tf.where(chosen, (2 * draws[1] - 1) * rotation * math.pi / 180, 0.0)
-        zoom = tf.where(chosen, scale[0] + draws[2] * (scale[1] - scale[0]), 1.0)
-        moved = tf.round((2 * draws[3:] - 1) * shift * size[:, None])
-        dy, dx = tf.unstack(tf.where(chosen[None], moved, 0.0))
-        # The transform goes from a pixel of the result to one of the source, around the centre.
-        cos, sin = tf.cos(angle) / zoom, tf.sin(angle) / zoom
-        y0, x0 = (size[0] - 1) / 2, (size[1] - 1) / 2
-        x = x0 - cos * (x0 + dx) + sin * (y0 + dy)
-        y = y0 - sin * (x0 + dx) - cos * (y0 + dy)
-        zero = tf.zeros_like(cos)
-        warped = tf.raw_ops.ImageProjectiveTransformV3(
-            images=tf.cast(images, tf.float32),
-            transforms=tf.stack([cos, -sin, x, sin, cos, y, zero, zero], axis=1),
-            output_shape=tf.shape(images)[1:3],
-            fill_value=0.0,
-            interpolation="BILINEAR",
-            fill_mode="CONSTANT",
+        angle = (2 * draws[1] - 1) * rotation * math.pi / 180
+        change = scale[0] + draws[2] * (scale[1] - scale[0]) - 1
+        across, down = (
+            tf.round((2 * draw - 1) * shift * side) / side
+            for draw, side in ((draws[3], size[1]), (draws[4], size[0]))
         )
-        # The operator forgets the size, which later layers ask for.
-        return tf.ensure_shape(warped, images.shape)
+        strengths = tf.stack([angle, tf.zeros_like(angle), across, down, change])
+        return affine(images, chosen * strengths, fill_mode="CONSTANT")
 
     return warp
 
