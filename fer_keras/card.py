@@ -48,11 +48,11 @@ def render_card(manifest: Mapping[str, Any]) -> str:
     validation: Mapping[str, Any] = manifest["validation"]
     height, width = manifest["image_size"]
     colour = "grey" if manifest["channels"] == 1 else "RGB"
-    crops = (
-        f"two {colour} face crops, a neutral face of the person and the face to read, each"
-        if manifest.get("input_kind") == "pair"
-        else f"one {colour} face crop"
-    )
+    crops = {
+        "pair": f"two {colour} face crops, a neutral face of the person and the face to read, each",
+        "clip": f"a clip of {manifest.get('clip_frames')} {colour} face crops, of which those that "
+        "are missing at the end are black, each",
+    }.get(manifest.get("input_kind", "image"), f"one {colour} face crop")
     parts = [f"# {manifest['name']}", _summary(manifest, training)]
     if training.get("fallback"):
         parts.append(
@@ -120,7 +120,14 @@ def card_of_run(
             "class_names": result["class_names"],
             "image_size": image_shape[:2],
             "channels": image_shape[2],
-            "input_kind": "image" if experiment.dataset.neutral == "none" else "pair",
+            "input_kind": (
+                "clip"
+                if experiment.dataset.clip_frames
+                else "image"
+                if experiment.dataset.neutral == "none"
+                else "pair"
+            ),
+            "clip_frames": experiment.dataset.clip_frames,
             "dataset": info.name,
             "label_rule": label_rule,
             "training": training_facts(experiment, info, result),

@@ -53,6 +53,10 @@ class DatasetConfig:
             one and a random one of train elsewhere; `same_session`, of the built-in faces alone,
             the person in the same pose and light; `none`, no pairs.
         neutral_seed: Another seed draws other neutral faces.
+        clip_frames: For networks that read clips: frames of a clip, 3 or more, of a data set with
+            sequences; 0 = single pictures. Shorter sequences are padded with black frames.
+        clip_sampling: `uniform`, one clip a sequence with frames from its first to its last;
+            `last`, its last frames; `windows`, every window of so many frames.
         fallback_for: The data set in whose place this one stands; set by the training command.
     """
 
@@ -76,6 +80,8 @@ class DatasetConfig:
         "none", "auto", "same_subject", "same_session", "random_neutral", "mean_neutral"
     ] = "none"
     neutral_seed: int = 0
+    clip_frames: int = 0
+    clip_sampling: Literal["uniform", "last", "windows"] = "uniform"
     fallback_for: str = ""
 
     @property
@@ -207,6 +213,7 @@ _MINIMUM = {
     "dataset.label_noise": 0,
     "dataset.oversample_to": 0,
     "dataset.neutral_seed": 0,
+    "dataset.clip_frames": 0,
     "training.cached_embeddings": 0,
     "training.sam_rho": 0,
     "training.early_stopping_patience": 0,

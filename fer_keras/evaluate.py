@@ -118,6 +118,8 @@ def evaluate(
         "ten_crop_from": crops_from,
         "calibrated": None,
     }
+    if loaded.input_kind == "clip":
+        figures |= frame_figures(loaded, samples, mapping)
 
     folder.mkdir(parents=True, exist_ok=True)
     note = f"ECE {figures['ece']:.3f}\nn = {figures['n']:,}"
@@ -148,6 +150,43 @@ def evaluate(
     return figures
 
 
+def frame_figures(
+    model: "LoadedModel", samples: "Samples", mapping: Sequence[int]
+) -> dict[str, Any]:
+    """How often the frames' own scores name the class of their clip.
+
+    Args:
+        model: Of clips.
+        samples: n clips.
+        mapping: The model's column of every class of `samples`.
+
+    Returns:
+        `frame_accuracy`, the share of the `num_frames` real frames that do, and
+        `accuracy_by_frame`, the share by the frame's place in the clip (None where all are
+        padding): with a network that reads forwards, how soon it knows.
+    """
+    from fer_keras.data.clips import real_frames
+
+    images: Any = samples.images
+    block = 256  # Clips that are gathered at once.
+    right, real = [], []
+    for start in range(0, len(samples), block):
+        clips = images[start : start + block]
+        named = model.frame_scores(clips)[:, :, mapping].argmax(axis=2)
+        right.append(named == samples.labels[start : start + block, np.newaxis])
+        real.append(real_frames(clips))
+    is_right, is_real = np.concatenate(right), np.concatenate(real)
+    counts = is_real.sum(axis=0)
+    hits = (is_right & is_real).sum(axis=0)
+    return {
+        "frame_accuracy": float(hits.sum() / counts.sum()),
+        "num_frames": int(counts.sum()),
+        "accuracy_by_frame": [
+            float(hit / count) if count else None for hit, count in zip(hits, counts, strict=True)
+        ],
+    }
+
+
 def report(figures: dict[str, Any]) -> str:
     """A compact text of the result of `evaluate`.
 
@@ -165,6 +204,15 @@ def report(figures: dict[str, Any]) -> str:
         *([f"ten crops of pictures of {crops_from} pixels, logits averaged"] if crops_from else []),
         f"accuracy            {figures['accuracy']:.4f}  [{low:.4f}, {high:.4f}] (95 % Wilson)",
     ]
+    if "frame_accuracy" in figures:
+        by_frame = " ".join(
+            "-" if share is None else f"{share:.2f}" for share in figures["accuracy_by_frame"]
+        )
+        lines += [
+            f"single frames       {figures['frame_accuracy']:.4f}  of {figures['num_frames']:,} "
+            "frames name the class of their clip",
+            f"  by place          {by_frame}",
+        ]
     without = figures["without_duplicates"]
     if without is None:
         lines.append("without duplicates  unknown: the training split was not given")
@@ -251,10 +299,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     path: Path = arguments.model
     model = load_model(path, precision=arguments.precision or "float32", threads=arguments.threads)
-    if model.input_kind == "pair" and arguments.ten_crop is not None:
-        raise ConfigError("--ten-crop: expected a model of single pictures. Received one of pairs.")
-    if model.input_kind == "image" and arguments.neutral:
-        raise ConfigError("--neutral: expected a model of pairs. Received one of single pictures.")
+    received = {"image": "single pictures", "pair": "pairs", "clip": "clips"}[model.input_kind]
+    if model.input_kind != "image" and arguments.ten_crop is not None:
+        raise ConfigError(
+            f"--ten-crop: expected a model of single pictures. Received one of {received}."
+        )
+    if model.input_kind != "pair" and arguments.neutral:
+        raise ConfigError(f"--neutral: expected a model of pairs. Received one of {received}.")
     if arguments.ten_crop is not None and arguments.ten_crop < max(model.image_shape[:2]):
         raise ConfigError(
             "--ten-crop: expected pictures of at least the model's size, "
@@ -339,6 +390,13 @@ def _requested_samples(
     if model.input_kind == "pair":
         policy = arguments.neutral or model.manifest.get("neutral", "auto")
         samples = _paired(samples, train, policy)
+    if model.input_kind == "clip":
+        from fer_keras.config import DatasetConfig
+        from fer_keras.data.clips import with_clips
+
+        config = DatasetConfig(name=name, clip_frames=model.num_pictures)
+        samples = with_clips(samples, config)
+        train = train and with_clips(train, config)
     return samples, train
 
 

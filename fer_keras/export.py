@@ -25,6 +25,8 @@ import numpy.typing as npt
 
 from fer_keras import conversion
 from fer_keras.card import render_card, training_facts
+from fer_keras.clip_export import PRECISIONS as CLIP_PRECISIONS
+from fer_keras.clip_export import build_clip_files, encoder_file, head_file
 from fer_keras.decision import (
     FittedDecision,
     coverage_problem,
@@ -120,6 +122,9 @@ def export_run(
 
     network, sha256 = load_network(folder / "best.keras")
     network = conversion.in_float32(network)
+    is_clip = "frame_mask" in network.output
+    if mirror and is_clip:
+        raise ExportError("--mirror: expected a network of pictures. Received one of clips.")
     if mirror:
         network = mirror_average(network)
     model = from_network(network, path=folder / "best.keras", sha256=sha256)
@@ -136,16 +141,24 @@ def export_run(
         )
     figures, probabilities = _validation_figures(model, validation, train)
     fitted = fit_decision(probabilities, validation, accuracy_target=reject_accuracy)
-    deploy = conversion.deploy_graph(network, figures["temperature"])
     held_out = validation.take(_spread(len(validation), parity_images))
-    calibration = train.images[_random_rows(len(train), calibration_images)]
+    calibration = train.images[_random_rows(len(train), 0 if is_clip else calibration_images)]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
         raise ExportError(f"Cannot write ({error.strerror}): {target.parent}") from error
     try:
-        parity = _build_files(deploy, building, held_out, calibration, int8)
+        temperature = figures["temperature"]
+        if is_clip:
+            names = model.class_names
+            parity = build_clip_files(network, temperature, names, building, held_out)
+            parity["machine"] = _machine()
+            file_names = {name: encoder_file(name) for name in CLIP_PRECISIONS}
+        else:
+            deploy = conversion.deploy_graph(network, temperature)
+            parity = _build_files(deploy, building, held_out, calibration, int8)
+            file_names = _PRECISION_FILES
         decision = _decision(fitted, probabilities, validation, building)
         manifest = {
             "format": 1,
@@ -156,14 +169,18 @@ def export_run(
             "input_kind": model.input_kind,
             "input": "raw pixels 0..255",
             **({"neutral": experiment.dataset.neutral} if model.input_kind == "pair" else {}),
+            **({"clip_frames": model.num_pictures} if is_clip else {}),
             "temperature": figures["temperature"],
             "output": "probabilities",
             "mirror_average": mirror,
             "precision_files": {
                 precision: name
-                for precision, name in _PRECISION_FILES.items()
+                for precision, name in file_names.items()
                 if precision in parity["models"]
             },
+            # What the encoder of a frame, in `precision_files`, makes of the last frames is read by
+            # a second file.
+            **({"head_files": {name: head_file(name) for name in file_names}} if is_clip else {}),
             **({"decision": decision} if decision else {}),
             "files": {},
             "dataset": validation.name,

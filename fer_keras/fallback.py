@@ -44,7 +44,7 @@ def with_fallback(experiment: Experiment, require_data: bool) -> Experiment:
         return experiment
     built_in = dataclasses.replace(
         config,
-        name="synthetic_faces",
+        name="synthetic_clips" if config.clip_frames else "synthetic_faces",
         label_rule="",
         eval_label_rule="",
         limit=0,

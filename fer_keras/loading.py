@@ -18,13 +18,16 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_keras.errors import FerKerasError, ModelFileError, TrainingError
 from fer_keras.files import atomic_path
+
+if TYPE_CHECKING:
+    from fer_keras.runtime.model_files import ModelFiles
 
 MAX_MODEL_BYTES = 1 << 30
 MAX_CONFIG_BYTES = 16 << 20
@@ -72,8 +75,10 @@ class LoadedModel:
         sha256: Checksum of the model file, hexadecimal; empty for a network in memory.
         temperature: What `predict` divides the logits by; for `.tflite` it is in the graph.
         manifest: Of the export folder; empty where there is none.
-        input_kind: `"image"`, or `"pair"` where an input is a neutral face and a face: images are
-            then `(n, 2, height, width, channels)`.
+        input_kind: `"image"`; `"pair"` where an input is a neutral face and a face: images are
+            then `(n, 2, height, width, channels)`; `"clip"`: `(n, frames, height, width,
+            channels)`.
+        num_pictures: Pictures of an input: 1, 2 of a pair, the frames of a clip.
     """
 
     path: Path
@@ -86,6 +91,8 @@ class LoadedModel:
     _run: Callable[[Images], Scores] = field(repr=False)
     _batch_size: int | None = field(default=None, repr=False)
     input_kind: str = "image"
+    num_pictures: int = 1
+    _run_frames: Callable[[Images], Scores] | None = field(default=None, repr=False)
 
     @property
     def has_logits(self) -> bool:
@@ -137,14 +144,39 @@ class LoadedModel:
             )
         return scores
 
-    def _scores(self, images: Images, batch_size: int) -> Scores:
-        shape = (2, *self.image_shape) if self.input_kind == "pair" else self.image_shape
+    def frame_scores(self, clips: Images, batch_size: int = 64) -> Scores:
+        """The scores of every frame of clips; those of padding mean nothing.
+
+        Args:
+            clips: `(n, frames, height, width, channels)` uint8.
+            batch_size: Clips per call of the network.
+
+        Returns:
+            `(n, frames, classes)` float32: logits, of a `.tflite` file probabilities.
+
+        Raises:
+            ModelFileError: The model reads no clips, or these do not fit.
+        """
+        if self._run_frames is None:
+            raise ModelFileError(f"Expected a model of clips, which scores frames: {self.path}")
+        self._check(clips)
+        starts = range(0, len(clips), self._batch_size or batch_size)
+        size = starts.step
+        return np.concatenate([self._run_frames(clips[i : i + size]) for i in starts])
+
+    def _check(self, images: Images) -> None:
+        shape = self.image_shape
+        if self.input_kind != "image":
+            shape = (self.num_pictures, *shape)  # type: ignore[assignment]
         if images.shape[1:] != shape or images.dtype != np.uint8:
             raise ModelFileError(
                 f"Expected uint8 images of shape (n, {', '.join(map(str, shape))}). "
                 f"Received: {images.dtype} {images.shape}. Prepare the data in the model's size: "
                 f"{self.path}"
             )
+
+    def _scores(self, images: Images, batch_size: int) -> Scores:
+        self._check(images)
         size = self._batch_size or batch_size
         out = np.empty((len(images), len(self.class_names)), np.float32)
         for start in range(0, len(images), size):
@@ -217,7 +249,8 @@ def from_network(
         The model.
 
     Raises:
-        ModelFileError: No `logits`, no class names, or an input that is not one image.
+        ModelFileError: No `logits`, no class names, or an input that is not one image, pair or
+            clip.
     """
     import keras
 
@@ -228,10 +261,11 @@ def from_network(
     if not isinstance(outputs, dict) or "logits" not in outputs:
         raise ModelFileError(f"Expected a network with a dict of outputs with 'logits': {where}")
     shapes = [tuple(tensor.shape) for tensor in network.inputs]
-    if len(shapes) != 1 or shapes[0][1:-3] not in ((), (2,)):
+    if len(shapes) != 1 or len(shapes[0]) not in (4, 5):
         raise ModelFileError(
             "Expected a network with one input (batch, height, width, channels), or (batch, 2, "
-            f"height, width, channels) for pairs. Received: {shapes}: {where}"
+            "height, width, channels) for pairs, (batch, frames, height, width, channels) for "
+            f"clips. Received: {shapes}: {where}"
         )
     height, width, channels = shapes[0][-3:]
     if None in (height, width, channels):
@@ -254,6 +288,15 @@ def from_network(
         scores = scorer.predict_on_batch(images.astype(np.float32))
         return np.asarray(scores, np.float32)
 
+    num_pictures = int(shapes[0][1]) if len(shapes[0]) == 5 else 1
+    kind = input_kind_of(num_pictures)
+    run_frames = None
+    if kind == "clip":
+        frame_scorer = keras.Model(network.inputs[0], outputs["frame_logits"])
+
+        def run_frames(clips: Images) -> Scores:
+            return np.asarray(frame_scorer.predict_on_batch(clips.astype(np.float32)), np.float32)
+
     return LoadedModel(
         where,
         "keras",
@@ -263,8 +306,15 @@ def from_network(
         temperature,
         {},
         run,
-        input_kind="pair" if len(shapes[0]) == 5 else "image",
+        input_kind=kind,
+        num_pictures=num_pictures,
+        _run_frames=run_frames,
     )
+
+
+def input_kind_of(num_pictures: int) -> str:
+    """What an input of so many pictures is: `"image"`, `"pair"` or `"clip"`."""
+    return {1: "image", 2: "pair"}.get(num_pictures, "clip")
 
 
 def load_network(path: str | Path) -> tuple[Any, str]:
@@ -545,6 +595,8 @@ def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel
     from fer_keras.runtime.model_files import read_model_files
 
     files = read_model_files(path, precision)
+    if files.input_kind == "clip":
+        return _load_clip_files(files, threads)
     run, shape, _ = load_tflite_bytes(files.content, files.path, threads=threads)
     image_shape = (shape[-3], shape[-2], shape[-1])
     input_kind = "pair" if len(shape) == 5 else "image"
@@ -571,6 +623,43 @@ def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel
         files.path, "tflite", files.class_names, image_shape, sha256, temperature, manifest, run, 1,
         input_kind,
     )  # fmt: skip
+
+
+def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:
+    """Encoder and head of a clip model, one clip a call."""
+    from fer_keras.runtime.clips import ClipNetwork
+
+    for content in (files.content, files.head):
+        _check_tflite_operators(content, files.path)
+    network = ClipNetwork(files, threads)
+
+    def read(clips: Images) -> tuple[Scores, Scores]:
+        real = clips[0].any(axis=(1, 2, 3))
+        return network.read([network.encode(frame) for frame in clips[0][real]])
+
+    def run(clips: Images) -> Scores:
+        return read(clips)[0][np.newaxis]
+
+    def run_frames(clips: Images) -> Scores:
+        scores = np.zeros((1, network.num_frames, len(files.class_names)), np.float32)
+        frames = read(clips)[1]
+        scores[0, : len(frames)] = frames
+        return scores
+
+    return LoadedModel(
+        files.path,
+        "tflite",
+        files.class_names,
+        (*network.image_size, network.channels),
+        hashlib.sha256(files.content + files.head).hexdigest(),
+        _temperature(files.manifest, files.path),
+        files.manifest,
+        run,
+        1,
+        "clip",
+        network.num_frames,
+        run_frames,
+    )
 
 
 def _temperature(record: Mapping[str, Any], where: Path) -> float:

@@ -49,7 +49,9 @@ videos:
   (from 0), time_s and track (the person's number) follow after face, the probabilities are smoothed
   over time (--half-life), and those of the frame alone stand at the end as raw_EMOTION. --report
   draws one video's emotions over time, with small pictures of the faces unless --no-images. Videos
-  in folders are passed over: name them.
+  in folders are passed over: name them. A model of clips scores the frames so far as a clip, in the
+  columns of the emotions, and this frame as it sees it by itself, in raw_EMOTION; it takes videos
+  only (docs/video.md).
 
 pictures:
   JPEG, PNG, BMP and WebP, at most 16 megapixels and 8 MiB each. Folders are read with all their
@@ -123,6 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         threads=arguments.threads,
         precision=arguments.precision,
     )
+    if recognizer.input_kind == "clip":
+        _only_videos(paths, recognizer)
     # OpenCV has one thread count for the whole process, so it is the command that sets it.
     cv2.setNumThreads(arguments.threads)
 
@@ -139,6 +143,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         report.write(arguments.report, paths[0].name, _report_facts(recognizer, arguments, counts))
     print(_summary(counts, passed_over, output, arguments.report), file=sys.stderr)
     return 2 if counts.unreadable else 0
+
+
+def _only_videos(paths: Sequence[Path], recognizer: "Recognizer") -> None:
+    pictures = [path for path in paths if not is_video(path)]
+    if pictures:
+        raise ConfigError(
+            f"the model reads clips of {recognizer.manifest['clip_frames']} frames of a face: "
+            f"expected videos, received {len(pictures)} pictures, the first is {pictures[0]}"
+        )
 
 
 def _predict_in_bulk(arguments: argparse.Namespace) -> int:

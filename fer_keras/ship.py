@@ -62,6 +62,11 @@ def ship(
         )
     check_target(output_dir)
     files = {name: read_model_files(export_dir, name) for name in precisions}
+    if any(file.head for file in files.values()):
+        raise ConfigError(
+            f"A model of clips has two files for each precision: copy its export as it is. "
+            f"Received: {export_dir}"
+        )
     manifest = read_json(export_dir / MANIFEST)
     manifest["precision_files"] = {name: file.path.name for name, file in files.items()}
     manifest["default_precision"] = default

@@ -341,6 +341,17 @@ def _neutral(experiment: Experiment) -> str:
     return "none" if experiment.dataset.neutral == "none" else "random_neutral"
 
 
+def _several_pictures(experiment: Experiment) -> bool:
+    """Whether an input is a pair or a clip, whose pictures are augmented in a way of their own."""
+    return experiment.dataset.neutral != "none" or experiment.dataset.clip_frames > 0
+
+
+def _still(samples: Samples, num_frames: int) -> Samples:
+    """Clips of pictures that stand still."""
+    clips = np.repeat(samples.images[:, np.newaxis], num_frames, axis=1)
+    return dataclasses.replace(samples, images=clips)
+
+
 def _differing_experiments() -> list[str]:
     """All but those that differ from an earlier one only in what a single step does not see.
 
@@ -352,8 +363,12 @@ def _differing_experiments() -> list[str]:
         step = dataclasses.replace(
             experiment,
             name="",
-            dataset=DatasetConfig(name=DATASET, neutral=_neutral(experiment)),
-            augmentation=experiment.augmentation if _neutral(experiment) != "none" else "none",
+            dataset=DatasetConfig(
+                name=DATASET,
+                neutral=_neutral(experiment),
+                clip_frames=experiment.dataset.clip_frames,
+            ),
+            augmentation=experiment.augmentation if _several_pictures(experiment) else "none",
             network=_small(experiment.network),
             training=dataclasses.replace(
                 experiment.training, epochs=1, batch_size=8, learning_rate=1.0, sam_rho=0.0
@@ -372,6 +387,8 @@ def test_every_experiment_takes_a_step(
     validation = make_samples("validation", 8, side=48)
     dataset = dataclasses.replace(experiment.dataset, neutral=_neutral(experiment))
     train, validation = (with_neutral(part, train, dataset) for part in (train, validation))
+    if dataset.clip_frames:
+        train, validation = (_still(part, dataset.clip_frames) for part in (train, validation))
     monkeypatch.setattr(splits_module, "load_splits", lambda *_: (train, validation, train))
     small = dataclasses.replace(
         experiment,

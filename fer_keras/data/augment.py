@@ -330,8 +330,9 @@ def build_policy(name: str, image_shape: tuple[int, ...]) -> Policy | None:
 
     Args:
         name: One of `list_policies()`.
-        image_shape: `(height, width, channels)` of a picture, or `(k, height, width, channels)` of
-            k pictures, each of which is then augmented by itself.
+        image_shape: `(height, width, channels)` of a picture; `(2, height, width, channels)` of a
+            pair, whose pictures are then augmented each by itself; `(frames, height, width,
+            channels)` of a clip, all of whose frames are then changed alike, and padding not.
 
     Returns:
         A function of images `(batch, height, width, channels)` float32 in 0..255, targets
@@ -346,7 +347,12 @@ def build_policy(name: str, image_shape: tuple[int, ...]) -> Policy | None:
 
     check_policy(name)
     if len(image_shape) == 4:
-        return _picture_by_picture(name, image_shape)
+        if mixes_pictures(name):
+            raise ConfigError(
+                f"augmentation={name!r} mixes pictures: it cannot be used for pairs and clips."
+            )
+        is_pair = image_shape[0] == 2
+        return (_picture_by_picture if is_pair else _all_frames_alike)(name, image_shape)
     # A network in mixed precision must not make its pictures coarse: bfloat16 has 8 bits.
     network_precision = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
@@ -380,8 +386,6 @@ def build_policy(name: str, image_shape: tuple[int, ...]) -> Policy | None:
 
 def _picture_by_picture(name: str, image_shape: tuple[int, ...]) -> Policy | None:
     """A policy for `(batch, k, height, width, channels)`: every picture draws its own numbers."""
-    if mixes_pictures(name):
-        raise ConfigError(f"augmentation={name!r} mixes pictures: it cannot be used for pairs.")
     policy = build_policy(name, image_shape[1:])
     if policy is None:
         return None
@@ -395,6 +399,25 @@ def _picture_by_picture(name: str, image_shape: tuple[int, ...]) -> Policy | Non
         return tf.reshape(changed, (-1, *image_shape)), targets
 
     return of_all
+
+
+def _all_frames_alike(name: str, image_shape: tuple[int, ...]) -> Policy | None:
+    """A policy for clips: a head that jumps from frame to frame would be another course."""
+    policy = build_policy(name, image_shape[1:])
+    if policy is None:
+        return None
+
+    def of_clips(clips: Any, targets: Any, seed: Any) -> tuple[Any, Any]:
+        import tensorflow as tf
+
+        # A policy is a function of its seed, so every frame of a clip gets the same draws.
+        by_frame = tf.transpose(clips, (1, 0, 2, 3, 4))
+        changed = tf.map_fn(lambda frames: policy(frames, targets, seed)[0], by_frame)
+        real = tf.reduce_any(clips > 0, axis=(2, 3, 4), keepdims=True)
+        changed = tf.where(real, tf.transpose(changed, (1, 0, 2, 3, 4)), 0.0)
+        return tf.ensure_shape(changed, clips.shape), targets
+
+    return of_clips
 
 
 def _image_by_image(layer: Any, images: Any, seed: Any) -> Any:

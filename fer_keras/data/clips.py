@@ -1,28 +1,22 @@
 """Clips of a fixed number of frames, for networks that read a face's course over time."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
+from fer_keras.config import DatasetConfig
 from fer_keras.data.gathered import GatheredImages, gathered_fingerprint
-from fer_keras.data.samples import Samples
+from fer_keras.data.registry import dataset_module
+from fer_keras.data.samples import Samples, one_hot
 from fer_keras.errors import ConfigError, DataError
 
+# From the number of frames of a sequence to an order of its frames.
+Course = Callable[[int], Sequence[int]]
 
-@dataclass(frozen=True)
-class Clips:
-    """Clips with their padding masks.
-
-    Attributes:
-        samples: One sample for each clip; `images` `(n, frames, height, width, channels)`. The
-            facts are those of the last real frame; `source` names the first and the last one.
-        mask: `(n, frames)` bool, true for real frames; padding repeats the last one.
-    """
-
-    samples: Samples
-    mask: np.ndarray
+_MIN_FRAMES = 3
 
 
 def make_clips(
@@ -31,56 +25,117 @@ def make_clips(
     *,
     sampling: Literal["uniform", "last", "windows"] = "uniform",
     stride: int = 1,
-) -> Clips:
+    courses: Mapping[str, Course] | None = None,
+) -> Samples:
     """Cuts sequences of frames into clips of one length.
 
     Args:
         frames: Frames with the facts `sequence` (which sequence a frame belongs to) and `frame`
             (its number in it).
-        num_frames: Frames of a clip, 2 or more.
+        num_frames: Frames of a clip, 3 or more.
         sampling: `uniform`: one clip a sequence, its frames spread from the first to the last;
             `last`: one clip a sequence, its last frames; `windows`: every window of `num_frames`.
         stride: From one window to the next, in frames.
+        courses: Class -> an order of a sequence's frames. Every sequence is then shown in every
+            order, and the orders are the classes; what the frames are labelled with becomes the
+            fact `emotion`. None: in the order of the frame numbers, with the frames' label.
 
     Returns:
-        The clips, sequence by sequence. A sequence that is too short gives one clip, padded at the
-        end.
+        One sample for each clip, sequence by sequence: `images` `(n, num_frames, height, width,
+        channels)`, which hold row numbers and no pictures. A sequence that is too short gives one
+        clip, padded at the end with frames whose pixels are all 0. The facts are those of the last
+        real frame, but for `source`, which names the first and the last one, and `sha256`, which is
+        that of the frames' hashes in their order.
 
     Raises:
         ConfigError: A setting is out of range.
         DataError: A fact is missing, a frame occurs twice, or the frames of a sequence show
             different people or carry different labels.
     """
-    if num_frames < 2 or stride < 1:
+    if num_frames < _MIN_FRAMES or stride < 1:
         raise ConfigError(
-            "clips: expected num_frames of 2 or more and a stride of 1 or more. Received: "
+            f"clips: expected {_MIN_FRAMES} frames or more and a stride of 1 or more. Received: "
             f"num_frames={num_frames}, stride={stride}."
         )
     if sampling not in ("uniform", "last", "windows"):
         raise ConfigError(
             f"clips: expected sampling uniform, last or windows. Received: {sampling!r}."
         )
-    rows: list[list[int]] = []
-    lengths: list[int] = []
+    real: list[list[int]] = []
+    labels: list[int] = []
     for sequence in _sequences(frames):
-        for picked in _pick(len(sequence), num_frames, sampling, stride):
-            real = [sequence[place] for place in picked]
-            rows.append(real + [real[-1]] * (num_frames - len(real)))
-            lengths.append(len(real))
-    indices = np.array(rows, np.int64)
-    mask = np.arange(num_frames) < np.array(lengths)[:, np.newaxis]
-    last = indices[:, -1]
-    sources = frames.facts["source"]
+        for label, course in enumerate(courses.values() if courses else (range,)):
+            ordered = [sequence[place] for place in course(len(sequence))]
+            for picked in _pick(len(ordered), num_frames, sampling, stride):
+                real.append([ordered[place] for place in picked])
+                labels.append(label)
+    padding = len(frames)  # The row of the one black picture behind the frames.
+    rows = np.full((len(real), num_frames), padding, np.int64)
+    for clip, row in zip(real, rows, strict=True):
+        row[: len(clip)] = clip
+    last = np.array([clip[-1] for clip in real])
+    sources, hashes = frames.facts["source"].tolist(), frames.facts["sha256"].tolist()
     facts = {column: values[last] for column, values in frames.facts.items()}
-    facts["source"] = np.array([f"{sources[row[0]]}..{sources[row[-1]]}" for row in rows])
-    samples = replace(
+    facts["source"] = np.array([f"{sources[clip[0]]}..{sources[clip[-1]]}" for clip in real])
+    facts["sha256"] = np.array([_joint_hash(hashes, clip) for clip in real])
+    targets, class_names = frames.targets[last], frames.class_names
+    if courses:
+        facts["emotion"] = np.array(class_names)[frames.labels[last]]
+        targets, class_names = one_hot(np.array(labels), len(courses)), tuple(courses)
+    black = np.zeros((1, *frames.images.shape[1:]), np.uint8)
+    return replace(
         frames,
-        images=GatheredImages([frames.images], indices).as_array(),
-        targets=frames.targets[last],
+        images=GatheredImages([frames.images, black], rows).as_array(),
+        targets=targets,
+        class_names=class_names,
         facts=facts,
-        fingerprint=gathered_fingerprint([frames.fingerprint], indices),
+        fingerprint=gathered_fingerprint([frames.fingerprint, *class_names], rows),
     )
-    return Clips(samples, mask)
+
+
+def with_clips(frames: Samples, config: DatasetConfig) -> Samples:
+    """Cuts a split into clips as an experiment asks for.
+
+    Args:
+        frames: The split, frame by frame.
+        config: Its `clip_frames` and `clip_sampling`.
+
+    Returns:
+        Clips; the frames themselves where `clip_frames` is 0.
+
+    Raises:
+        ConfigError: Clips are asked for together with neutral faces, or of too few frames.
+        DataError: The data set has no sequences.
+    """
+    if not config.clip_frames:
+        return frames
+    if config.neutral != "none":
+        raise ConfigError(
+            "dataset.clip_frames and dataset.neutral exclude each other: a network reads clips or "
+            f"pairs. Received: {config.clip_frames} and {config.neutral!r}."
+        )
+    courses = getattr(dataset_module(frames.name), "COURSES", None)
+    clips = make_clips(frames, config.clip_frames, sampling=config.clip_sampling, courses=courses)
+    note = (
+        f"{frames.split}: {len(clips)} clips of {config.clip_frames} frames ({len(frames)} stored)"
+    )
+    return replace(clips, notes=(*clips.notes, note))
+
+
+def real_frames(clips: np.ndarray) -> np.ndarray:
+    """Which frames of clips are no padding.
+
+    Args:
+        clips: `(n, frames, height, width, channels)` uint8.
+
+    Returns:
+        `(n, frames)` bool: whether any pixel is above 0.
+    """
+    return np.asarray(clips).any(axis=(2, 3, 4))
+
+
+def _joint_hash(hashes: Sequence[str], rows: Sequence[int]) -> str:
+    return hashlib.sha256("".join(hashes[row] for row in rows).encode()).hexdigest()
 
 
 def _sequences(frames: Samples) -> list[list[int]]:

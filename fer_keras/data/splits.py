@@ -202,6 +202,7 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
         DataError: The data set is missing or malformed, or its subjects are not known.
     """
     from fer_keras.data import describe
+    from fer_keras.data.clips import with_clips
     from fer_keras.data.label_noise import with_label_noise
 
     if config.split not in ("official", "held_out"):
@@ -214,6 +215,8 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
             validation = _load(config, "validation", config.eval_label_rule)
         else:
             train, validation = cut_validation(train, config.validation_fraction, seed)
+    # Before anything takes a part: sequences stay whole.
+    train, validation = with_clips(train, config), with_clips(validation, config)
     whole = train
     if config.split == "held_out":
         note = "half of the validation split; the other half is trained on"
@@ -249,12 +252,14 @@ def load_test(config: DatasetConfig, seed: int = 0) -> Samples:
     Raises:
         DataError: The data set is missing or malformed, or has no test split.
     """
+    from fer_keras.data.clips import with_clips
+
     official = config.split in ("official", "held_out")
     test = (
         _load(config, "test", config.eval_label_rule) if official else _by_subject(config)["test"]
     )
     if config.neutral == "none":
-        return test
+        return with_clips(test, config)
     _, _, whole = load_splits(replace(config, neutral="none"), seed)
     return with_neutral(test, whole, config)
 

@@ -18,7 +18,9 @@ __all__ = ["build_model", "list_models"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Modules of this folder that hold shared parts and not a network.
-_NOT_NETWORKS = frozenset({"encoders", "layers"})
+_NOT_NETWORKS = frozenset({"clips", "encoders", "layers"})
+# A clip of two frames would read like a pair.
+MIN_CLIP_FRAMES = 3
 
 
 def list_models(pattern: str = "*") -> tuple[str, ...]:
@@ -46,15 +48,18 @@ def build_model(
     Args:
         name: One of `list_models()`.
         image_shape: `(height, width, channels)` of the pictures; channels 1 or 3. For a network
-            that reads pairs `(2, height, width, channels)`.
+            that reads pairs `(2, height, width, channels)`, for one that reads clips
+            `(frames, height, width, channels)`, 3 frames or more.
         num_classes: Number of classes, at least 2.
         **options: Keyword options of the network's `build`, described in its module.
 
     Returns:
         A functional `keras.Model`: raw pixels `(batch, height, width, channels)` in 0..255 in, or
-        `(batch, 2, height, width, channels)` for pairs, a dict of named outputs out. `logits`
-        `(batch, num_classes)` is always there, `embedding` `(batch, d)` and `features`
-        `(batch, h, w, c)` where the network has them.
+        `(batch, 2, height, width, channels)` for pairs, `(batch, frames, height, width, channels)`
+        for clips, a dict of named outputs out. `logits` `(batch, num_classes)` is always there,
+        `embedding` `(batch, d)` and `features` `(batch, h, w, c)` where the network has them, for
+        clips also `frame_logits` `(batch, frames, num_classes)` and `frame_mask`
+        `(batch, frames)`.
 
     Raises:
         ConfigError: If the name, the shape, the number of classes or an option is not usable.
@@ -87,14 +92,13 @@ def _find_module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def _checked_shape(name: str, image_shape: Sequence[int], kind: str) -> tuple[int, int, int]:
-    """The shape of one picture."""
+def _checked_shape(name: str, image_shape: Sequence[int], kind: str) -> tuple[int, ...]:
+    """The shape of one picture, for networks that read clips that of a clip."""
     shape = tuple(image_shape) if isinstance(image_shape, Sequence) else ()
-    is_pair = len(shape) == 4 and shape[0] == 2
-    picture = shape[1:] if is_pair else shape
+    picture = shape[1:] if len(shape) == 4 else shape
     valid = (
         len(picture) == 3
-        and all(_is_int(side) and side > 0 for side in picture)
+        and all(_is_int(side) and side > 0 for side in shape)
         and picture[2] in (1, 3)
     )
     if not valid:
@@ -102,15 +106,24 @@ def _checked_shape(name: str, image_shape: Sequence[int], kind: str) -> tuple[in
             "Invalid value for `image_shape`. Expected (height, width, channels) with positive "
             f"integers and 1 or 3 channels. Received: image_shape={image_shape!r}"
         )
-    if is_pair != (kind == "pair"):
+    received = "image" if len(shape) == 3 else "pair" if shape[0] == 2 else "clip"
+    if received != kind or (received == "clip" and shape[0] < MIN_CLIP_FRAMES):
+        given = {
+            "image": "single pictures",
+            "pair": "pairs of a neutral and a target face, image_shape (2, height, width, "
+            "channels)",
+            "clip": "clips, image_shape (frames, height, width, channels) with "
+            f"{MIN_CLIP_FRAMES} frames or more",
+        }
+        mend = {
+            "image": "dataset.neutral=none and dataset.clip_frames=0",
+            "pair": "dataset.neutral=auto and dataset.clip_frames=0",
+            "clip": "dataset.clip_frames=12 and dataset.neutral=none",
+        }
         raise ConfigError(
-            f"Network {name!r} reads single pictures; dataset.neutral gives pairs. Mend: "
-            "dataset.neutral=none"
-            if is_pair
-            else f"Network {name!r} reads pairs of a neutral and a target face, image_shape (2, "
-            f"height, width, channels). Received: {image_shape!r}. Mend: dataset.neutral=auto"
+            f"Network {name!r} reads {given[kind]}. Received: {image_shape!r}. Mend: {mend[kind]}"
         )
-    return int(picture[0]), int(picture[1]), int(picture[2])
+    return tuple(int(side) for side in (shape if kind == "clip" else picture))
 
 
 def _is_int(value: Any) -> bool:

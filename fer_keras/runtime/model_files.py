@@ -30,8 +30,11 @@ class ModelFiles:
         class_names: Labels in the order of the model's output.
         image_size: `(height, width)` of the input in pixels; None where no manifest says it.
         channels: 1 or 3; None where no manifest says it.
-        input_kind: "image", or "pair" where an input is a reference and a face; None where no
-            manifest says it.
+        input_kind: "image", "pair" where an input is a reference and a face, or "clip"; None where
+            no manifest says it.
+        head: Bytes of the second file of a clip model, which reads what the first one makes of the
+            frames; empty for others.
+        clip_frames: Frames of a clip; 0 for others.
         manifest: The whole `manifest.json`; empty for a bare file.
     """
 
@@ -41,6 +44,8 @@ class ModelFiles:
     image_size: tuple[int, int] | None = None
     channels: int | None = None
     input_kind: str | None = None
+    head: bytes = b""
+    clip_frames: int = 0
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -155,11 +160,24 @@ def _read_with_manifest(path: Path, folder: Path, precision: str | None) -> Mode
         raise ModelFileError(f"channels: expected 1 or 3, received {channels}: {where}")
     # Exports from before there were pairs say nothing.
     kind = manifest.get("input_kind", "image")
-    if kind not in ("image", "pair"):
-        raise ModelFileError(f"input_kind: expected image or pair, received {kind!r}: {where}")
+    if kind not in ("image", "pair", "clip"):
+        raise ModelFileError(
+            f"input_kind: expected image, pair or clip, received {kind!r}: {where}"
+        )
+    head, clip_frames = b"", 0
+    if kind == "clip":
+        key = next(key for key, name in choices.items() if name == file_name)
+        heads = _field(manifest, "head_files", dict, where)
+        head = _verified(folder, heads.get(key), manifest, MAX_MODEL_BYTES)
+        clip_frames = _field(manifest, "clip_frames", int, where)
+        if not 3 <= clip_frames <= 1024:
+            raise ModelFileError(
+                f"clip_frames: expected 3 to 1024, received {clip_frames}: {where}"
+            )
     return ModelFiles(
-        folder / file_name, content, names, (size[0], size[1]), channels, kind, manifest
-    )
+        folder / file_name, content, names, (size[0], size[1]), channels, kind, head, clip_frames,
+        manifest,
+    )  # fmt: skip
 
 
 def _precision(

@@ -12,6 +12,7 @@ from fer_keras.errors import ConfigError, DataError
 from fer_keras.faces.align import crop_face
 from fer_keras.faces.detect import Detector, Face, build_detector
 from fer_keras.runtime.calibration import read_decision
+from fer_keras.runtime.clips import ClipBuffers, ClipNetwork, single_pictures_refused
 from fer_keras.runtime.model_files import default_model, read_model_files
 from fer_keras.runtime.network import Network
 from fer_keras.runtime.pictures import Picture, Pixels, as_pixels, each_picture, with_channels
@@ -53,6 +54,8 @@ class Recognizer:
     the faces in it. Arrays are RGB or grey, never OpenCV's BGR. One object serves one thread.
 
     A pair model compares a face with a neutral face of the same person: call `set_neutral` first.
+    A clip model reads a face over several frames: `predict_clip`, or a stream; single pictures are
+    refused.
 
     Args:
         model: An export folder (with `manifest.json`) or a `.tflite` file inside one; or a
@@ -67,7 +70,7 @@ class Recognizer:
         classes_: The labels, in the order of the columns of `predict_proba`.
         image_size: `(height, width)` of the model's input in pixels.
         channels: 1 (grey) or 3 (RGB).
-        input_kind: "image", or "pair" for a pair model.
+        input_kind: "image", "pair" for a pair model, "clip" for a clip model.
         manifest: The model's `manifest.json`; empty for a bare file.
         decision: The thresholds behind `unsure` and `label_set`.
 
@@ -87,7 +90,10 @@ class Recognizer:
         if threads < 1:
             raise ConfigError(f"threads: expected at least 1, received {threads}")
         files = read_model_files(default_model() if model is None else model, precision)
-        self._network = Network(files, threads)
+        is_clip = files.input_kind == "clip"
+        self._network = (ClipNetwork if is_clip else Network)(files, threads)
+        # By track, in memory only, as the neutral faces.
+        self._clips = ClipBuffers(self._network) if isinstance(self._network, ClipNetwork) else None
         self._detector = build_detector(detector) if isinstance(detector, str) else detector
         # By track; that of None is for everybody. In memory only: it shows a person's face.
         self._neutral: dict[int | None, Pixels] = {}
@@ -110,10 +116,35 @@ class Recognizer:
 
         Raises:
             DataError: A picture cannot be read, or an array is not of that kind.
-            ConfigError: A pair model has no neutral face for everybody.
+            ConfigError: A pair model has no neutral face for everybody, or it is a clip model.
         """
         crops = [self._input(pixels) for pixels in each_picture(images)]
         return self._probabilities(crops, [None] * len(crops))
+
+    def predict_clip(
+        self, frames: Pixels | Sequence[Picture]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities of one clip of ready face crops, by a clip model.
+
+        Args:
+            frames: As for `predict_proba`, in the order of time; of more than the model's number
+                of frames, the last ones are read.
+
+        Returns:
+            float32: of the clip `(classes,)`, and of each of its frames `(n, classes)`.
+
+        Raises:
+            ConfigError: It is no clip model, or there is no frame.
+            DataError: A picture cannot be read, or an array is not of that kind.
+        """
+        crops = [self._input(pixels) for pixels in each_picture(frames)]
+        if not isinstance(self._network, ClipNetwork) or not crops:
+            raise ConfigError(
+                "predict_clip: expected a clip model and at least one frame, received a model of "
+                f"kind {self.input_kind!r} and {len(crops)} frames"
+            )
+        last = crops[-self._network.num_frames :]
+        return self._network.read([self._network.encode(crop) for crop in last])
 
     def predict(self, images: Pixels | Sequence[Picture]) -> NDArray[np.str_]:
         """The most probable label of each ready face crop; arguments as `predict_proba`.
@@ -209,11 +240,38 @@ class Recognizer:
         Raises:
             ConfigError: As for `read_faces`.
         """
+        return self.read_over_time(crops, tracks)[0]
+
+    def read_over_time(
+        self, crops: Sequence[Pixels], tracks: Sequence[int | None] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `read_crops`, and what this frame says alone: for clip models that is not the same.
+
+        Args:
+            crops: uint8 arrays `(*image_size, channels)`.
+            tracks: As for `read_faces`. A clip model adds each crop to the last ones of its track,
+                and needs them all.
+
+        Returns:
+            Probabilities, float32 `(n, classes)`: of the clips that end here, and of this frame.
+
+        Raises:
+            ConfigError: As for `read_faces`.
+        """
         if tracks is not None and len(tracks) != len(crops):
             raise ConfigError(
                 f"tracks: expected one for each of {len(crops)} faces, received {len(tracks)}"
             )
-        return self._probabilities(crops, [None] * len(crops) if tracks is None else tracks)
+        known = [None] * len(crops) if tracks is None else tracks
+        if self._clips is None:
+            probabilities = self._probabilities(crops, known)
+            return probabilities, probabilities
+        rows = np.empty((2, len(crops), len(self.classes_)), np.float32)
+        for i, (crop, track) in enumerate(zip(crops, known, strict=True)):
+            if track is None:
+                raise single_pictures_refused(self._clips.num_frames)
+            rows[:, i] = self._clips.add(track, crop)
+        return rows[0], rows[1]
 
     def result(
         self, face: Face, probabilities: NDArray[np.floating], track: int | None = None
@@ -322,6 +380,13 @@ class Recognizer:
         """Forget what `set_neutral` remembers of a track, for instance when it ends."""
         self._neutral.pop(track, None)
 
+    def clear_clips(self, tracks: Sequence[int] | None = None) -> None:
+        """Forget the last frames of tracks, for instance when they end; None for all."""
+        if self._clips is not None and tracks is None:
+            self._clips.clear()
+        elif self._clips is not None and tracks is not None:
+            self._clips.drop(tracks)
+
     def _input(self, pixels: Pixels) -> Pixels:
         return resize(with_channels(pixels, self.channels), self.image_size)
 
@@ -331,6 +396,8 @@ class Recognizer:
     def _probabilities(
         self, crops: Sequence[Pixels], tracks: Sequence[int | None]
     ) -> NDArray[np.float32]:
+        if isinstance(self._network, ClipNetwork):
+            raise single_pictures_refused(self._network.num_frames)
         if self.input_kind != "pair":
             return self._network.probabilities(crops)
         for track in tracks:

@@ -36,7 +36,8 @@ class StreamFace:
     Attributes:
         result: With the smoothed probabilities, and what follows from them; `dominant` is the
             emotion to show, and changes only where another one is clearly more probable.
-        raw: The probabilities of this frame alone, float32 `(classes,)`.
+        raw: The probabilities of this frame alone, float32 `(classes,)`; those of `result` follow
+            from the frames so far: smoothed, and by a clip model of the clip that ends here.
     """
 
     result: FaceResult
@@ -154,6 +155,7 @@ class Stream:
         self._visible: tuple[int, ...] = ()
         self._recent_s: deque[float] = deque(maxlen=_FPS_FRAMES)
         self._first_s = 0.0
+        recognizer.clear_clips()  # Another stream numbers its faces from the start again.
         # Last, because it starts a thread.
         self._reader = FrameReader(source, still_s=still_s)
 
@@ -223,6 +225,7 @@ class Stream:
         ended = self._tracker.ended
         self._smoother.drop(ended)
         self._neutral.drop(ended)
+        self.recognizer.clear_clips(ended)
         ready, waiting = self._neutral.split(frame, tracked)
         faces = self._classify(frame, ready)
         self.num_frames += 1
@@ -259,16 +262,23 @@ class Stream:
         start = time.perf_counter()
         crops = self.recognizer.crop_faces(frame.pixels, faces)
         cropped = time.perf_counter()
-        probabilities = self.recognizer.read_crops(crops, tracks)
+        probabilities, alone = self.recognizer.read_over_time(crops, tracks)
         self.times.add("align", cropped - start, len(ready))
         self.times.add("classify", time.perf_counter() - cropped, len(ready))
         return [
-            self._face(track, face, raw, frame.time_s)
-            for track, face, raw in zip(tracks, faces, probabilities, strict=True)
+            self._face(track, face, (row, raw), frame.time_s)
+            for track, face, row, raw in zip(tracks, faces, probabilities, alone, strict=True)
         ]
 
-    def _face(self, track: int, face: Face, raw: NDArray[np.float32], time_s: float) -> StreamFace:
-        smooth = self._smoother.update(track, raw, time_s)
+    def _face(
+        self,
+        track: int,
+        face: Face,
+        read: tuple[NDArray[np.float32], NDArray[np.float32]],
+        time_s: float,
+    ) -> StreamFace:
+        probabilities, raw = read
+        smooth = self._smoother.update(track, probabilities, time_s)
         result = self.recognizer.result(face, smooth, track)
         shown = str(self.recognizer.classes_[self._smoother.dominant(track)])
         if shown != result["dominant"]:

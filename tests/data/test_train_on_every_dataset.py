@@ -12,7 +12,7 @@ import test_ferplus
 import test_rafdb
 from drawn_trees import draw, write_ck48, write_ckplus
 
-from fer_keras.data import list_datasets
+from fer_keras.data import list_datasets, synthetic_clips
 from fer_keras.train import main
 
 _EIGHT = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
@@ -64,6 +64,7 @@ _WRITERS: dict[str, Callable[[Path], Path | None]] = {
     "ferplus": test_ferplus._write,
     "folder": _classes("train", "validation"),
     "rafdb": test_rafdb._release,
+    "synthetic_clips": lambda root: None,
     "synthetic_faces": lambda root: None,
 }
 
@@ -77,6 +78,10 @@ def test_word2vec_trains_a_step(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_cache: Path
 ) -> None:
     monkeypatch.setenv("FER_KERAS_CACHE", str(shared_cache))
+    if name == "synthetic_clips":  # Fewer, and not kept for others.
+        monkeypatch.setenv("FER_KERAS_CACHE", str(tmp_path / "cache"))
+        few = {"train": range(7), "validation": range(7, 14), "test": range(14, 21)}
+        monkeypatch.setattr(synthetic_clips, "SPLIT_SUBJECTS", few)
     source = _WRITERS[name](tmp_path / name)
     settings = {
         "dataset.name": name,

@@ -27,6 +27,8 @@ def build_tiny_network(num_classes: int = len(NAMES), *, regularizer: str | None
         "attention": attention,
         "identity_embedding": keras.layers.Activation("tanh", name="identity")(embedding),
         "branch_logits": keras.layers.RepeatVector(2, name="branch_logits")(logits),
+        "frame_logits": keras.layers.RepeatVector(2, name="frame_logits")(logits),
+        "frame_mask": keras.ops.ones_like(embedding[:, :2]),
     }
     return keras.Model(image, outputs, name="tiny")
 

@@ -17,6 +17,27 @@ SIZE = 48
 # Colour in the default size, and grey in that of the sources of VGG13 and mini-Xception.
 SHAPES = [pytest.param((48, 48, 3), marks=pytest.mark.backends), (64, 64, 1)]
 
+# Frames of a clip, where a network reads clips.
+FRAMES = 4
+CLIP = (12, 48, 48, 1)
+# `compact` without its classifier, and the heads, by hand. LSTM: 4 * 64 * (256 + 64 + 1);
+# attention 64 * 32 + 32 and 32; classifier 65 * 8. Transformer: 257 * 64 for tokens, 13 * 64 for
+# token and places, in each of two blocks 2 * 128 of norms, 4 * 65 * 64 of attention, 65 * 128 + 129
+# * 64 of dense layers, then 128 of the last norm and 65 * 8. R(2+1)D: 144 + 64 and 4,608 + 128 of
+# the encoder; 72, 72, 115 and 144 channels stand between space and time.
+_COMPACT, _COMPACT_TRAINED = 1_210_016, 1_207_264
+_HEADS = {
+    "clip_mean": 257 * 8,
+    "clip_lstm": 4 * 64 * 321 + 65 * 32 + 32 + 65 * 8,
+    "clip_transformer": (
+        257 * 64 + 13 * 64 + 2 * (256 + 4 * 65 * 64 + 65 * 128 + 129 * 64) + 128 + 65 * 8
+    ),
+}
+CLIP_PARAMETERS = {
+    **{name: (_COMPACT + n, _COMPACT_TRAINED + n) for name, n in _HEADS.items()},
+    "clip_r2plus1d": (231_236, 229_822),
+}
+
 # (name, image_shape, num_classes) -> (all parameters, trained parameters). Sources: mini-Xception
 # 58,423 in the authors' table, moving statistics included; VGG13 8.75 M in Barsoum et al. 2016,
 # counted layer by layer for 64x64x1 and 8 classes; compact counted by hand from its widths; VGG19
@@ -36,13 +57,14 @@ PARAMETERS = {
     ("esr", (96, 96, 3), 8): (20_371_016, 20_349_384),
     ("manet", (224, 224, 3), 7): (50_590_638, 50_547_214),
     ("fusion", (44, 44, 3), 7): (20_049_991 + 11_182_023 + 105, 105),
+    **{(name, CLIP, 8): count for name, count in CLIP_PARAMETERS.items()},
 }
 
 
 def input_shape(name, image_shape):
-    """That of one input: of a picture, or of a pair."""
+    """That of one input: of a picture, of a pair or of a clip."""
     kind = getattr(import_module(f"fer_keras.models.{name}"), "INPUT_KIND", "image")
-    return (2, *image_shape) if kind == "pair" else image_shape
+    return {"image": (), "pair": (2,), "clip": (FRAMES,)}[kind] + tuple(image_shape)
 
 
 def build_small(name, image_shape, num_classes, **options):
@@ -220,6 +242,8 @@ def test_overfits_32_pictures(name):
     labels = np.arange(32) % 4
     images = quadrants(labels, OVERFIT_SIZES.get(name, 16))
     network = build_small(name, images.shape[1:], 4, **options)
+    if len(network.input.shape) == 5:  # Clips of a picture that stands still.
+        images = np.repeat(images[:, np.newaxis], FRAMES, axis=1)
     targets = np.eye(4, dtype="float32")[labels]
     trained = keras.Model(network.input, network.output["logits"])
     adam = keras.optimizers.Adam(learning_rate)

@@ -1,0 +1,25 @@
+"""Drawn faces in motion by the mean score of single frames: the control that knows no order.
+
+Source: ours. All four courses hold the same frames, so whatever this learns, it is right in one
+clip of four. What the other `synthetic_clips` experiments have above it is what the order tells.
+Command: python -m fer_keras.train --exp synthetic_clips_frame
+"""
+
+from fer_keras.config import (
+    DatasetConfig,
+    Experiment,
+    MethodConfig,
+    NetworkConfig,
+    TrainingConfig,
+)
+
+experiment = Experiment(
+    name="synthetic_clips_frame",
+    dataset=DatasetConfig(name="synthetic_clips", image_size=48, clip_frames=12),
+    network=NetworkConfig(
+        "clip_mean",
+        {"encoder": "compact", "encoder_options": {"stem_filters": 16, "widths": [32, 64, 128]}},
+    ),
+    method=MethodConfig("clip_cross_entropy"),
+    training=TrainingConfig(epochs=15, batch_size=32),
+)

@@ -1,0 +1,24 @@
+"""Drawn faces in motion by a transformer over the frames.
+
+Source: the network is `clip_transformer`, recipe and data are ours; see `synthetic_clips_lstm`.
+Command: python -m fer_keras.train --exp synthetic_clips_transformer
+"""
+
+from fer_keras.config import (
+    DatasetConfig,
+    Experiment,
+    MethodConfig,
+    NetworkConfig,
+    TrainingConfig,
+)
+
+experiment = Experiment(
+    name="synthetic_clips_transformer",
+    dataset=DatasetConfig(name="synthetic_clips", image_size=48, clip_frames=12),
+    network=NetworkConfig(
+        "clip_transformer",
+        {"encoder": "compact", "encoder_options": {"stem_filters": 16, "widths": [32, 64, 128]}},
+    ),
+    method=MethodConfig("clip_cross_entropy"),
+    training=TrainingConfig(epochs=15, batch_size=32),
+)
