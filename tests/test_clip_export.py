@@ -14,13 +14,21 @@ import pytest
 
 from fer_keras import camera, predict, ship
 from fer_keras.callbacks import Interrupted, RunState
-from fer_keras.config import DatasetConfig, Experiment, MethodConfig, NetworkConfig, TrainingConfig
+from fer_keras.config import (
+    DatasetConfig,
+    Experiment,
+    MethodConfig,
+    NetworkConfig,
+    TrainingConfig,
+    load_experiment,
+)
 from fer_keras.data import splits
 from fer_keras.data.clips import real_frames
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.errors import ConfigError, ExportError, ModelFileError
 from fer_keras.evaluate import evaluate, report
 from fer_keras.export import export_run
+from fer_keras.fallback import with_fallback
 from fer_keras.loading import load_model, read_json
 from fer_keras.runtime import Recognizer
 from fer_keras.runtime.sources import ArraySource
@@ -184,6 +192,8 @@ def test_videos_get_both_scores_and_pictures_are_refused(
     cv2.imwrite(str(picture), np.full((32, 32), 128, np.uint8))
     with pytest.raises(ConfigError, match=r"clips of 6 frames.*expected videos.*face\.png"):
         predict.main([str(picture), *common])
+    with pytest.raises(ConfigError, match="clips of 6 frames of one face"):
+        predict.main([str(picture), *common, "--output-dir", str(tmp_path / "rows")])
     recognizer = Recognizer(folder / "export", detector="none")
     for read in (recognizer.recognize, lambda path: recognizer.predict_proba([path])):
         with pytest.raises(ConfigError, match="clips of 6 frames of one face, not single pictures"):
@@ -194,6 +204,11 @@ def test_videos_get_both_scores_and_pictures_are_refused(
         ship.ship(
             folder / "export", tmp_path / "shipped", precisions=("float32",), default="float32"
         )
+
+
+def test_clips_that_are_missing_are_drawn() -> None:
+    standing_in = with_fallback(load_experiment("ckplus_clips_lstm"), require_data=False)
+    assert (standing_in.dataset.name, standing_in.dataset.clip_frames) == ("synthetic_clips", 12)
 
 
 def test_a_head_of_another_model_is_refused(trained: Any, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any, cast
 from fer_keras.errors import ConfigError, DataError, FerKerasError, ModelFileError
 from fer_keras.files import atomic_path
 from fer_keras.opencv import cv2
+from fer_keras.runtime.clips import single_pictures_refused
 from fer_keras.runtime.model_files import default_model, read_model_files
 from fer_keras.runtime.recognizer import Precision, Recognizer
 from fer_keras.runtime.rows import FACE_COLUMNS, PATH_COLUMNS, printable
@@ -67,8 +68,11 @@ class ReadSettings:
 
         Raises:
             ModelFileError: The model is missing or damaged.
+            ConfigError: It reads clips.
         """
         files = read_model_files(self.model or default_model(), self.precision)
+        if files.clip_frames:
+            raise single_pictures_refused(files.clip_frames)
         return {
             "model_sha256": hashlib.sha256(files.content).hexdigest(),
             "class_names": list(files.class_names),
