@@ -80,7 +80,7 @@ def clips(split: str, n: int) -> Samples:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Samples]:
     """A run that was interrupted and resumed, with its export; the result; validation clips."""
-    train, validation = clips("train", 96), clips("validation", 48)
+    train, validation = clips("train", 96), clips("validation", 54)
     folder = tmp_path_factory.mktemp("clips") / "run"
     original = RunState.on_train_batch_end
 
@@ -107,7 +107,7 @@ def test_the_run_knows_clips_and_frames(trained: Any, tmp_path: Path) -> None:
     assert result["epochs"] == 12
     assert result["accuracy"] > 0.9
     # The first frame of a course says something here, the last one more.
-    assert result["num_frames"] == real_frames(validation.images).sum() == 48 * 5
+    assert result["num_frames"] == real_frames(validation.images).sum() == 54 * 5
     by_frame = result["accuracy_by_frame"]
     assert len(by_frame) == FRAMES
     assert by_frame[3] > by_frame[0]

@@ -92,9 +92,9 @@ def test_only_the_control_is_blind_to_the_order(name):
     forwards, backwards = outputs(network, images), outputs(network, images[:, ::-1])
     difference = np.abs(forwards["logits"] - backwards["logits"]).max()
     if name == "clip_mean":
-        assert difference < 1e-5
+        assert difference < 1e-4
         mean = forwards["frame_logits"].mean(axis=1)
-        np.testing.assert_allclose(forwards["logits"], mean, atol=1e-5)
+        np.testing.assert_allclose(forwards["logits"], mean, rtol=1e-4, atol=1e-5)
     else:
         assert difference > 1e-4
 
@@ -104,7 +104,8 @@ def test_an_lstm_s_frame_has_seen_those_before_it():
     before = outputs(network, images)
     images[:, 4:] = 255 - images[:, 4:]
     after = outputs(network, images)
-    np.testing.assert_array_equal(after["frame_logits"][:, :4], before["frame_logits"][:, :4])
+    same = after["frame_logits"][:, :4], before["frame_logits"][:, :4]
+    np.testing.assert_allclose(*same, rtol=0, atol=1e-6)
     assert np.abs(after["frame_logits"][:, 4:] - before["frame_logits"][:, 4:]).max() > 1e-4
     weighted = np.einsum("bt,btc->bc", before["attention"], before["frame_logits"])
     np.testing.assert_allclose(before["logits"], weighted, rtol=1e-4, atol=1e-5)
