@@ -165,9 +165,8 @@ class LoadedModel:
         return np.concatenate([self._run_frames(clips[i : i + size]) for i in starts])
 
     def _check(self, images: Images) -> None:
-        shape = self.image_shape
-        if self.input_kind != "image":
-            shape = (self.num_pictures, *shape)  # type: ignore[assignment]
+        several = () if self.input_kind == "image" else (self.num_pictures,)
+        shape = (*several, *self.image_shape)
         if images.shape[1:] != shape or images.dtype != np.uint8:
             raise ModelFileError(
                 f"Expected uint8 images of shape (n, {', '.join(map(str, shape))}). "
@@ -290,13 +289,6 @@ def from_network(
 
     num_pictures = int(shapes[0][1]) if len(shapes[0]) == 5 else 1
     kind = input_kind_of(num_pictures)
-    run_frames = None
-    if kind == "clip":
-        frame_scorer = keras.Model(network.inputs[0], outputs["frame_logits"])
-
-        def run_frames(clips: Images) -> Scores:
-            return np.asarray(frame_scorer.predict_on_batch(clips.astype(np.float32)), np.float32)
-
     return LoadedModel(
         where,
         "keras",
@@ -308,8 +300,19 @@ def from_network(
         run,
         input_kind=kind,
         num_pictures=num_pictures,
-        _run_frames=run_frames,
+        _run_frames=_frame_scorer(network) if kind == "clip" else None,
     )
+
+
+def _frame_scorer(network: Any) -> Callable[[Images], Scores]:
+    import keras
+
+    scorer = keras.Model(network.inputs[0], network.output["frame_logits"])
+
+    def run(clips: Images) -> Scores:
+        return np.asarray(scorer.predict_on_batch(clips.astype(np.float32)), np.float32)
+
+    return run
 
 
 def input_kind_of(num_pictures: int) -> str:

@@ -1,6 +1,7 @@
 """From training on clips to a camera: run, resume, evaluate, export, ring buffer, commands."""
 
 import csv
+import importlib
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import pytest
 
 from fer_keras import camera, predict, ship
 from fer_keras.callbacks import Interrupted, RunState
+from fer_keras.clip_export import build_clip_files
 from fer_keras.config import (
     DatasetConfig,
     Experiment,
@@ -30,6 +32,7 @@ from fer_keras.evaluate import evaluate, report
 from fer_keras.export import export_run
 from fer_keras.fallback import with_fallback
 from fer_keras.loading import load_model, read_json
+from fer_keras.models import build_model
 from fer_keras.runtime import Recognizer
 from fer_keras.runtime.sources import ArraySource
 from fer_keras.runtime.stream import Stream
@@ -204,6 +207,20 @@ def test_videos_get_both_scores_and_pictures_are_refused(
         ship.ship(
             folder / "export", tmp_path / "shipped", precisions=("float32",), default="float32"
         )
+
+
+@pytest.mark.parametrize("name", ["clip_mean", "clip_r2plus1d", "clip_transformer"])
+def test_every_network_is_cut_and_converted(name: str, tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    small = importlib.import_module(f"fer_keras.models.{name}").SMALL
+    network = build_model(name, (FRAMES, SIDE, SIDE, 1), len(NAMES), **small)
+    record = build_clip_files(network, 0.5, NAMES, tmp_path, clips("validation", 9))
+    assert record["num_frames"] == 45
+    assert record["models"]["float32"]["max_difference"] < 1e-5
+    assert record["models"]["float16"]["max_difference"] < 1e-3
+    assert (tmp_path / "encoder_float16.tflite").stat().st_size > 0
 
 
 def test_clips_that_are_missing_are_drawn() -> None:

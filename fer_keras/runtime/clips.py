@@ -7,7 +7,7 @@ rest counts as padding, as it did in training.
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class ClipNetwork:
 
     def __init__(self, files: ModelFiles, threads: int) -> None:
         self._path = files.path
-        self.input_kind = "clip"
+        self.input_kind: Literal["clip"] = "clip"
         self.num_frames = files.clip_frames
         self._encoder = self._interpreter(files.content, threads)
         self._head = self._interpreter(files.head, threads)

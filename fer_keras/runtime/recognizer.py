@@ -90,8 +90,9 @@ class Recognizer:
         if threads < 1:
             raise ConfigError(f"threads: expected at least 1, received {threads}")
         files = read_model_files(default_model() if model is None else model, precision)
-        is_clip = files.input_kind == "clip"
-        self._network = (ClipNetwork if is_clip else Network)(files, threads)
+        self._network = (
+            ClipNetwork(files, threads) if files.input_kind == "clip" else Network(files, threads)
+        )
         # By track, in memory only, as the neutral faces.
         self._clips = ClipBuffers(self._network) if isinstance(self._network, ClipNetwork) else None
         self._detector = build_detector(detector) if isinstance(detector, str) else detector
