@@ -624,7 +624,7 @@ def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel
     sha256 = hashlib.sha256(files.content).hexdigest()
     return LoadedModel(
         files.path, "tflite", files.class_names, image_shape, sha256, temperature, manifest, run, 1,
-        input_kind,
+        input_kind, 2 if input_kind == "pair" else 1,
     )  # fmt: skip
 
 
