@@ -403,7 +403,7 @@ def _build_files(
     deploy: Any, folder: Path, held_out: "Samples", calibration: npt.NDArray[np.uint8], int8: bool
 ) -> dict[str, Any]:
     """Writes every file, compares each with Keras; returns the parity record or raises."""
-    images, labels = held_out.images, held_out.labels
+    images, labels = np.asarray(held_out.images), held_out.labels
     reference = deploy.predict(images.astype(np.float32), batch_size=64, verbose=0)
     models: dict[str, dict[str, Any]] = {}
     problems: list[str] = []

@@ -215,6 +215,11 @@ _BASE = {
     "options": {"stem_filters": 8, "widths": [16], "depths": [1], "dropout": 0.0},
 }
 
+_ENCODER = {
+    "encoder_options": {"stem_filters": 16, "widths": [32, 64], "depths": [1, 1]},
+    "dropout": 0.0,
+}
+
 # Options and learning rates of networks that need more than Adam at 1e-3 to learn in few steps.
 OVERFIT = {
     "compact": ({"dropout": 0.0}, 5e-2),
@@ -228,6 +233,9 @@ OVERFIT = {
     "esr": ({}, 5e-2),
     "emotion_encoder": ({}, 1e-2),
     "fusion": ({"bases": [_BASE, _BASE]}, 1e-2),
+    "clip_lstm": (_ENCODER, 1e-2),
+    "clip_mean": (_ENCODER, 1e-2),
+    "clip_transformer": (_ENCODER, 3e-3),
 }
 
 # Networks that halve the map too often for pictures of 16 pixels.
