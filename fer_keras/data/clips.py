@@ -131,7 +131,8 @@ def real_frames(clips: np.ndarray) -> np.ndarray:
     Returns:
         `(n, frames)` bool: whether any pixel is above 0.
     """
-    return np.asarray(clips).any(axis=(2, 3, 4))
+    real: np.ndarray = np.any(np.asarray(clips), axis=(2, 3, 4))
+    return real
 
 
 def _joint_hash(hashes: Sequence[str], rows: Sequence[int]) -> str:

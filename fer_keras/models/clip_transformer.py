@@ -117,7 +117,7 @@ def build(
     visible = VisibleTokens(name="visible_tokens")(real)
     x = keras.layers.Dense(hidden, name="frame_tokens")(vectors)
     x = ClassTokenAndPositions(name="class_token_and_positions")(x)
-    shares = None
+    shares: Any = None
     for block in range(1, depth + 1):
         x, shares = _block(x, visible, heads, mlp, dropout, name=f"block{block}")
     x = _layer_norm(x, name="encoder")
