@@ -103,6 +103,7 @@ def measure(experiment: Experiment) -> dict[str, float]:
     options, _ = with_teacher(dict(experiment.method.options))
     method = build_method(experiment.method.name, network, train.class_names, **options)
     method.sam_rho = training.sam_rho
+    method.prepare(train)
     optimizer = build_optimizer(training, steps_per_epoch(len(train), training.batch_size))
     method.compile(optimizer=optimizer, jit_compile=use_xla(training.jit_compile))
     batches = training_dataset(
@@ -111,6 +112,7 @@ def measure(experiment: Experiment) -> dict[str, float]:
         seed=experiment.seed,
         augmentation=experiment.augmentation,
         sampling=training.sampling,
+        with_rows=method.needs_rows,
     )
 
     class Clock(keras.callbacks.Callback):

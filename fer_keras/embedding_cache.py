@@ -52,8 +52,11 @@ def feed_embeddings(
     from fer_keras.data.augment import mixes_pictures
 
     copies, policy = experiment.training.cached_embeddings, experiment.augmentation
-    if "teacher" in experiment.method.options:
-        raise ConfigError("training.cached_embeddings: a teacher needs the pictures. Set it to 0.")
+    if "teacher" in experiment.method.options or method.needs_rows:
+        raise ConfigError(
+            f"training.cached_embeddings: the method {experiment.method.name} needs the pictures. "
+            "Set it to 0."
+        )
     if mixes_pictures(policy):
         raise ConfigError(
             f"training.cached_embeddings: augmentation={policy!r} mixes targets with the pictures, "

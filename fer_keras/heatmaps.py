@@ -148,7 +148,10 @@ class Explainer:
         wanted = ["logits", *self._names, *(["attention"] if "attention" in outputs else [])]
         self._trunk = keras.Model(network.input, {name: outputs[name] for name in wanted})
         self._heads = {name: _head(outputs[name], outputs["logits"]) for name in self._names}
-        self._weights = _linear_weights(outputs["features"], outputs["logits"])
+        classifier = linear_classifier(outputs["features"], outputs["logits"])
+        self._weights: Floats | None = None
+        if classifier is not None:
+            self._weights = np.asarray(keras.ops.convert_to_numpy(classifier.kernel), np.float32)
 
     def maps(
         self, images: Images, classes: Sequence[int] | npt.NDArray[np.int64]
@@ -240,24 +243,31 @@ def _head(features: Any, logits: Any) -> Any:
         return None
 
 
-def _linear_weights(features: Any, logits: Any) -> Floats | None:
-    """`(c, classes)` where the logits are linear in the mean of the map, else None."""
+def linear_classifier(features: Any, logits: Any) -> Any | None:
+    """The layer of a network whose weights make class activation maps.
+
+    Args:
+        features: Output of a functional network, a map `(batch, h, w, c)`.
+        logits: Output of the same network, `(batch, classes)`.
+
+    Returns:
+        The `keras.layers.Dense` with a kernel `(c, classes)`, where the logits are linear in the
+        mean of the map; None elsewhere.
+    """
     import keras
 
     from fer_keras.models.layers import ClassNames
 
-    kernel, tensor = None, logits
+    classifier, tensor = None, logits
     while True:
         layer, node, _ = tensor._keras_history
-        if isinstance(layer, keras.layers.Dense) and kernel is None:
+        if isinstance(layer, keras.layers.Dense) and classifier is None:
             if layer.activation is not keras.activations.linear:
                 return None
-            kernel = layer.kernel
+            classifier = layer
         elif isinstance(layer, keras.layers.GlobalAveragePooling2D):
             source = layer._inbound_nodes[node].input_tensors[0]
-            if kernel is None or source._keras_history != features._keras_history:
-                return None
-            return np.asarray(keras.ops.convert_to_numpy(kernel), np.float32)
+            return classifier if source._keras_history == features._keras_history else None
         elif not isinstance(layer, ClassNames | keras.layers.Dropout):
             return None
         tensor = layer._inbound_nodes[node].input_tensors[0]

@@ -1,10 +1,10 @@
 """Trained networks that a training starts from, is built on (encoders) or learns from (a teacher).
 
-`network.weights`, the options `encoder` and `identity` of a network and `teacher` of a method name
-a `.keras` file, a run folder, or another experiment. An experiment is looked for among the finished
-runs of the current folder and trained first where there is none, so one command goes through all
-stages. Nothing is fetched, but the ImageNet weights that Keras has where `encoder_weights=imagenet`
-asks for them.
+`network.weights`, the options `encoder` and `identity` of a network and `teacher` and `auxiliary`
+of a method name a `.keras` file, a run folder, or another experiment. An experiment is looked for
+among the finished runs of the current folder and trained first where there is none, so one command
+goes through all stages. Nothing is fetched, but the ImageNet weights that Keras has where
+`encoder_weights=imagenet` asks for them.
 """
 
 import json
@@ -29,7 +29,8 @@ from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface
 from fer_keras.models.layers import class_names_of
 from fer_keras.torch_weights import load_ddamfn
 
-_TEACHER = "teacher"
+# Options of methods that name another network.
+_TEACHERS = ("teacher", "auxiliary")
 # The option of a fusion that names its networks.
 _BASES = "bases"
 # Options of networks that name another network.
@@ -42,8 +43,8 @@ def with_earlier_stages(
     """Puts the path of a trained network in the place of the name of its experiment.
 
     Args:
-        experiment: Whose `network.weights`, encoders and `method.options.teacher` may name
-            experiments. An earlier stage has its seed and, where both are divided alike, its fold.
+        experiment: Whose `network.weights`, encoders and teachers may name experiments. An earlier
+            stage has its seed and, where both are divided alike, its fold.
         train: Trains an experiment and returns its run folder; called where `runs` has no finished
             run of it on the same data set and with the same seed.
         runs: Where finished runs lie.
@@ -216,20 +217,23 @@ def with_teacher(options: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """Loads the teacher that the options of a method name.
 
     Args:
-        options: Options of a method; `teacher`, if there, is a `.keras` file or a run folder.
+        options: Options of a method; `teacher` or `auxiliary`, if there, is a `.keras` file or a
+            run folder.
 
     Returns:
         The options with the network in place of its path, and one line for the record (empty where
-        there is no teacher).
+        there is none).
 
     Raises:
         ModelFileError: The file is missing, damaged or refused.
     """
-    if _TEACHER not in options:
-        return options, ""
-    file = _model_file(str(options[_TEACHER]))
-    teacher, sha256 = load_network(file)
-    return {**options, _TEACHER: teacher}, f"{file} ({sha256[:12]})"
+    options, notes = dict(options), []
+    for key in _TEACHERS:
+        if key in options:
+            file = _model_file(str(options[key]))
+            options[key], sha256 = load_network(file)
+            notes.append(f"{file} ({sha256[:12]})")
+    return options, "; ".join(notes)
 
 
 def with_bases(options: dict[str, Any], class_names: tuple[str, ...]) -> tuple[dict[str, Any], str]:
@@ -312,7 +316,7 @@ def _earlier(experiment: Experiment) -> dict[str, str]:
     """The settings that name a trained network, without the empty ones."""
     values = {
         "network.weights": experiment.network.weights,
-        f"method.options.{_TEACHER}": experiment.method.options.get(_TEACHER, ""),
+        **{f"method.options.{k}": experiment.method.options.get(k, "") for k in _TEACHERS},
         **{f"network.options.{key}": _trained_encoder(experiment, key) for key in _ENCODERS},
     }
     return {key: str(value) for key, value in values.items() if value}
@@ -339,7 +343,7 @@ def _recipe(experiment: Experiment) -> Experiment:
     """The experiment without its earlier stages: a finished run has paths in their place."""
     stages = [key for key in _ENCODERS if _trained_encoder(experiment, key)]
     network = {k: v for k, v in experiment.network.options.items() if k not in stages}
-    method = {k: v for k, v in experiment.method.options.items() if k != _TEACHER}
+    method = {k: v for k, v in experiment.method.options.items() if k not in _TEACHERS}
     return replace(
         experiment,
         network=replace(experiment.network, weights="", options=network),

@@ -146,6 +146,7 @@ def run(
     method = build_method(experiment.method.name, network, train.class_names, **options)
     if mixes_pictures(experiment.augmentation):
         method.check_mixtures()
+    method.prepare(train)
     save_kept: Any = save_network
     if start.keep_start:
         save_kept = keeping_start(save_network, method.network, start.keep_start)
@@ -226,6 +227,7 @@ def run(
             class_weights=weights,
             sampling=training.sampling,
             shard=distribution.shard,
+            with_rows=method.needs_rows,
         )
         method.fit(
             batches,

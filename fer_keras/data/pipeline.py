@@ -140,6 +140,7 @@ def training_dataset(
     class_weights: np.ndarray | None = None,
     sampling: Sampling = "shuffle",
     shard: Shard = WHOLE,
+    with_rows: bool = False,
 ) -> Any:
     """Batches for training, without end.
 
@@ -154,6 +155,8 @@ def training_dataset(
         sampling: See `epoch_order`.
         shard: The part of every batch to read. Augmentation then differs from that of whole
             batches, and from that of the other parts.
+        with_rows: Hand out `(images, rows)` in the place of the images, the rows int32 `(batch,)`
+            being the numbers of the samples.
 
     Returns:
         A `tf.data.Dataset` of images uint8 `(batch, height, width, channels)`, targets float32
@@ -168,7 +171,9 @@ def training_dataset(
     _check(samples, batch_size)
     steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
     policy = build_policy(augmentation, samples.images.shape[1:])
-    return _batches(samples, steps, batch_size, seed, policy, class_weights, sampling, shard)
+    return _batches(
+        samples, steps, batch_size, seed, policy, class_weights, sampling, shard, with_rows
+    )
 
 
 def _batches(
@@ -180,6 +185,7 @@ def _batches(
     class_weights: np.ndarray | None = None,
     sampling: Sampling = "shuffle",
     shard: Shard = WHOLE,
+    with_rows: bool = False,
 ) -> Any:
     """The batches of the steps that the data set `steps` numbers from the start of the run."""
     import tensorflow as tf
@@ -202,10 +208,11 @@ def _batches(
             step_seed = tf.random.fold_in(policy_seed, tf.cast(step, tf.int32))
             changed, mixed = policy(tf.cast(pixels, tf.float32), mixed, step_seed)
             pixels = tf.cast(tf.round(changed), tf.uint8)
+        fed = (pixels, tf.cast(indices, tf.int32)) if with_rows else pixels
         if class_weights is None:
-            return pixels, mixed
+            return fed, mixed
         # Of the targets that are trained on: a policy may have mixed them.
-        return pixels, mixed, tf.linalg.matvec(mixed, tf.constant(class_weights, tf.float32))
+        return fed, mixed, tf.linalg.matvec(mixed, tf.constant(class_weights, tf.float32))
 
     # One step after the other: the next ones are in the part of the order that is held.
     dataset = steps.map(choose)

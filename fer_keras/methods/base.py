@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from fer_keras import sharpness
+from fer_keras.data.samples import Samples
 from fer_keras.errors import ConfigError
 from fer_keras.models.layers import with_class_names
 
@@ -30,11 +31,15 @@ class Method(keras.Model):
         class_names: The ordered names of the classes.
         required_outputs: The named outputs the method consumes.
         fed: What a batch is given to: the network, or the part of it behind its frozen encoder.
+        needs_rows: Whether training feeds `(pictures, rows)`, the rows `(batch,)` int32 being the
+            numbers of the pictures in the training split; for methods that remember something of
+            every picture.
         sam_rho: The radius of sharpness-aware minimisation (`fer_keras.sharpness`), set before
             `fit`; 0 = Keras' plain step.
     """
 
     required_outputs: tuple[str, ...] = ("logits",)
+    needs_rows = False
     sam_rho: float = 0.0
 
     def __init__(
@@ -88,6 +93,13 @@ class Method(keras.Model):
         if self.sam_rho:
             return sharpness.train_step(self, self.sam_rho, *arguments)
         return super().train_step(*arguments)
+
+    def prepare(self, samples: Samples) -> None:
+        """Looks at the training split before the first step; a subclass may define it.
+
+        Args:
+            samples: What will be trained on.
+        """
 
     def sample_losses(self, y: Any, outputs: dict[str, Any], training: bool) -> Any:
         """The loss of every sample of a batch; a subclass defines it.

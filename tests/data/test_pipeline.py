@@ -55,6 +55,22 @@ def test_targets_belong_to_their_images() -> None:
         np.testing.assert_array_equal(targets, samples.targets[images[:, 0, 0, 0]])
 
 
+@pytest.mark.parametrize("policy", ["none", "light"])
+def test_rows_number_the_samples(policy: str) -> None:
+    samples = make_samples()
+    weights = np.ones(2, np.float32)
+    common: Any = {"batch_size": 8, "seed": 3, "augmentation": policy, "class_weights": weights}
+    plain = training_dataset(samples, **common).take(9).as_numpy_iterator()
+    numbered = training_dataset(samples, with_rows=True, **common).take(9).as_numpy_iterator()
+    for (images, targets, _), ((same, rows), again, _) in zip(plain, numbered, strict=True):
+        np.testing.assert_array_equal(images, same)
+        np.testing.assert_array_equal(targets, again)
+        np.testing.assert_array_equal(samples.targets[rows], targets)
+        assert rows.dtype == np.int32
+        if policy == "none":
+            np.testing.assert_array_equal(images[:, 0, 0, 0], rows)
+
+
 @pytest.mark.parametrize("policy", list_policies())
 def test_starting_late_is_the_same(policy: str) -> None:
     samples = make_samples()

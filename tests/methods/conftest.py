@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from fer_keras.data.samples import Samples
+
 NAMES = ("anger", "fear", "happiness", "surprise")
 
 
@@ -31,6 +33,12 @@ def build_tiny_network(num_classes: int = len(NAMES), *, regularizer: str | None
         "frame_mask": keras.ops.ones_like(embedding[:, :2]),
     }
     return keras.Model(image, outputs, name="tiny")
+
+
+def as_samples(x, y):
+    """Pictures and targets as a training split."""
+    columns = {name: np.array([name] * len(x)) for name in ("source", "sha256", "subject")}
+    return Samples("x", "train", NAMES, "hard", x.astype(np.uint8), y, columns)
 
 
 @pytest.fixture

@@ -11,17 +11,25 @@ from fer_keras.errors import ConfigError
 from fer_keras.methods import build_method, list_methods
 from fer_keras.models.layers import class_names_of, with_class_names
 
-from .conftest import NAMES, build_tiny_network
+from .conftest import NAMES, as_samples, build_tiny_network
 
 pytestmark = pytest.mark.backends
 
 
 def build(name, network):
     """The method with what it cannot do without."""
-    teacher = with_class_names(build_tiny_network(), NAMES)
-    return build_method(
-        name, network, NAMES, **{"distillation": {"teacher": teacher}}.get(name, {})
-    )
+    other = with_class_names(build_tiny_network(), NAMES)
+    needed = {
+        "distillation": {"teacher": other},
+        "neighbour_distribution": {"auxiliary": other, "neighbours": 3},
+    }
+    return build_method(name, network, NAMES, **needed.get(name, {}))
+
+
+def fed(method, x, y):
+    """What `fit` is given, after the method has seen the training split."""
+    method.prepare(as_samples(x, y))
+    return (x, np.arange(len(x), dtype=np.int32)) if method.needs_rows else x
 
 
 def arrays(variables):
@@ -35,7 +43,7 @@ def test_one_step_is_finite_and_moves_every_trainable_variable(name, tiny_networ
     assert method.trainable_variables
     before = arrays(method.trainable_variables)
     method.compile(optimizer=keras.optimizers.SGD(0.5), jit_compile=False)
-    history = method.fit(x, y, batch_size=10, epochs=1, verbose=0).history
+    history = method.fit(fed(method, x, y), y, batch_size=10, epochs=1, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert 0 <= history["accuracy"][0] <= 1
     for variable, old in zip(method.trainable_variables, before, strict=True):
@@ -51,7 +59,8 @@ def test_fit_and_evaluate_with_weights_and_a_partial_batch(name, tiny_network, p
     weight = np.linspace(0.5, 2, len(x)).astype(np.float32)
     method = build(name, tiny_network)
     method.compile(optimizer=keras.optimizers.Adam(0.01), jit_compile=False)
-    method.fit(x, soft, sample_weight=weight, batch_size=4, epochs=1, verbose=0)
+    feed = fed(method, x, soft)
+    method.fit(feed, soft, sample_weight=weight, batch_size=4, epochs=1, verbose=0)
     result = method.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
     assert np.isfinite(list(result.values())).all()
     logits = method.predict(x, verbose=0)["logits"]

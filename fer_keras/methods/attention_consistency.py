@@ -1,0 +1,192 @@
+"""Erasing attention consistency: picture and mirror image must be explained by the same places.
+
+Zhang, Wang, Ling and Deng, "Learn from All: Erasing Attention Consistency for Noisy Label Facial
+Expression Recognition" (ECCV 2022), section 3. A network memorises a wrong label by some small
+region. Here parts of the picture are erased, and the class activation maps of picture and mirror
+image are kept alike, so that no small region can do. Only the picture itself gets the label's loss.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from fer_keras.errors import ConfigError, did_you_mean
+from fer_keras.heatmaps import linear_classifier
+from fer_keras.methods.base import Method, soft_cross_entropy
+from fer_keras.models.layers import MirrorImage
+
+ERASINGS = ("mirrored", "independent", "none")
+# Rectangles as in the authors' program: torchvision's RandomErasing with another scale.
+_SHARE = (0.02, 0.25)
+_ASPECT = (0.3, 3.3)
+
+
+class AttentionConsistency(Method):
+    """Trains `logits` by cross-entropy, and class activation maps to be those of the mirror image.
+
+    While training, picture and mirror image go through the network as one batch of twice the size:
+    the batch normalisations see the statistics of both together and move once a step (the authors'
+    program makes two passes, with statistics of their own). Evaluating, there is one pass.
+    """
+
+    required_outputs = ("logits", "features")
+
+    def __init__(
+        self,
+        network: keras.Model,
+        class_names: Sequence[str],
+        *,
+        weight: float,
+        erasing: str,
+        erasing_rate: float,
+        seed: int,
+    ) -> None:
+        """Builds the method; see `build`."""
+        super().__init__(network, class_names)
+        if not weight >= 0:
+            raise ConfigError(f"Expected weight >= 0, received weight={weight}.")
+        if erasing not in ERASINGS:
+            raise ConfigError(f"Unknown erasing {erasing!r}. {did_you_mean(erasing, ERASINGS)}")
+        if not 0 <= erasing_rate <= 1:
+            raise ConfigError(
+                f"Expected 0 <= erasing_rate <= 1, received erasing_rate={erasing_rate}."
+            )
+        classifier = linear_classifier(network.output["features"], network.output["logits"])
+        if classifier is None or len(network.inputs[0].shape) != 4:
+            raise ConfigError(
+                "attention_consistency needs class activation maps: a network of single pictures "
+                "whose logits are one linear layer on the mean of the map 'features', such as "
+                f"compact or resnet18. Received: network {network.name!r}."
+            )
+        self.weight = weight
+        self.erasing = erasing
+        self.erasing_rate = erasing_rate
+        self.classifier = classifier
+        self.mirror = MirrorImage()
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
+        """The network's outputs, and while training `cam` and `mirrored_cam`; see `Method.call`.
+
+        Both are `(batch, h, w, classes)` and in the places of the picture: the map of the mirror
+        image is mirrored back.
+        """
+        if not training:
+            return super().call(inputs, training=training)
+        inputs = ops.cast(inputs, "float32")
+        first = inputs if self.erasing == "none" else self._erase(inputs)
+        second = self.mirror(self._erase(inputs) if self.erasing == "independent" else first)
+        both = super().call(ops.concatenate([first, second], axis=0), training=training)
+        count = ops.shape(inputs)[0]
+        outputs = {name: value[:count] for name, value in both.items()}
+        maps = class_maps(both["features"], self.classifier.kernel)
+        outputs["cam"], outputs["mirrored_cam"] = maps[:count], self.mirror(maps[count:])
+        return outputs
+
+    def _erase(self, images: Any) -> Any:
+        count, height, width, _ = ops.shape(images)
+        draws = keras.random.uniform((count, 5), seed=self.seed_generator)
+        return erased(images, draws, self.erasing_rate, height, width)
+
+    def sample_losses(self, y: Any, outputs: dict[str, Any], training: bool) -> Any:
+        """Cross-entropy and weighed distance of the maps of each sample, `(batch,)`.
+
+        Evaluating, the cross-entropy alone. See `Method.sample_losses`.
+        """
+        losses = soft_cross_entropy(y, outputs["logits"])
+        if not training:
+            return losses
+        distance = ops.square(outputs["cam"] - outputs["mirrored_cam"])
+        return losses + self.weight * ops.mean(distance, axis=(1, 2, 3))
+
+
+def class_maps(features: Any, kernel: Any) -> Any:
+    """Class activation maps of all classes, with no gradient to the classifier.
+
+    Args:
+        features: `(batch, h, w, c)`.
+        kernel: `(c, classes)` of the classifier.
+
+    Returns:
+        `(batch, h, w, classes)` float32.
+    """
+    # float32 also under mixed precision: what is compared are small differences.
+    weights = ops.stop_gradient(ops.cast(kernel, "float32"))
+    return ops.matmul(ops.cast(features, "float32"), weights)
+
+
+def erased(images: Any, draws: Any, rate: float, height: int, width: int) -> Any:
+    """Pictures of which some have a rectangle in their mean grey.
+
+    Args:
+        images: `(batch, height, width, channels)` float32.
+        draws: `(batch, 5)` in 0..1: whether, share, aspect, top, left.
+        rate: Share of the pictures that have one.
+        height: Of the pictures.
+        width: Of the pictures.
+
+    Returns:
+        As `images`. A rectangle covers 2 to 25 % of the picture and is 0.3 to 3.3 times as high as
+        it is wide, where the picture has room for it.
+    """
+    chosen, share, aspect, top, left = (draws[:, i, None, None] for i in range(5))
+    area = (_SHARE[0] + share * (_SHARE[1] - _SHARE[0])) * (height * width)
+    low, high = (math.log(end) for end in _ASPECT)
+    ratio = ops.exp(low + aspect * (high - low))
+    box_height = ops.minimum(ops.sqrt(area * ratio), float(height))
+    box_width = ops.minimum(ops.sqrt(area / ratio), float(width))
+    top, left = top * (height - box_height), left * (width - box_width)
+    y = ops.reshape(ops.arange(height, dtype="float32"), (1, -1, 1))
+    x = ops.reshape(ops.arange(width, dtype="float32"), (1, 1, -1))
+    inside_y = ops.logical_and(y >= top, y < top + box_height)
+    inside_x = ops.logical_and(x >= left, x < left + box_width)
+    covered = ops.logical_and(ops.logical_and(inside_y, inside_x), chosen < rate)
+    return ops.where(
+        ops.expand_dims(covered, -1), ops.mean(images, axis=(1, 2), keepdims=True), images
+    )
+
+
+def build(
+    network: keras.Model,
+    class_names: Sequence[str],
+    *,
+    weight: float = 5.0,
+    erasing: str = "mirrored",
+    erasing_rate: float = 0.5,
+    seed: int = 0,
+) -> AttentionConsistency:
+    """Training by erasing attention consistency (EAC).
+
+    The loss is `CE(x) + weight * MSE(CAM(x), mirror(CAM(mirror(x))))`, the mean over places and
+    classes. The gradient of the second part reaches the features, not the classifier, whose weights
+    would else shrink to make all maps alike. A step costs about twice that of `cross_entropy`.
+
+    Args:
+        network: Functional network with `features` `(batch, h, w, c)` and `logits` that are one
+            linear layer on the mean of that map.
+        class_names: The ordered names of the classes.
+        weight: Of the distance between the maps, at least 0.
+        erasing: Which rectangles are hidden. `"mirrored"`: the mirror image is that of the erased
+            picture, as in the authors' program for clean labels. `"independent"`: each of the two
+            has its own, as there for noisy labels. `"none"`: none here; with the augmentation
+            policy `strong` rectangles are then mirrored ones too.
+        erasing_rate: Share of the pictures with a rectangle, 0..1.
+        seed: Of the rectangles; the state of the draws is one of the method's variables.
+
+    Returns:
+        The method, to be compiled with an optimizer.
+
+    Raises:
+        ConfigError: An option is out of range, or the network has no class activation maps.
+    """
+    return AttentionConsistency(
+        network,
+        class_names,
+        weight=weight,
+        erasing=erasing,
+        erasing_rate=erasing_rate,
+        seed=seed,
+    )

@@ -1,0 +1,95 @@
+"""Distances from class points, computed by hand, and a decoder that is not part of the network."""
+
+import keras
+import numpy as np
+import pytest
+
+from fer_keras.errors import ConfigError
+from fer_keras.methods import build_method
+from fer_keras.methods.prototype import ClassPoints, build_decoder
+
+from .conftest import NAMES
+
+pytestmark = pytest.mark.backends
+
+
+def to_numpy(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+def build(network, **options):
+    return build_method("prototype", network, NAMES, **options)
+
+
+def test_logits_are_squared_distances():
+    layer = ClassPoints(3, temperature=2.0)
+    layer.build((None, 2))
+    layer.points.assign(np.array([[0, 0], [3, 4], [0, 2]], np.float32))
+    logits = to_numpy(layer(np.array([[0, 0], [3, 4]], np.float32)))
+    np.testing.assert_allclose(logits, [[0, -12.5, -2], [-12.5, 0, -6.5]], rtol=1e-6)
+
+
+def test_the_point_of_a_class_is_surely_that_class(tiny_network, pictures):
+    x, _ = pictures
+    method = build(tiny_network, dimensions=4, temperature=0.01)
+    latent = to_numpy(method.network(x, training=False)["embedding"])
+    layer = method.network.get_layer("logits")
+    layer.points.assign(latent[:4])
+    logits = to_numpy(method.network(x, training=False)["logits"])
+    np.testing.assert_allclose(np.diag(logits[:4]), 0, atol=1e-4)
+    assert (logits[:4].argmax(axis=1) == np.arange(4)).all()
+
+
+def test_the_loss_adds_the_weighed_error_of_the_picture_while_training(tiny_network, pictures):
+    x, y = pictures
+    method = build(tiny_network, reconstruction=2.0)
+    outputs = method(x, training=True)
+    drawn = to_numpy(method.decoder(outputs["embedding"]))
+    error = np.square(drawn - x / 255).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(to_numpy(outputs["reconstruction_error"]), error, rtol=1e-4)
+    both, alone = (
+        to_numpy(method.sample_losses(keras.ops.convert_to_tensor(y), outputs, training))
+        for training in (True, False)
+    )
+    np.testing.assert_allclose(both - alone, 2 * error, rtol=1e-3)
+    assert "reconstruction_error" not in method(x)
+
+
+def test_the_decoder_learns_and_is_not_part_of_what_is_saved(tiny_network, pictures):
+    x, y = pictures
+    keras.utils.set_random_seed(0)
+    method = build(tiny_network, reconstruction=10.0)
+    assert {v.path for v in method.decoder.variables} <= {v.path for v in method.variables}
+    inside = {v.path for v in method.network.variables}
+    assert not inside & {v.path for v in method.decoder.variables}
+    before = to_numpy(method(x, training=True)["reconstruction_error"]).mean()
+    method.compile(optimizer=keras.optimizers.Adam(0.01), jit_compile=False)
+    method.fit(x, y, batch_size=10, epochs=15, verbose=0)
+    assert to_numpy(method(x, training=True)["reconstruction_error"]).mean() < 0.8 * before
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (48, 48, 1), (20, 13, 3)])
+def test_the_decoder_draws_pictures_of_any_size(shape):
+    assert build_decoder(5, shape).output.shape == (None, *shape)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dimensions": 0}, "dimensions >= 1"),
+        ({"temperature": 0.0}, "temperature > 0"),
+        ({"reconstruction": -1.0}, "reconstruction >= 0"),
+    ],
+)
+def test_wrong_options(tiny_network, options, message):
+    with pytest.raises(ConfigError, match=message):
+        build(tiny_network, **options)
+
+
+def test_pairs_have_no_decoder(tiny_network):
+    image = keras.Input((2, 8, 8, 1))
+    flat = keras.layers.Flatten()(image)
+    network = keras.Model(image, {"logits": keras.layers.Dense(4)(flat), "embedding": flat})
+    assert build(network).decoder is None
+    with pytest.raises(ConfigError, match="single pictures"):
+        build(network, reconstruction=1.0)
