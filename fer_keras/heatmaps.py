@@ -188,6 +188,13 @@ class Explainer:
             found |= {f"Head {k + 1}": heads[:, k] for k in range(heads.shape[1])}
         return {name: normalised(maps) for name, maps in found.items()}
 
+    def answers(self, images: Images) -> npt.NDArray[np.int64]:
+        """The class that the network answers with, `(n,)`, of `(n, height, width, channels)`."""
+        import keras
+
+        logits = self._trunk(images.astype(np.float32), training=False)["logits"]
+        return np.asarray(keras.ops.convert_to_numpy(keras.ops.argmax(logits, axis=-1)), np.int64)
+
     def _title(self, method: str, output: str) -> str:
         return method if len(self._names) == 1 else f"{method} {FEATURE_OUTPUTS[output]}"
 

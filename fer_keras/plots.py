@@ -381,6 +381,48 @@ def plot_intervals(
     _save(figure, path)
 
 
+def plot_histograms(
+    grid: Sequence[Sequence[tuple[str, Mapping[str, npt.ArrayLike]]]],
+    path: str | Path,
+    *,
+    title: str = "",
+    note: str = "",
+) -> None:
+    """Draws histograms in rows of panels that share their bins; each group has area 1.
+
+    Args:
+        grid: Rows of panels, each a title and group -> numbers; the same bins for all.
+        path: The PNG file to write.
+        title: One line above the picture.
+        note: What the numbers are, under the lowest row.
+    """
+    groups = [np.asarray(v) for row in grid for _, panel in row for v in panel.values() if len(v)]
+    low, high = np.quantile(np.concatenate(groups), (0.002, 0.998))
+    bins = np.linspace(low, max(high, low + 1e-6), 31)
+    figure = _figure(3.4 * len(grid[0]), 2.7 * len(grid) + 0.4)
+    axes = figure.subplots(len(grid), len(grid[0]), squeeze=False, sharex=True)
+    for row, panels in zip(axes, grid, strict=True):
+        for panel, (name, values) in zip(row, panels, strict=True):
+            shown = [
+                (k, np.asarray(v), c) for (k, v), c in zip(values.items(), _LINES, strict=False)
+            ]
+            for label, numbers, colour in shown:
+                if numbers.size:
+                    panel.hist(
+                        np.clip(numbers, bins[0], bins[-1]), bins, density=True, color=colour,
+                        alpha=0.5, label=f"{label} ({numbers.size:,})",
+                    )  # fmt: skip
+            panel.set_title(name, loc="left", fontsize=9)
+            panel.set_yticks([])
+            panel.legend(frameon=False, fontsize=7.5)
+            _plain(panel)
+    for panel in axes[-1]:
+        panel.set_xlabel(note, fontsize=8.5)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    _save(figure, path)
+
+
 def plot_pictures(
     rows: Sequence[tuple[str, Sequence[npt.NDArray[np.uint8]], Sequence[str]]],
     path: str | Path,
