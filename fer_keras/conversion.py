@@ -20,6 +20,7 @@ import numpy.typing as npt
 from fer_keras.errors import ExportError
 
 TIMING_RUNS = 200
+UNCERTAINTY_FILE = "model_with_uncertainty.tflite"
 _WARM_UP_RUNS = 20
 # Shares of the operators, counted from the input, that the int8 file may keep in float32.
 _FLOAT_SHARES = (0.0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
@@ -106,6 +107,47 @@ def convert(frozen: Any, precision: str) -> bytes:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     data: bytes = quietly(converter.convert)
     return data
+
+
+def write_uncertainty_file(network: Any, deploy: Any, folder: Path, images: Images) -> str:
+    """Writes a float32 TFLite file that also says how uncertain it is, for a network that does.
+
+    Programs that run exports expect one output, so it is a file of its own.
+
+    Args:
+        network: With the output `uncertainty` `(batch, 1)`.
+        deploy: Of `deploy_graph`, of the same network.
+        folder: Where to.
+        images: On which the uncertainty is compared with that of Keras.
+
+    Returns:
+        The name of the file. Its outputs are `probabilities` `(1, classes)` and `uncertainty`
+        `(1, 1)`.
+
+    Raises:
+        ExportError: The uncertainty differs from that of Keras by more than a thousandth.
+    """
+    import keras
+    from ai_edge_litert.interpreter import Interpreter
+
+    outputs = {"probabilities": deploy.output, "uncertainty": network.output["uncertainty"]}
+    both = keras.Model(deploy.inputs[0], outputs)
+    data = convert(frozen_function(both), "float32")
+    expected = both.predict_on_batch(images.astype(np.float32))["uncertainty"][:, 0]
+    interpreter = Interpreter(model_content=data)
+    interpreter.allocate_tensors()
+    place = interpreter.get_input_details()[0]["index"]
+    (output,) = (each for each in interpreter.get_output_details() if each["shape"][-1] == 1)
+    for image, wanted in zip(images, expected, strict=True):
+        interpreter.set_tensor(place, image[np.newaxis].astype(np.float32))
+        interpreter.invoke()
+        received = float(interpreter.get_tensor(output["index"])[0, 0])
+        if not abs(received - wanted) <= 1e-3 * wanted:
+            raise ExportError(
+                f"Not published: an uncertainty of {wanted:.5g} in Keras became {received:.5g}."
+            )
+    (folder / UNCERTAINTY_FILE).write_bytes(data)
+    return UNCERTAINTY_FILE
 
 
 def convert_float16(

@@ -189,6 +189,10 @@ def export_run(
             "parity": parity,
             "validation": figures,
         }
+        if "uncertainty" in network.output:
+            manifest["uncertainty_file"] = conversion.write_uncertainty_file(
+                network, deploy, building, held_out.images[:50]
+            )
         write_text(building / "labels.txt", "\n".join(model.class_names) + "\n")
         write_text(building / "card.md", render_card(manifest))
         manifest["files"] = file_table(building)

@@ -192,6 +192,34 @@ def test_interrupted_and_resumed_is_never_interrupted(
     assert resumed["best_epoch"] == result["best_epoch"]
 
 
+@pytest.mark.parametrize("method", ["relative_uncertainty", "neighbour_distribution"])
+def test_what_a_method_draws_and_remembers_is_resumed_too(
+    tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    options: dict[str, Any] = {}
+    if method == "neighbour_distribution":
+        network = tiny.network
+        built = build_model(network.name, (16, 16, 1), len(NAMES), **network.options)
+        save_network(with_class_names(built, NAMES), tmp_path / "auxiliary.keras")
+        options["auxiliary"] = str(tmp_path / "auxiliary.keras")
+    short = dataclasses.replace(
+        tiny,
+        method=MethodConfig(method, options),
+        training=dataclasses.replace(tiny.training, epochs=2),
+    )
+    run(short, tmp_path / "straight", track=False)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        with pytest.raises(Interrupted):
+            run(short, tmp_path / "cut", track=False)
+    run(short, tmp_path / "cut", resume=True, track=False)
+    expected, received = (weights_of(tmp_path / name) for name in ("straight", "cut"))
+    role = {"relative_uncertainty": "seed_generator_state", "neighbour_distribution": "predictions"}
+    assert any(name.endswith(role[method]) for name in expected)
+    for name in expected:
+        np.testing.assert_array_equal(expected[name], received[name])
+
+
 def test_resuming_a_finished_run_trains_no_more(
     tiny: Experiment, straight: Path, tmp_path: Path
 ) -> None:

@@ -13,6 +13,6 @@ experiment = Experiment(
     name="ferplus_neighbours",
     dataset=DatasetConfig(name="ferplus", label_rule="majority", without_duplicates=True),
     augmentation="standard",
-    method=MethodConfig("neighbour_distribution", {"auxiliary": "ferplus_tiny", "neighbours": 8}),
+    method=MethodConfig("neighbour_distribution", {"auxiliary": "ferplus_tiny"}),
     training=TrainingConfig(epochs=30, precision="mixed_bfloat16"),
 )

@@ -165,7 +165,7 @@ def build(
     class_names: Sequence[str],
     *,
     auxiliary: keras.Model,
-    neighbours: int = 8,
+    neighbours: int = 5,
     weight: float = 0.3,
     momentum: float = 0.7,
 ) -> NeighbourDistribution:
