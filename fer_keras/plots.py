@@ -382,7 +382,7 @@ def plot_intervals(
 
 
 def plot_histograms(
-    grid: Sequence[Sequence[tuple[str, Mapping[str, npt.ArrayLike]]]],
+    grid: Sequence[Sequence[tuple[str, Mapping[str, npt.NDArray[np.float64]]]]],
     path: str | Path,
     *,
     title: str = "",
@@ -396,17 +396,14 @@ def plot_histograms(
         title: One line above the picture.
         note: What the numbers are, under the lowest row.
     """
-    groups = [np.asarray(v) for row in grid for _, panel in row for v in panel.values() if len(v)]
+    groups = [numbers for row in grid for _, panel in row for numbers in panel.values()]
     low, high = np.quantile(np.concatenate(groups), (0.002, 0.998))
     bins = np.linspace(low, max(high, low + 1e-6), 31)
     figure = _figure(3.4 * len(grid[0]), 2.7 * len(grid) + 0.4)
     axes = figure.subplots(len(grid), len(grid[0]), squeeze=False, sharex=True)
     for row, panels in zip(axes, grid, strict=True):
         for panel, (name, values) in zip(row, panels, strict=True):
-            shown = [
-                (k, np.asarray(v), c) for (k, v), c in zip(values.items(), _LINES, strict=False)
-            ]
-            for label, numbers, colour in shown:
+            for (label, numbers), colour in zip(values.items(), _LINES, strict=False):
                 if numbers.size:
                     panel.hist(
                         np.clip(numbers, bins[0], bins[-1]), bins, density=True, color=colour,

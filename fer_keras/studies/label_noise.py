@@ -51,7 +51,7 @@ from fer_keras.studies.series import (
 )
 from fer_keras.studies.trained import Row
 
-METHODS = {
+METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cross_entropy": ("cross-entropy", ()),
     "label_smoothing": ("label smoothing", ("method.options.label_smoothing=0.1",)),
     "attention_consistency": (
@@ -224,13 +224,13 @@ def write_report(
         if found[0].uncertainties
     ]
     if uncertain:
-        header = ("Uncertainty of", "AUROC of wrong labels", "AUROC of errors")
+        own_header = ("Uncertainty of", "AUROC of wrong labels", "AUROC of errors")
         lines += [
             "",
             "How well the learned uncertainty tells wrong training labels from right ones, and "
             "wrong answers from right ones (0.5: not at all):",
             "",
-            markdown_table(header, uncertain),
+            markdown_table(own_header, uncertain),
         ]
     text = "\n".join(lines)
     write_text(folder / "label_noise.md", text + "\n")

@@ -112,7 +112,8 @@ def _look(outcome: Outcome, key: Mapping[str, str]) -> Findings:
                 uncertainties[name] = [round(float(value), 5) for value in values[mask]]
     rows_of_epochs = (outcome.run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return Findings(
-        **key,
+        model_sha256=key["model_sha256"],
+        split=key["split"],
         last_accuracy=float(json.loads(rows_of_epochs[-1])["val_accuracy"]),
         wrong_labels=len(chosen),
         given=float((answers == train.labels[chosen]).mean()) if len(chosen) else None,
@@ -165,7 +166,9 @@ def correlations(one: Floats, other: Floats) -> npt.NDArray[np.float64]:
     centred = [m - m.mean(axis=1, keepdims=True) for m in centred]
     lengths = np.prod([np.linalg.norm(m, axis=1) for m in centred], axis=0)
     products = (centred[0] * centred[1]).sum(axis=1)
-    return np.divide(products, lengths, out=np.full(len(one), np.nan), where=lengths > 1e-9)
+    found = np.full(len(one), np.nan)
+    np.divide(products, lengths, out=found, where=lengths > 1e-9)
+    return found
 
 
 def uncertainties_of(network: Any, images: Images) -> Floats:
