@@ -369,7 +369,7 @@ def plot_intervals(
     axes.set_yticks(range(len(measured)), measured)
     axes.set_ylim(len(measured) - 0.5, -0.5)
     axes.set_xlim(*limits)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
     axes.set_xlabel(note, fontsize=9)
     axes.set_title(title, loc="left", fontsize=11, pad=10)
     axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -411,7 +411,9 @@ def plot_histograms(
                     )  # fmt: skip
             panel.set_title(name, loc="left", fontsize=9)
             panel.set_yticks([])
-            panel.legend(frameon=False, fontsize=7.5)
+            # Room for the legend above the bars.
+            panel.set_ylim(0, 1.35 * panel.get_ylim()[1])
+            panel.legend(frameon=False, fontsize=7.5, loc="upper right")
             _plain(panel)
     for panel in axes[-1]:
         panel.set_xlabel(note, fontsize=8.5)

@@ -271,11 +271,13 @@ def _draw_accuracies(path: Path, outcomes: Mapping[str, Outcomes]) -> None:
         kind = f"{share:g} % wrong labels"
         groups.setdefault(METHODS[method][0], {})[kind] = accuracy_interval(of_seeds)
     ends = [end for group in groups.values() for _, *both in group.values() for end in both]
+    figures = next(iter(outcomes.values()))[0].figures
     plot_intervals(
         groups,
         path,
         title="What wrong training labels cost",
-        note=f"Accuracy, 95 % Wilson interval of one run; {measured_on(outcomes)}",
+        note="Accuracy, 95 % Wilson interval of one run; "
+        f"{figures['dataset']} {figures['split']} split, n {figures['n']:,}",
         limits=plot_limits(ends),
     )
 
@@ -320,8 +322,8 @@ def _draw_uncertainties(path: Path, findings: Mapping[str, Sequence[Findings]]) 
                 for kind in ("right", "wrong")
             }
             told = uncertainty_auroc(found, what)
-            auc = "" if told is None else f"\nAUROC {told:.2f}"
-            row.append((f"{_parts(name)[1]:g} % wrong labels: {of_what}{auc}", groups))
+            auc = "" if told is None else f"AUROC {told:.2f}"
+            row.append((f"{_parts(name)[1]:g} % wrong labels: {of_what}\n{auc}", groups))
         grid.append(row)
     plot_histograms(
         grid, path, title="Relative uncertainty", note="log2 of uncertainty / median held out"
