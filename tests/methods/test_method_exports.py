@@ -52,7 +52,7 @@ def test_the_uncertainty_is_exported_beside_the_probabilities(
 
     # What is compared on writing is compared indeed.
     head = network.get_layer("log_variance")
-    head.set_weights([weight + 0.01 for weight in head.get_weights()])
+    head.beta.assign(head.beta + 0.01)
     monkeypatch.setattr(conversion, "convert", lambda *_: data)
     with pytest.raises(ExportError, match="uncertainty of"):
         conversion.write_uncertainty_file(network, deploy, tmp_path, x)

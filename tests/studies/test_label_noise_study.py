@@ -163,5 +163,5 @@ def test_several_seeds_and_what_is_not_known(tmp_path: Path) -> None:
         tmp_path, {"cross_entropy_0": [outcome, better]}, {"cross_entropy_0": [found, found]}
     )
     assert "0.6000 ± 0.1414" in text
-    assert "| 0.4500 |" in text
+    assert " 0.4500 |" in text
     assert not (tmp_path / "wrong_labels.png").exists()
