@@ -10,8 +10,6 @@ from fer_keras.methods.attention_consistency import class_maps, erased
 
 from .conftest import NAMES, build_tiny_network
 
-pytestmark = pytest.mark.backends
-
 # Op by op, JAX would compile every one of them.
 JIT = keras.backend.backend() == "jax"
 
@@ -30,6 +28,7 @@ def losses(method, y, logits, cam, mirrored, training=True):
     return to_numpy(method.sample_losses(keras.ops.convert_to_tensor(y), outputs, training))
 
 
+@pytest.mark.backends
 def test_the_loss_is_that_of_the_formula(tiny_network):
     method = build(tiny_network, weight=3.0)
     logits = np.zeros((2, 4), np.float32)
@@ -76,6 +75,7 @@ def test_a_network_that_treats_both_sides_alike_costs_nothing(tiny_network, pict
     assert apart() < 1e-5
 
 
+@pytest.mark.backends
 def test_no_gradient_reaches_the_classifier_through_the_maps(tiny_network, pictures):
     """With a label loss that is still, only what is in front of the map may move."""
     x, _ = pictures

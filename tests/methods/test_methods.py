@@ -15,6 +15,9 @@ from .conftest import NAMES, as_samples, build_tiny_network
 
 pytestmark = pytest.mark.backends
 
+# Op by op, JAX would compile every one of them.
+JIT = keras.backend.backend() == "jax"
+
 
 def build(name, network):
     """The method with what it cannot do without."""
@@ -42,7 +45,7 @@ def test_one_step_is_finite_and_moves_every_trainable_variable(name, tiny_networ
     method = build(name, tiny_network)
     assert method.trainable_variables
     before = arrays(method.trainable_variables)
-    method.compile(optimizer=keras.optimizers.SGD(0.5), jit_compile=False)
+    method.compile(optimizer=keras.optimizers.SGD(0.5), jit_compile=JIT)
     history = method.fit(fed(method, x, y), y, batch_size=10, epochs=1, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert 0 <= history["accuracy"][0] <= 1
@@ -58,7 +61,7 @@ def test_fit_and_evaluate_with_weights_and_a_partial_batch(name, tiny_network, p
     soft = 0.8 * y + 0.2 / len(NAMES)
     weight = np.linspace(0.5, 2, len(x)).astype(np.float32)
     method = build(name, tiny_network)
-    method.compile(optimizer=keras.optimizers.Adam(0.01), jit_compile=False)
+    method.compile(optimizer=keras.optimizers.Adam(0.01), jit_compile=JIT)
     feed = fed(method, x, soft)
     method.fit(feed, soft, sample_weight=weight, batch_size=4, epochs=1, verbose=0)
     result = method.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)

@@ -10,8 +10,6 @@ from fer_keras.methods.neighbour_distribution import nearest
 
 from .conftest import NAMES, as_samples, build_tiny_network
 
-pytestmark = pytest.mark.backends
-
 # Op by op, JAX would compile every one of them.
 JIT = keras.backend.backend() == "jax"
 
@@ -44,6 +42,7 @@ def test_no_row_is_its_own_neighbour_among_copies():
     assert (found != np.arange(6)[:, None]).all()
 
 
+@pytest.mark.backends
 def test_the_loss_is_the_divergence_from_the_mixed_target(tiny_network, pictures):
     _, y = pictures
     method = build(tiny_network, pictures, weight=0.4)
@@ -85,6 +84,7 @@ def test_without_weight_it_is_cross_entropy_and_agreement_costs_nothing(tiny_net
     )
 
 
+@pytest.mark.backends
 def test_fit_remembers_every_face_and_a_checkpoint_has_it(tiny_network, pictures):
     x, y = pictures
     method = build(tiny_network, pictures)

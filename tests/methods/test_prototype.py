@@ -10,8 +10,6 @@ from fer_keras.methods.prototype import ClassPoints, build_decoder
 
 from .conftest import NAMES
 
-pytestmark = pytest.mark.backends
-
 # Op by op, JAX would compile every one of them.
 JIT = keras.backend.backend() == "jax"
 
@@ -24,6 +22,7 @@ def build(network, **options):
     return build_method("prototype", network, NAMES, **options)
 
 
+@pytest.mark.backends
 def test_logits_are_squared_distances():
     layer = ClassPoints(3, temperature=2.0)
     layer.build((None, 2))
@@ -58,6 +57,7 @@ def test_the_loss_adds_the_weighed_error_of_the_picture_while_training(tiny_netw
     assert "reconstruction_error" not in method(x)
 
 
+@pytest.mark.backends
 def test_the_decoder_learns_and_is_not_part_of_what_is_saved(tiny_network, pictures):
     x, y = pictures
     keras.utils.set_random_seed(0)

@@ -10,8 +10,6 @@ from fer_keras.methods.relative_uncertainty import mix
 
 from .conftest import NAMES
 
-pytestmark = pytest.mark.backends
-
 # Op by op, JAX would compile every one of them.
 JIT = keras.backend.backend() == "jax"
 
@@ -43,6 +41,7 @@ def test_the_more_uncertain_face_weighs_more():
     np.testing.assert_allclose(mixed([[0, 0], [4, 8]], [3, 1], [0, 1]), [[0, 0], [4, 8]])
 
 
+@pytest.mark.backends
 def test_the_loss_is_half_of_both_labels(tiny_network):
     method = build(tiny_network)
     logits = np.log(np.array([[0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.25, 0.25]], np.float32))
@@ -77,6 +76,7 @@ def test_uncertainty_is_the_mean_of_the_variances(tiny_network, pictures):
     np.testing.assert_allclose(outputs["logits"], outputs["embedding"] @ kernel + bias, atol=1e-5)
 
 
+@pytest.mark.backends
 def test_pairs_are_a_permutation_that_changes_with_the_step(tiny_network, pictures):
     x, _ = pictures
     method = build(tiny_network)
