@@ -77,6 +77,13 @@ class NeighbourDistribution(Method):
         # Until a face was seen, it is taken for what its label says.
         self.predictions.assign(samples.targets)
 
+    def check_mixtures(self) -> None:
+        """Refuses them: what a mixture is taken for would be remembered of one picture of it."""
+        raise ConfigError(
+            "neighbour_distribution remembers what each picture is taken for: an augmentation that "
+            "mixes pictures cannot be used. Choose another, for instance augmentation=standard."
+        )
+
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """The network's outputs, and while training `rows`, which are fed with the pictures."""
         if not training:

@@ -130,3 +130,5 @@ def test_what_does_not_fit_is_refused(tiny_network, pictures):
     )
     with pytest.raises(ConfigError, match="after prepare"):
         method((x, np.arange(10)), training=True)
+    with pytest.raises(ConfigError, match="mixes pictures"):
+        method.check_mixtures()
