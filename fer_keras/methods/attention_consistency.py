@@ -65,7 +65,8 @@ class AttentionConsistency(Method):
         self.erasing = erasing
         self.erasing_rate = erasing_rate
         self.classifier = classifier
-        self.mirror = MirrorImage()
+        # float32: under mixed precision a layer would round the maps to half precision.
+        self.mirror = MirrorImage(dtype="float32")
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:

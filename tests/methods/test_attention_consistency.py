@@ -151,6 +151,19 @@ def test_maps_are_float32_also_of_half_precision():
     np.testing.assert_allclose(to_numpy(maps), 0.3, rtol=1e-6)
 
 
+def test_training_in_bfloat16_is_finite(pictures):
+    x, y = pictures
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        method = build(build_tiny_network())
+        assert keras.backend.standardize_dtype(method(x, training=True)["cam"].dtype) == "float32"
+        method.compile(optimizer=keras.optimizers.SGD(0.01), jit_compile=JIT)
+        history = method.fit(x, y, batch_size=10, epochs=1, verbose=0).history
+        assert np.isfinite(history["loss"]).all()
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
 def no_map():
     network = build_tiny_network()
     hidden = keras.layers.Dense(5, activation="relu")(network.output["embedding"])
