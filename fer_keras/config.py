@@ -46,6 +46,8 @@ class DatasetConfig:
         label_noise: Share of the training labels that is replaced by another class, for studies.
         oversample_to: Classes with fewer training images are repeated up to so many an epoch, every
             repetition augmented anew (0 = off).
+        per_class: At most so many training images of each class, drawn by chance (0 = all).
+        per_class_seed: Another seed draws others; every stage of a growth has its own.
         limit: Use only so many training images, spread evenly (0 = all), for quick trials.
         neutral: The neutral face that stands beside every picture, for networks that read pairs:
             `same_subject`, another picture of the same person; `random_neutral`, one of train;
@@ -75,6 +77,8 @@ class DatasetConfig:
     fold: int = 0
     label_noise: float = 0.0
     oversample_to: int = 0
+    per_class: int = 0
+    per_class_seed: int = 0
     limit: int = 0
     neutral: Literal[
         "none", "auto", "same_subject", "same_session", "random_neutral", "mean_neutral"
@@ -128,6 +132,9 @@ class TrainingConfig:
         batch_size: Images per step.
         optimizer: `sgd` (with `momentum`, `nesterov`), `adam` or `adamw`.
         learning_rate: Peak learning rate.
+        layer_rates: Pattern of layer names (`branch2_*`, `*`) -> factor of their learning rate; the
+            last pattern that fits counts, and a layer that none fits has 1. Layers with 0 are
+            frozen, their batch-norm statistics too.
         schedule: `constant`; `cosine` to zero; `step` (times `decay_rate` every `decay_epochs`);
             `exponential` (times `decay_rate` every epoch).
         warmup_epochs: Linear warm-up from zero, in epochs.
@@ -157,6 +164,7 @@ class TrainingConfig:
     batch_size: int = 64
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     learning_rate: float = 0.003
+    layer_rates: Mapping[str, float] = field(default_factory=dict)
     momentum: float = 0.9
     nesterov: bool = True
     schedule: Literal["constant", "cosine", "step", "exponential"] = "cosine"
@@ -179,6 +187,25 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class GrowthConfig:
+    """Training in stages, each with one branch more than the one before; see `fer_keras/growth.py`.
+
+    Attributes:
+        first: Branches of the first stage, of `network.options.num_branches` in the last; 0 trains
+            all branches at once.
+        first_epochs: Epochs of the first stage; 0 = `training.epochs`, as in the others.
+        old_rate: Factor of the learning rate of what earlier stages have trained; 0 freezes it.
+        previous: Run folder of the stage before, from whose kept weights this one goes on; set by
+            the training command.
+    """
+
+    first: int = 0
+    first_epochs: int = 0
+    old_rate: float = 1.0
+    previous: str = ""
+
+
+@dataclass(frozen=True)
 class Experiment:
     """Everything that determines a run.
 
@@ -189,6 +216,7 @@ class Experiment:
         network: The network.
         method: The training method.
         training: The recipe.
+        growth: Whether branches are added one after the other.
         seed: Seeds initial weights, order, augmentation and drop-out.
     """
 
@@ -198,6 +226,7 @@ class Experiment:
     network: NetworkConfig = NetworkConfig()
     method: MethodConfig = MethodConfig()
     training: TrainingConfig = TrainingConfig()
+    growth: GrowthConfig = GrowthConfig()
     seed: int = 0
 
 
@@ -212,12 +241,17 @@ _MINIMUM = {
     "dataset.fold": -1,
     "dataset.label_noise": 0,
     "dataset.oversample_to": 0,
+    "dataset.per_class": 0,
+    "dataset.per_class_seed": 0,
     "dataset.neutral_seed": 0,
     "dataset.clip_frames": 0,
     "training.cached_embeddings": 0,
     "training.sam_rho": 0,
     "training.early_stopping_patience": 0,
     "training.decay_epochs": 1,
+    "growth.first": 0,
+    "growth.first_epochs": 0,
+    "growth.old_rate": 0,
 }
 
 

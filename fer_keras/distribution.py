@@ -244,7 +244,8 @@ def one_run(experiment: Experiment, run_dir: Path | None) -> Experiment:
         The experiment with the paths of the trained networks that it starts from.
 
     Raises:
-        ConfigError: A cross-validation, no run folder, or an earlier stage that is not trained.
+        ConfigError: A cross-validation or growth, no run folder, or an earlier stage that is not
+            trained.
     """
     from fer_keras.pretrained import with_earlier_stages
 
@@ -255,6 +256,8 @@ def one_run(experiment: Experiment, run_dir: Path | None) -> Experiment:
 
     if experiment.dataset.every_fold:
         raise ConfigError("A cross-validation runs on one device. Set dataset.fold to one fold.")
+    if experiment.growth.first:
+        raise ConfigError("A growth has many runs, on one device. Set growth.first=0 for one run.")
     if run_dir is None:
         raise ConfigError("Several devices need --run-dir: a folder that all processes see.")
     return with_earlier_stages(experiment, earlier)

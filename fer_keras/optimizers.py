@@ -1,10 +1,13 @@
 """Optimizers and learning-rate schedules of a recipe, all from Keras."""
 
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import keras
 
 from fer_keras.config import TrainingConfig
+from fer_keras.errors import ConfigError
 
 
 @keras.saving.register_keras_serializable(package="fer_keras")
@@ -68,6 +71,81 @@ def build_schedule(training: TrainingConfig, steps_per_epoch: int) -> Any:
     return WarmUp(schedule, round(training.warmup_epochs * steps_per_epoch))
 
 
+class _LayerRates:
+    """In front of a Keras optimizer: a factor of the learning rate for every variable.
+
+    A factor of the gradient would do for SGD only: Adam divides it out again. `update_step` is
+    where all three backends bring gradient, variable and learning rate together.
+    """
+
+    layer_rates: Mapping[str, float]
+
+    def build(self, variables: Sequence[Any]) -> None:
+        super().build(variables)  # type: ignore[misc]
+        self._factors = [rate_factor(v.path.split("/")[0], self.layer_rates) for v in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        rate = learning_rate * self._factor(variable)
+        super().update_step(gradient, variable, rate)  # type: ignore[misc]
+
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        whole = self.weight_decay
+        if whole is None:
+            return
+        for factor in sorted(set(self._factors)):
+            self.weight_decay = whole * factor
+            group = [variable for variable in variables if self._factor(variable) == factor]
+            super()._apply_weight_decay(group)  # type: ignore[misc]
+        self.weight_decay: float | None = whole
+
+    def _factor(self, variable: Any) -> float:
+        return self._factors[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+
+
+def rate_factor(layer: str, layer_rates: Mapping[str, float]) -> float:
+    """The factor of the learning rate of a layer.
+
+    Args:
+        layer: Its name.
+        layer_rates: Pattern -> factor, as in `TrainingConfig.layer_rates`.
+
+    Returns:
+        That of the last pattern that fits; 1 where none does.
+    """
+    fitting = [factor for pattern, factor in layer_rates.items() if fnmatchcase(layer, pattern)]
+    return float(fitting[-1]) if fitting else 1.0
+
+
+def freeze_layers(network: Any, layer_rates: Mapping[str, float]) -> None:
+    """Freezes the layers whose factor is 0; batch norm then keeps its statistics.
+
+    Args:
+        network: Functional network; its layers are changed.
+        layer_rates: Pattern -> factor, as in `TrainingConfig.layer_rates`.
+
+    Raises:
+        ConfigError: A pattern fits no layer with weights, a factor is no number of 0 or more, or no
+            layer is left to train.
+    """
+    layers = [layer for layer in network.layers if layer.weights]
+    for pattern, factor in layer_rates.items():
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not factor >= 0:
+            raise ConfigError(
+                f"training.layer_rates: expected a number of 0 or more. Received: {pattern}="
+                f"{factor!r}."
+            )
+        if not any(fnmatchcase(layer.name, pattern) for layer in layers):
+            raise ConfigError(
+                f"training.layer_rates: no layer of {network.name!r} fits the pattern {pattern!r}. "
+                f"Its layers: {', '.join(layer.name for layer in layers[:12])}, ..."
+            )
+    for layer in layers:
+        if rate_factor(layer.name, layer_rates) == 0:
+            layer.trainable = False
+    if not network.trainable_variables:
+        raise ConfigError("training.layer_rates: expected a layer that is not frozen. Found none.")
+
+
 def build_optimizer(training: TrainingConfig, steps_per_epoch: int) -> Any:
     """The optimizer of a recipe.
 
@@ -78,6 +156,15 @@ def build_optimizer(training: TrainingConfig, steps_per_epoch: int) -> Any:
     Returns:
         A Keras optimizer. Weight decay leaves out biases and batch-norm parameters.
     """
+    kinds = {
+        "sgd": keras.optimizers.SGD,
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+    }
+    kind: Any = kinds[training.optimizer]
+    if training.layer_rates:
+        rates = {"layer_rates": dict(training.layer_rates)}
+        kind = type(kind.__name__, (_LayerRates, kind), rates)
     common: dict[str, Any] = {
         "learning_rate": build_schedule(training, steps_per_epoch),
         "weight_decay": training.weight_decay or None,
@@ -85,13 +172,10 @@ def build_optimizer(training: TrainingConfig, steps_per_epoch: int) -> Any:
         "clipvalue": training.clip_value or None,
     }
     if training.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(
-            momentum=training.momentum, nesterov=training.nesterov, **common
-        )
-    elif training.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(**common)
-    else:
-        optimizer = keras.optimizers.AdamW(**{**common, "weight_decay": training.weight_decay})
+        common |= {"momentum": training.momentum, "nesterov": training.nesterov}
+    if training.optimizer == "adamw":
+        common["weight_decay"] = training.weight_decay
+    optimizer = kind(**common)
     if training.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "alpha"])
     return optimizer

@@ -107,8 +107,9 @@ def load_start(
 ) -> str:
     """Copies the weights of a trained network where layer names and shapes are the same.
 
-    The rows of a classifier are matched by the names of the classes; where a class is new to the
-    trained network, the classifier keeps its fresh weights.
+    Classifiers (`logits`, `branch1_logits`, ...) are matched by the names of the classes, and so
+    are neurons that read them (`branch1_valence_arousal`); where a class is new to the trained
+    network, they keep their fresh weights.
 
     Args:
         network: The new network; its weights are changed.
@@ -136,8 +137,9 @@ def load_start(
         if not layer.weights:
             continue
         values = theirs.get(layer.name)
-        if values is not None and layer.name == "logits":
-            values = _by_class(values, class_names_of(trained), class_names)
+        if values is not None and layer.name.endswith(("logits", "_valence_arousal")):
+            axis = -1 if layer.name.endswith("logits") else 0
+            values = _by_class(values, class_names_of(trained), class_names, axis)
         shapes = [tuple(weight.shape) for weight in layer.weights]
         if values is not None and [value.shape for value in values] == shapes:
             layer.set_weights(values)
@@ -348,6 +350,7 @@ def _recipe(experiment: Experiment) -> Experiment:
         experiment,
         network=replace(experiment.network, weights="", options=network),
         method=replace(experiment.method, options=method),
+        growth=replace(experiment.growth, previous=""),
     )
 
 
@@ -356,11 +359,14 @@ def _model_file(path: str) -> Path:
 
 
 def _by_class(
-    values: list[np.ndarray], theirs: tuple[str, ...], ours: tuple[str, ...]
+    values: list[np.ndarray], theirs: tuple[str, ...], ours: tuple[str, ...], axis: int
 ) -> list[np.ndarray] | None:
-    """The weights of a classifier in the order of our classes; None where one is missing."""
+    """The kernel and bias of a layer with our classes along an axis; None where one is missing."""
     try:
-        columns = list(name_mapping(theirs, ours))
+        order = list(name_mapping(theirs, ours))
     except DataError:
         return None
-    return [value[..., columns] for value in values]
+    kernel, *bias = values
+    if axis == -1:  # A bias has classes where the outputs are classes.
+        bias = [value[order] for value in bias]
+    return [np.take(kernel, order, axis=axis), *bias]

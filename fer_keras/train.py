@@ -22,6 +22,7 @@ from fer_keras.distribution import ONE_DEVICE, Distribution, one_run
 from fer_keras.errors import ConfigError, FerKerasError, TrainingError, run_command
 from fer_keras.fallback import with_fallback
 from fer_keras.files import write_text
+from fer_keras.growth import grow, stage_rates
 from fer_keras.run_folder import name_best, new_run_dir, open_run_dir
 
 _EXAMPLES = """examples:
@@ -98,7 +99,7 @@ def run(
     from fer_keras.loading import load_model, save_network
     from fer_keras.methods import build_method
     from fer_keras.models import build_model
-    from fer_keras.optimizers import build_optimizer
+    from fer_keras.optimizers import build_optimizer, freeze_layers
     from fer_keras.plots import plot_curves
     from fer_keras.pretrained import (
         keeping_start,
@@ -109,7 +110,7 @@ def run(
     )
     from fer_keras.tracking import TRACKED_FIGURES, Tracker, git_commit
 
-    training = experiment.training
+    training = dataclasses.replace(experiment.training, layer_rates=stage_rates(experiment))
     fallback = bool(experiment.dataset.fallback_for)
     tag = f"dataset={experiment.dataset.name}{' (fallback)' if fallback else ''}"
     print(f"{experiment.name} seed {experiment.seed}  {tag}  {run_dir}")
@@ -140,7 +141,10 @@ def run(
         weights_from = load_start(
             network, train.class_names, start.weights, whole=start.keep_start > 0
         )
-    if encoders or bases or start.weights:
+    if experiment.growth.previous:
+        grown_from = load_start(network, train.class_names, experiment.growth.previous)
+        weights_from = f"{weights_from}; then {grown_from}" if start.weights else grown_from
+    if encoders or bases or start.weights or experiment.growth.previous:
         print(f"weights {weights_from}")
     options, teacher = with_teacher(dict(experiment.method.options))
     method = build_method(experiment.method.name, network, train.class_names, **options)
@@ -157,6 +161,8 @@ def run(
         augmentation = "none"  # It is in the embeddings.
     per_epoch = steps_per_epoch(len(fed_train), training.batch_size)
     method.sam_rho = training.sam_rho
+    if training.layer_rates:
+        freeze_layers(method.network, training.layer_rates)
     method.compile(
         optimizer=build_optimizer(training, per_epoch), jit_compile=use_xla(training.jit_compile)
     )
@@ -215,7 +221,8 @@ def run(
         report,
         distribution,
     )
-    held_out = evaluation_dataset(fed_validation, shard=distribution.shard)
+    facts = method.target_facts
+    held_out = evaluation_dataset(fed_validation, shard=distribution.shard, target_facts=facts)
 
     def fit(first_epoch: int, last_epoch: int, steps: int) -> None:
         batches = training_dataset(
@@ -228,6 +235,7 @@ def run(
             sampling=training.sampling,
             shard=distribution.shard,
             with_rows=method.needs_rows,
+            target_facts=facts,
         )
         method.fit(
             batches,
@@ -338,7 +346,7 @@ def run_stages(
     part: str = "",
     distribution: Distribution = ONE_DEVICE,
 ) -> dict[str, Any]:
-    """Trains an experiment, fold by fold if it says so, and first what it starts or learns from.
+    """Trains an experiment, by folds or stages if it says so, and first what it starts from.
 
     Args:
         experiment: What to run.
@@ -362,7 +370,10 @@ def run_stages(
         return cross_validate(experiment, folder, run_stages, report=print, **record)
     if not resume:  # A run that was started names the networks of its earlier stages.
         experiment = train_earlier_stages(experiment, command, track)
-    return run(experiment, folder, parent_run_id=parent_run_id, part=part, **record)
+    record |= {"parent_run_id": parent_run_id, "part": part}
+    if experiment.growth.first:
+        return grow(experiment, folder, run, report=print, **record)
+    return run(experiment, folder, **record)
 
 
 def train_earlier_stages(experiment: Experiment, command: str, track: bool) -> Experiment:

@@ -7,7 +7,14 @@ import pytest
 
 from fer_keras.config import TrainingConfig
 from fer_keras.device import accelerator, use_xla
-from fer_keras.optimizers import WarmUp, build_optimizer, build_schedule
+from fer_keras.errors import ConfigError
+from fer_keras.optimizers import (
+    WarmUp,
+    build_optimizer,
+    build_schedule,
+    freeze_layers,
+    rate_factor,
+)
 
 RECIPE = TrainingConfig(epochs=10, learning_rate=0.1, warmup_epochs=0.0, decay_epochs=3)
 
@@ -79,3 +86,46 @@ def test_xla_setting() -> None:
     assert use_xla("on")
     assert not use_xla("off")
     assert use_xla("auto") == (accelerator() != "CPU")
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_layers_learn_and_decay_at_their_own_rates(name: str) -> None:
+    import keras
+
+    image = keras.Input((4,))
+    layers = [keras.layers.Dense(3, kernel_initializer="ones", name=n) for n in ("old", "new")]
+    network = keras.Model(image, keras.layers.Add()([layer(image) for layer in layers]))
+    rates = {"*": 0.25, "new": 1.0}
+    training = dataclasses.replace(
+        RECIPE, optimizer=name, schedule="constant", layer_rates=rates, weight_decay=0.1
+    )
+    freeze_layers(network, rates)
+    network.compile(build_optimizer(training, 10), "mse", jit_compile=False)
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    for _ in range(3):
+        network.train_on_batch(x, np.ones((8, 3), np.float32))
+    moved = [1 - keras.ops.convert_to_numpy(layer.kernel) for layer in layers]
+    # Both see the same gradient. Decay shrinks with the kernel, so it is not quite a quarter.
+    assert np.abs(moved[1]).min() > 1e-3
+    np.testing.assert_allclose(moved[0] / moved[1], 0.25, rtol=0.08)
+
+
+def test_layers_with_rate_0_are_frozen_and_patterns_are_checked() -> None:
+    import keras
+
+    image = keras.Input((4, 4, 1))
+    x = keras.layers.BatchNormalization(name="base_bn")(image)
+    network = keras.Model(image, keras.layers.Conv2D(2, 3, name="branch1_conv")(x))
+    freeze_layers(network, {"*": 1.0, "base*": 0.0})
+    assert [layer.trainable for layer in network.layers[1:]] == [False, True]
+    for rates, message in (
+        ({"brunch*": 0.5}, r"no layer of .* fits the pattern 'brunch\*'"),
+        ({"base*": -1}, "0 or more. Received: base.*=-1"),
+        ({"base*": "slow"}, "Received: base.*='slow'"),
+        ({"*": 0}, "not frozen. Found none"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            freeze_layers(network, rates)
+    assert rate_factor("branch2_conv", {"*": 0.1, "branch2_*": 1}) == 1.0
+    assert rate_factor("other", {"branch2_*": 0.1}) == 1.0

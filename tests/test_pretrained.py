@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,34 @@ def test_a_class_that_is_new_gets_a_fresh_classifier(trained: Path) -> None:
     line = load_start(target, ("anger", "contempt"), str(trained))
     assert line.endswith("fresh: logits")
     np.testing.assert_array_equal(target.get_layer("logits").get_weights()[0], before)
+
+
+def test_every_branch_is_matched_by_the_names_of_the_classes(tmp_path: Path) -> None:
+    options = {"variant": "ckplus", "num_branches": 2, "width": 1 / 16, "valence_arousal": True}
+
+    def ensemble(names: tuple[str, ...]) -> Any:
+        built = build_model("esr", (42, 42, 1), len(names), **options)
+        return with_class_names(built, names)
+
+    source, target = ensemble(NAMES), ensemble(("anger", "neutral", "happiness"))
+    save_network(source, tmp_path / "source.keras")
+    line = load_start(target, ("anger", "neutral", "happiness"), str(tmp_path / "source.keras"))
+    assert "fresh" not in line
+    images = np.random.default_rng(0).integers(0, 256, (3, 42, 42, 1)).astype(np.float32)
+    theirs, ours = (
+        {k: np.asarray(v) for k, v in network(images, training=False).items()}
+        for network in (source, target)
+    )
+    np.testing.assert_allclose(
+        ours["branch_logits"], theirs["branch_logits"][..., [2, 0, 1]], rtol=1e-5
+    )
+    for name in ("features", "branch_valence_arousal"):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-6)
+    fewer = ensemble(("contempt", "neutral"))
+    line = load_start(fewer, ("contempt", "neutral"), str(tmp_path / "source.keras"))
+    assert line.endswith(
+        "fresh: branch1_logits, branch2_logits, branch1_valence_arousal, branch2_valence_arousal"
+    )
 
 
 def test_a_network_of_which_nothing_fits_is_refused(trained: Path) -> None:

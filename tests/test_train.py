@@ -51,6 +51,7 @@ def make_samples(split: str, n: int, side: int = 16) -> Samples:
         "source": np.array([f"{split}:{i}" for i in range(n)]),
         "sha256": np.array([f"{split}{i:060d}" for i in range(n)]),
         "subject": np.array([""] * n),
+        **{name: np.linspace(-1, 1, n, dtype=np.float32) for name in ("valence", "arousal")},
     }
     return Samples(
         DATASET, split, NAMES, "hard", images.astype(np.uint8), one_hot(labels, 3), columns

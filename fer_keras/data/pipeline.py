@@ -10,7 +10,7 @@ same batches, so their number changes nothing either.
 import functools
 import itertools
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -141,6 +141,7 @@ def training_dataset(
     sampling: Sampling = "shuffle",
     shard: Shard = WHOLE,
     with_rows: bool = False,
+    target_facts: Sequence[str] = (),
 ) -> Any:
     """Batches for training, without end.
 
@@ -157,10 +158,11 @@ def training_dataset(
             batches, and from that of the other parts.
         with_rows: Hand out `(images, rows)` in the place of the images, the rows int32 `(batch,)`
             being the numbers of the samples.
+        target_facts: Facts of the samples that stand behind the classes in the targets.
 
     Returns:
         A `tf.data.Dataset` of images uint8 `(batch, height, width, channels)`, targets float32
-        `(batch, classes)` and, with class weights, weights float32 `(batch,)`.
+        `(batch, classes + facts)` and, with class weights, weights float32 `(batch,)`.
 
     Raises:
         DataError: There are no samples.
@@ -171,8 +173,18 @@ def training_dataset(
     _check(samples, batch_size)
     steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
     policy = build_policy(augmentation, samples.images.shape[1:])
+    targets = _with_facts(samples, target_facts)
     return _batches(
-        samples, steps, batch_size, seed, policy, class_weights, sampling, shard, with_rows
+        samples,
+        steps,
+        batch_size,
+        seed,
+        policy,
+        class_weights,
+        sampling,
+        shard,
+        with_rows,
+        targets,
     )
 
 
@@ -186,11 +198,13 @@ def _batches(
     sampling: Sampling = "shuffle",
     shard: Shard = WHOLE,
     with_rows: bool = False,
+    targets: np.ndarray | None = None,
 ) -> Any:
     """The batches of the steps that the data set `steps` numbers from the start of the run."""
     import tensorflow as tf
 
-    images, targets = samples.images, samples.targets
+    images = samples.images
+    targets = samples.targets if targets is None else targets
     rows = _rows_of_step(samples.labels, batch_size, seed, sampling)
     # Each part of a batch draws its own augmentation.
     policy_seed = tf.constant([seed, shard.index], tf.int32)
@@ -212,7 +226,8 @@ def _batches(
         if class_weights is None:
             return fed, mixed
         # Of the targets that are trained on: a policy may have mixed them.
-        return fed, mixed, tf.linalg.matvec(mixed, tf.constant(class_weights, tf.float32))
+        of_classes = tf.constant(class_weights, tf.float32)
+        return fed, mixed, tf.linalg.matvec(mixed[:, : len(class_weights)], of_classes)
 
     # One step after the other: the next ones are in the part of the order that is held.
     dataset = steps.map(choose)
@@ -245,7 +260,12 @@ def _rows_of_step(
     return rows
 
 
-def evaluation_dataset(samples: Samples, batch_size: int = 256, shard: Shard = WHOLE) -> Any:
+def evaluation_dataset(
+    samples: Samples,
+    batch_size: int = 256,
+    shard: Shard = WHOLE,
+    target_facts: Sequence[str] = (),
+) -> Any:
     """Batches in the order of the samples, once through.
 
     Args:
@@ -253,10 +273,11 @@ def evaluation_dataset(samples: Samples, batch_size: int = 256, shard: Shard = W
         batch_size: Images per step of all processes together.
         shard: The part of every batch to read. With several devices every batch has weights, which
             are 0 for the pictures that fill up the last one.
+        target_facts: Facts of the samples that stand behind the classes in the targets.
 
     Returns:
         A finite `tf.data.Dataset` of images uint8 `(batch, height, width, channels)`, targets
-        float32 `(batch, classes)` and, with several devices, weights float32 `(batch,)`.
+        float32 `(batch, classes + facts)` and, with several devices, weights float32 `(batch,)`.
 
     Raises:
         DataError: There are no samples.
@@ -265,6 +286,7 @@ def evaluation_dataset(samples: Samples, batch_size: int = 256, shard: Shard = W
 
     _check(samples, batch_size)
     count = len(samples)
+    targets = _with_facts(samples, target_facts)
 
     def rows(first: Any) -> tuple[np.ndarray, np.ndarray]:
         batch = np.arange(first, min(first + batch_size, count))
@@ -274,7 +296,7 @@ def evaluation_dataset(samples: Samples, batch_size: int = 256, shard: Shard = W
     def gather(first: Any) -> tuple[Any, ...]:
         indices, weights = tf.numpy_function(rows, [first], (tf.int64, tf.float32), stateful=False)
         indices = tf.ensure_shape(indices, [None])
-        element = _gather(samples.images, samples.targets, indices)
+        element = _gather(samples.images, targets, indices)
         if shard.multiple_of == 1:
             return element
         return (*element, tf.ensure_shape(weights, [None]))
@@ -380,6 +402,18 @@ def _forgetting(images: Any) -> Callable[[int], None]:
                 each.madvise(mmap.MADV_DONTNEED)
 
     return forget
+
+
+def _with_facts(samples: Samples, names: Sequence[str]) -> np.ndarray:
+    """Targets `(n, classes + facts)`; a fact that a sample lacks is nan."""
+    missing = [name for name in names if name not in samples.facts]
+    if missing:
+        raise DataError(
+            f"The method learns {', '.join(names)}, of which {samples.name} {samples.split} does "
+            f"not know {', '.join(missing)}. It knows: {', '.join(samples.facts)}."
+        )
+    columns = [np.asarray(samples.facts[name], np.float32)[:, np.newaxis] for name in names]
+    return np.hstack([samples.targets, *columns]) if columns else samples.targets
 
 
 def _check(samples: Samples, batch_size: int) -> None:

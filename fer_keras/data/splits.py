@@ -192,7 +192,7 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
 
     Args:
         config: Names the data set, label rules, how it is divided and what is changed in train.
-        seed: Seeds the cut where a data set has no validation split, and the label noise.
+        seed: Seeds the cut where a data set has no validation split, label noise and draws.
 
     Returns:
         Train, validation, and the whole of train by which exact duplicates are found.
@@ -230,6 +230,8 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
         train = train.take(np.linspace(0, len(train) - 1, config.limit).round().astype(np.int64))
     if config.label_noise:
         train = with_label_noise(train, config.label_noise, seed)
+    if config.per_class:
+        train = balanced_draw(train, config.per_class, (seed, config.per_class_seed))
     if config.oversample_to:
         train = oversample(train, config.oversample_to)
     if config.neutral != "none":
@@ -262,6 +264,25 @@ def load_test(config: DatasetConfig, seed: int = 0) -> Samples:
         return with_clips(test, config)
     _, _, whole = load_splits(replace(config, neutral="none"), seed)
     return with_neutral(test, whole, config)
+
+
+def balanced_draw(samples: Samples, most: int, seed: tuple[int, ...]) -> Samples:
+    """Draws a subset in which no class has more than so many samples.
+
+    Args:
+        samples: A training split.
+        most: Samples of each class; classes that have fewer are kept whole.
+        seed: Another seed draws others.
+
+    Returns:
+        The drawn samples in their old order; the images are copied into memory.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = [
+        rng.permutation(np.flatnonzero(samples.labels == label))[:most]
+        for label in range(len(samples.class_names))
+    ]
+    return samples.take(np.sort(np.concatenate(chosen)))
 
 
 def oversample(samples: Samples, least: int) -> Samples:

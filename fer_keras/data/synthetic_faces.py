@@ -8,6 +8,7 @@ are drawn. The scores of models on these drawings say that training works; they 
 photographs.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -56,6 +57,8 @@ LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 _ATTRIBUTES: dict[str, str] = {
     "age_group": "str",
     "intensity": "float32",
+    "valence": "float32",
+    "arousal": "float32",
     **{f"au{unit}": "float32" for unit in ACTION_UNITS},
     **{f"box_{key}": "float32" for key in ("x", "y", "width", "height")},
     **{f"{name}_{axis}": "float32" for name in LANDMARK_NAMES for axis in "xy"},
@@ -77,6 +80,14 @@ INFO = DatasetInfo(
     has_votes=True,
     attributes=_ATTRIBUTES,
 )
+
+# Where an emotion lies on the circle of valence and arousal, in degrees from pleasure (Russell, "A
+# Circumplex Model of Affect", 1980, figure 2: happy, astonished, sad, angry, afraid). There is
+# neither disgust nor contempt: they stand at frustrated and annoyed. The radius is the intensity.
+_AFFECT_DEGREES: Mapping[str, float] = {
+    "neutral": 0.0, "happiness": 7.8, "surprise": 69.8, "sadness": 207.5, "anger": 99.0,
+    "disgust": 141.1, "fear": 115.9, "contempt": 123.0,
+}  # fmt: skip
 
 # What raters answer to a full expression, and to one too weak to be sure of; FER+ column order
 # neutral, happiness, surprise, sadness, anger, disgust, fear, contempt, unknown, not a face.
@@ -330,9 +341,12 @@ def draw_samples(split: str, limit: int | None = None) -> Samples:
 
 
 def _attributes(sample: FaceSample) -> dict[str, str | int | float]:
+    angle = math.radians(_AFFECT_DEGREES[sample.emotion])
     row: dict[str, str | int | float] = {
         "age_group": sample.age_group,
         "intensity": sample.intensity,
+        "valence": sample.intensity * math.cos(angle),
+        "arousal": sample.intensity * math.sin(angle),
     }
     for unit, level in zip(ACTION_UNITS, sample.action_units.tolist(), strict=True):
         row[f"au{unit}"] = level

@@ -30,6 +30,7 @@ class Method(keras.Model):
         network: The functional network with a dict of named outputs; its logits carry the names.
         class_names: The ordered names of the classes.
         required_outputs: The named outputs the method consumes.
+        target_facts: Facts of the samples that stand behind the classes in the targets.
         fed: What a batch is given to: the network, or the part of it behind its frozen encoder.
         needs_rows: Whether training feeds `(pictures, rows)`, the rows `(batch,)` int32 being the
             numbers of the pictures in the training split; for methods that remember something of
@@ -41,6 +42,7 @@ class Method(keras.Model):
     required_outputs: tuple[str, ...] = ("logits",)
     needs_rows = False
     sam_rho: float = 0.0
+    target_facts: tuple[str, ...] = ()
 
     def __init__(
         self, network: keras.Model, class_names: Sequence[str], *, name: str | None = None
@@ -190,7 +192,8 @@ class Method(keras.Model):
         """
         y = self._targets(y)
         counted = None if sample_weight is None else ops.cast(sample_weight > 0, "float32")
-        self.accuracy.update_state(y, y_pred["logits"], counted)
+        classes = y[:, : len(self.class_names)]
+        self.accuracy.update_state(classes, y_pred["logits"], counted)
         self.update_metrics(y, y_pred)
         results: dict[str, Any] = self.get_metrics_result()
         return results
@@ -198,9 +201,10 @@ class Method(keras.Model):
     def _targets(self, y: Any) -> Any:
         # Integer labels would broadcast against the logits and train on nonsense in silence.
         shape = tuple(y.shape)
-        if len(shape) != 2 or shape[1] not in (len(self.class_names), None):
+        columns = len(self.class_names) + len(self.target_facts)
+        if len(shape) != 2 or shape[1] not in (columns, None):
             raise ConfigError(
-                f"Expected targets (batch, {len(self.class_names)}) whose rows sum to 1, received "
+                f"Expected targets (batch, {columns}) whose rows sum to 1, received "
                 f"shape {shape}. Integer labels become targets with keras.utils.to_categorical."
             )
         return ops.cast(y, "float32")

@@ -57,9 +57,9 @@ class BranchEnsemble(Method):
             )
         check_outputs(network, diversity, "The diversity of branch_ensemble")
         for name in diversity:
-            if _branches(network, name) < 2:
+            if not _branches(network, name):
                 raise ConfigError(
-                    f"Expected an output (batch, branches, ...) of two branches or more for "
+                    f"Expected an output (batch, branches, ...) for "
                     f"diversity. Received: {name!r} of shape {tuple(network.output[name].shape)}"
                 )
         check_options(diversity_kind, diagonal)
@@ -81,6 +81,7 @@ class BranchEnsemble(Method):
             self.vote_accuracy = keras.metrics.CategoricalAccuracy(name="vote_accuracy")
         if self.diversity:
             self.mean_similarity = keras.metrics.Mean(name="mean_similarity")
+            self.diversity_loss = keras.metrics.Mean(name="diversity_loss")
 
     def sample_losses(self, y: Any, outputs: dict[str, Any], training: bool) -> Any:
         """The weighted sum of the branches' cross-entropies of each sample, `(batch,)`.
@@ -92,19 +93,30 @@ class BranchEnsemble(Method):
         losses = ops.sum(by_branch * ops.convert_to_tensor(self.branch_weights, "float32"), axis=1)
         # Only while training: a validation loss is comparable between amounts of diversity.
         if training and self.diversity_weight:
-            for similar in self._similarities(outputs):
-                loss = diversity_loss(
-                    ops.mean(similar, axis=0), kind=self.diversity_kind, diagonal=self.diagonal
-                )
-                losses = losses + self.diversity_weight * loss
+            losses = losses + self.diversity_weight * self._diversity(self._similarities(outputs))
         return losses
 
     def update_metrics(self, y: Any, outputs: dict[str, Any]) -> None:
-        """`vote_accuracy`, where the network votes, and `mean_similarity`, with diversity, 0..1."""
+        """`vote_accuracy` of a network that votes, 0..1; with diversity, its loss and likeness.
+
+        `diversity_loss` is not weighed; `mean_similarity` is that of different branches, 0..1.
+        """
         if "vote" in outputs:
             self.vote_accuracy.update_state(y, outputs["vote"])
-        for similar in self._similarities(outputs):
+        found = self._similarities(outputs)
+        for similar in found:
             self.mean_similarity.update_state(mean_similarity(similar))
+        if found:
+            self.diversity_loss.update_state(self._diversity(found))
+
+    def _diversity(self, similar: Sequence[Any]) -> Any:
+        """The sum of the diversity losses of the chosen outputs, a scalar; 0 of one branch."""
+        total = ops.zeros((), "float32")
+        for each in similar:
+            total = total + diversity_loss(
+                ops.mean(each, axis=0), kind=self.diversity_kind, diagonal=self.diagonal
+            )
+        return total
 
     def _similarities(self, outputs: dict[str, Any]) -> list[Any]:
         """One `(batch, n, n)` for each chosen output, of the branches that are active."""
@@ -151,8 +163,7 @@ def build(
         diversity: Names of outputs `(batch, n, ...)` to make diverse, for instance
             `("spatial_attention", "channel_attention")` of `esr` or `("quadrant_maps",
             "quadrant_features", "branch_features")` of `manet`; empty for none.
-        diversity_weight: Factor of their losses, not negative; with 0 the similarity is only
-            measured.
+        diversity_weight: Factor of their losses, not negative; with 0 diversity is only measured.
         diversity_kind: `"logdet"`, `"det"` or `"direct"`; see `fer_keras.diversity.diversity_loss`.
         diagonal: `"unit"`, or `"zero_legacy"` for the matrix of the authors' program.
         gamma: Width of the kernel, above 0.

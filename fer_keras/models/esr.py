@@ -65,6 +65,7 @@ def build(
     variant: str = "affectnet",
     attention: bool = False,
     width: float = 1.0,
+    padding: str = "valid",
     valence_arousal: bool = False,
 ) -> Any:
     """Builds the network.
@@ -85,6 +86,8 @@ def build(
         variant: `"affectnet"`, also used for FER+, or the small one, `"ckplus"`.
         attention: Whether a CBAM follows every convolution with its pooling.
         width: Factor of all channel numbers, above 0.
+        padding: `"valid"` as published, or `"same"`, with which a picture of 48 pixels ends in the
+            6x6 map that the source has of 96, and 8 pixels are enough.
         valence_arousal: Whether every branch has two more neurons on its rectified logits.
 
     Returns:
@@ -104,6 +107,11 @@ def build(
             f"Invalid value for `variant`. Expected one of {', '.join(_VARIANTS)}. Received: "
             f"variant={variant!r}. {did_you_mean(str(variant), _VARIANTS)}"
         )
+    if padding not in ("valid", "same"):
+        raise ConfigError(
+            "Invalid value for `padding`. Expected 'valid' or 'same'. Received: "
+            f"padding={padding!r}"
+        )
     for name, value, valid in (
         ("num_branches", num_branches, num_branches >= 1),
         ("width", width, width > 0),
@@ -113,7 +121,13 @@ def build(
                 f"Invalid value for `{name}`. Expected a positive number. Received: {name}={value}"
             )
     base_convs, branch_convs = (
-        [step._replace(filters=max(1, round(width * step.filters))) for step in part]
+        [
+            step._replace(
+                filters=max(1, round(width * step.filters)),
+                padding="same" if padding == "same" else step.padding,
+            )
+            for step in part
+        ]
         for part in _VARIANTS[variant]
     )
     smallest = _smallest_side([*base_convs, *branch_convs])

@@ -32,7 +32,7 @@ from fer_keras.metrics import wilson_interval
 from fer_keras.studies.results import markdown_table, output_folder, write_csv
 
 # What two runs of one setting may differ in.
-_FREE = ("name", "seed", "dataset.source")
+_FREE = ("name", "seed", "dataset.source", "growth.previous")
 _KINDS = {
     "validation": ("result.json", "predictions_validation.csv"),
     "test": ("result_test.json", "predictions_test.csv"),

@@ -276,3 +276,23 @@ def test_recipes_of_ddamfn() -> None:
     ).numpy()
     assert smaller[0, :4].max() == 0
     assert smaller[0, 6:14, 6:14].min() == 100
+
+
+def test_facts_stand_behind_the_classes_of_their_own_sample() -> None:
+    samples = make_samples()
+    samples.facts["valence"] = samples.images[:, 0, 0, 0] / 100  # type: ignore[index]
+    options: dict[str, Any] = {"target_facts": ("valence",)}
+    batches = (
+        *numpy_batches(training_dataset(samples, batch_size=8, seed=0, **options), 7),
+        *numpy_batches(evaluation_dataset(samples, **options), 1),
+    )
+    for images, targets in batches:
+        assert targets.shape[1] == 3
+        np.testing.assert_allclose(targets[:, 2], images[:, 0, 0, 0] / 100, rtol=1e-6)
+        np.testing.assert_array_equal(targets[:, :2].sum(axis=1), 1)
+    with pytest.raises(DataError, match=r"learns arousal, .* does not know arousal"):
+        evaluation_dataset(samples, target_facts=("arousal",))
+    weighted = training_dataset(
+        samples, batch_size=8, seed=0, class_weights=np.ones(2, np.float32), **options
+    )
+    assert [part.shape for part in numpy_batches(weighted, 1)[0]] == [(8, 16, 16, 1), (8, 3), (8,)]

@@ -3,6 +3,7 @@ import pytest
 
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.data.splits import (
+    balanced_draw,
     connected_groups,
     cut_mask,
     cut_validation,
@@ -105,3 +106,13 @@ def test_cuts_of_tiny_sets() -> None:
 def test_fractions_out_of_range_are_refused(fraction: float) -> None:
     with pytest.raises(DataError, match=r"in \(0, 0\.5\]"):
         cut_mask(np.array([0, 1]), np.array([0, 1]), fraction, seed=0)
+
+
+def test_a_balanced_draw_takes_no_more_of_a_class_and_another_seed_takes_others() -> None:
+    samples = _samples([str(i) for i in range(50)], labels=[0] * 40 + [1] * 10)
+    first, again, other = (balanced_draw(samples, 15, seed) for seed in ((0, 1), (0, 1), (0, 2)))
+    assert first.class_counts() == {"anger": 15, "fear": 10}
+    sources = [each.facts["source"].tolist() for each in (first, again, other)]
+    assert sources[0] == sources[1] != sources[2]
+    assert len(set(sources[0])) == 25
+    assert set(sources[0][-10:]) == set(samples.facts["source"].tolist()[-10:])

@@ -334,3 +334,17 @@ def test_raw_pixels_are_not_enough_for_a_linear_model() -> None:
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=50))
     model.fit(pixels[0] / 255.0, train.labels)
     assert model.score(pixels[1] / 255.0, test.labels) < 0.45
+
+
+def test_valence_and_arousal_grow_with_the_intensity_on_the_circle_of_affect() -> None:
+    samples = synthetic_faces.draw_samples("train", 64)
+    facts = samples.facts
+    radius = np.hypot(facts["valence"], facts["arousal"])
+    np.testing.assert_allclose(radius, facts["intensity"], atol=1e-6)
+    of_class = {
+        name: {k: facts[k][samples.labels == i].mean() for k in ("valence", "arousal")}
+        for i, name in enumerate(samples.class_names)
+    }
+    assert of_class["happiness"]["valence"] > 0.2 > of_class["sadness"]["valence"]
+    assert of_class["anger"]["arousal"] > 0.2 > of_class["sadness"]["arousal"]
+    assert of_class["neutral"] == {"valence": 0, "arousal": 0}

@@ -18,6 +18,8 @@ def build_tiny_network(num_classes: int = len(NAMES), *, regularizer: str | None
     embedding = keras.layers.GlobalAveragePooling2D(name="embedding")(features)
     dropped = keras.layers.Dropout(0.1, name="dropout")(embedding)
     logits = keras.layers.Dense(num_classes, name="logits")(dropped)
+    # Without weights of its own too: no other method would move them.
+    affect = keras.layers.Activation("tanh", name="affect")(logits[:, :2])
     # Two heads without weights of their own, which would be still in methods that use no heads.
     maps = keras.layers.Activation("sigmoid", name="maps")(features)
     split = keras.layers.Reshape((6, 6, 2, 3), name="split")(maps)
@@ -31,6 +33,8 @@ def build_tiny_network(num_classes: int = len(NAMES), *, regularizer: str | None
         "branch_logits": keras.layers.RepeatVector(2, name="branch_logits")(logits),
         "frame_logits": keras.layers.RepeatVector(2, name="frame_logits")(logits),
         "frame_mask": keras.ops.ones_like(embedding[:, :2]),
+        "valence_arousal": affect,
+        "branch_valence_arousal": keras.layers.RepeatVector(2, name="branch_affect")(affect),
     }
     return keras.Model(image, outputs, name="tiny")
 

@@ -122,6 +122,9 @@ def test_metrics(pictures):
     result = method.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
     matrix = ops.convert_to_numpy(similarity_matrix(x.reshape(10, 4, 4, 4)))
     assert result["mean_similarity"] == pytest.approx((matrix.sum() - 4) / 12, rel=1e-4)
+    matrices = [similarity_matrix(part.reshape(-1, 4, 4, 4)) for part in (x[:4], x[4:8], x[8:])]
+    expected = np.mean([float(diversity_loss(matrix)) for matrix in matrices])
+    assert result["diversity_loss"] == pytest.approx(expected, rel=1e-4)
     assert result["vote_accuracy"] == result["accuracy"]
     assert (
         "vote_accuracy"

@@ -35,6 +35,11 @@ def fed(method, x, y):
     return (x, np.arange(len(x), dtype=np.int32)) if method.needs_rows else x
 
 
+def targets(method, y):
+    """What the method learns beside the classes stands behind them."""
+    return np.hstack([y, np.full((len(y), len(method.target_facts)), 0.5, np.float32)])
+
+
 def arrays(variables):
     return [keras.ops.convert_to_numpy(v.value).copy() for v in variables]
 
@@ -46,7 +51,8 @@ def test_one_step_is_finite_and_moves_every_trainable_variable(name, tiny_networ
     assert method.trainable_variables
     before = arrays(method.trainable_variables)
     method.compile(optimizer=keras.optimizers.SGD(0.5), jit_compile=JIT)
-    history = method.fit(fed(method, x, y), y, batch_size=10, epochs=1, verbose=0).history
+    feed = fed(method, x, y)
+    history = method.fit(feed, targets(method, y), batch_size=10, epochs=1, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert 0 <= history["accuracy"][0] <= 1
     for variable, old in zip(method.trainable_variables, before, strict=True):
@@ -62,9 +68,9 @@ def test_fit_and_evaluate_with_weights_and_a_partial_batch(name, tiny_network, p
     weight = np.linspace(0.5, 2, len(x)).astype(np.float32)
     method = build(name, tiny_network)
     method.compile(optimizer=keras.optimizers.Adam(0.01), jit_compile=JIT)
-    feed = fed(method, x, soft)
+    feed, soft = fed(method, x, soft), targets(method, soft)
     method.fit(feed, soft, sample_weight=weight, batch_size=4, epochs=1, verbose=0)
-    result = method.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
+    result = method.evaluate(x, targets(method, y), batch_size=4, verbose=0, return_dict=True)
     assert np.isfinite(list(result.values())).all()
     logits = method.predict(x, verbose=0)["logits"]
     accuracy = float(np.mean(logits.argmax(-1) == y.argmax(-1)))

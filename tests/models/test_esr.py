@@ -149,9 +149,20 @@ def test_vote_is_the_share_of_the_branches_and_ties_go_to_the_first_class():
     np.testing.assert_allclose(vote, expected, rtol=1e-6)
 
 
+def test_with_padding_48_pixels_end_in_the_map_that_96_have_without():
+    large = build_model("esr", (96, 96, 1), 8, **NARROW)
+    small = build_model("esr", (48, 48, 1), 8, padding="same", **NARROW)
+    assert small.output["features"].shape == large.output["features"].shape == (None, 6, 6, 32)
+    assert trained(small) == trained(large)
+
+
 @pytest.mark.parametrize(
     ("shape", "options", "smaller"),
-    [((54, 54, 1), NARROW, (53, 54, 1)), ((42, 42, 1), SMALL, (42, 41, 1))],
+    [
+        ((54, 54, 1), NARROW, (53, 54, 1)),
+        ((42, 42, 1), SMALL, (42, 41, 1)),
+        ((8, 8, 1), {**NARROW, "padding": "same"}, (8, 7, 1)),
+    ],
 )
 def test_the_smallest_picture(shape, options, smaller):
     network = build_model("esr", shape, 3, **options)
@@ -166,6 +177,7 @@ def test_the_smallest_picture(shape, options, smaller):
         ({"num_branches": 0}, "Received: num_branches=0"),
         ({"width": 0}, "Received: width=0"),
         ({"variant": "ck"}, "Received: variant='ck'"),
+        ({"padding": "full"}, "Received: padding='full'"),
     ],
 )
 def test_an_option_out_of_range_is_refused(options, message):
