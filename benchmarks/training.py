@@ -19,7 +19,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,12 @@ class Worker:
 
     Args:
         task: What it measures.
+
+    Attributes:
+        script: What the process runs, with `--worker`.
     """
+
+    script = Path(__file__)
 
     def __init__(self, task: Task) -> None:
         settings = VARIANTS[task.variant]
@@ -84,7 +89,7 @@ class Worker:
         self.task = task
         self.seconds: list[float] = []
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve()), "--worker", json.dumps(asdict(task))],
+            [sys.executable, str(self.script.resolve()), "--worker", json.dumps(asdict(task))],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -190,7 +195,16 @@ def _work(task: Task) -> None:
     images = rng.integers(0, 256, (task.batch_size, side, side, 3), dtype=np.uint8)
     labels = rng.integers(0, NUM_CLASSES[task.network], task.batch_size)
     plain = task.variant.startswith("plain")
-    train, parameters = (_plain if plain else _ours)(task, images, labels)
+    serve(*(_plain if plain else _ours)(task, images, labels))
+
+
+def serve(train: Callable[[], None], parameters: int) -> None:
+    """Tells how many parameters are trained, then trains a round for every line that comes in.
+
+    Args:
+        train: Trains a round.
+        parameters: Their number.
+    """
     print(json.dumps({"parameters": parameters}), flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()

@@ -199,6 +199,64 @@ class Explainer:
         return method if len(self._names) == 1 else f"{method} {FEATURE_OUTPUTS[output]}"
 
 
+class BranchCams:
+    """Class activation maps of every branch that has a map and a linear classifier of its own.
+
+    Args:
+        network: A functional Keras model, such as `esr` or `manet`.
+
+    Raises:
+        ModelFileError: No layer `NAME_logits` classifies the mean of a map.
+    """
+
+    def __init__(self, network: Any) -> None:
+        import keras
+
+        maps: dict[str, Any] = {}
+        self._kernels: dict[str, Floats] = {}
+        for layer in network.layers:
+            if not isinstance(layer, keras.layers.Dense) or not layer.name.endswith("_logits"):
+                continue
+            pooling, node, _ = layer.input._keras_history
+            if isinstance(pooling, keras.layers.GlobalAveragePooling2D):
+                name = layer.name.removesuffix("_logits")
+                maps[name] = pooling._inbound_nodes[node].input_tensors[0]
+                self._kernels[name] = np.asarray(
+                    keras.ops.convert_to_numpy(layer.kernel), np.float32
+                )
+        if not maps:
+            raise ModelFileError(
+                "Expected a network whose branches classify the means of their maps, such as esr "
+                f"or manet. Received: {network.name}"
+            )
+        self._trunk = keras.Model(network.input, maps)
+
+    def maps(
+        self, images: Images, classes: Sequence[int] | npt.NDArray[np.int64]
+    ) -> dict[str, Floats]:
+        """The map of each branch.
+
+        Args:
+            images: `(n, height, width, channels)` uint8 of the network's size.
+            classes: `(n,)`, the class to explain in each picture.
+
+        Returns:
+            Branch -> `(n, h, w)` in 0..1, the largest value of each map being 1.
+        """
+        import keras
+
+        chosen = np.asarray(classes, np.int64)
+        found = self._trunk(images.astype(np.float32), training=False)
+        return {
+            name: normalised(
+                cam(np.asarray(keras.ops.convert_to_numpy(value), np.float32), kernel, chosen)
+            )
+            for (name, kernel), value in zip(
+                self._kernels.items(), (found[name] for name in self._kernels), strict=True
+            )
+        }
+
+
 def class_gradients(head: Any, features: Floats, classes: npt.NDArray[np.int64]) -> Floats:
     """The gradient of one logit of each picture at a feature map, on any backend.
 

@@ -142,7 +142,8 @@ def _is_finished(run_dir: Path, experiment: Experiment) -> bool:
     if not (run_dir / "result.json").is_file():
         return False
     there = load_experiment(str(run_dir))
-    return replace(there, network=experiment.network) == experiment
+    # The paths of earlier stages stand in the places of their names.
+    return replace(there, network=experiment.network, growth=experiment.growth) == experiment
 
 
 def outcome_cells(outcome: Outcome, baseline: Outcome | None) -> list[str]:
