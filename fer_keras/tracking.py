@@ -6,6 +6,7 @@ is dead or dies on the way costs one warning, never the training.
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -216,7 +217,7 @@ class Tracker:
         self._client, self.run_id = client, run_id
         client.log_batch(
             run_id,
-            params=[Param(key, str(value)[:500]) for key, value in params.items()],
+            params=[Param(_param_name(key), str(value)[:500]) for key, value in params.items()],
             tags=[RunTag(key, value[:5000]) for key, value in tags.items()],
         )
         self._watch_system(run_id)
@@ -257,6 +258,11 @@ class Tracker:
                 file=sys.stderr,
             )
             self._client = None
+
+
+def _param_name(key: str) -> str:
+    """A setting's name as MLflow takes it: patterns of layer names have characters it refuses."""
+    return re.sub(r"[^\w\-. :/]", "_", key.replace("*", "all"))
 
 
 def fetch_run(run_id: str, folder: Path) -> Path:

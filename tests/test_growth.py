@@ -33,7 +33,12 @@ EXPERIMENT = Experiment(
     network=NetworkConfig("esr", {"variant": "ckplus", "num_branches": 2, "width": 1 / 16}),
     method=MethodConfig("branch_ensemble"),
     training=TrainingConfig(
-        epochs=1, batch_size=6, optimizer="sgd", learning_rate=0.01, warmup_epochs=0.0
+        epochs=1,
+        batch_size=6,
+        optimizer="sgd",
+        learning_rate=0.01,
+        warmup_epochs=0.0,
+        layer_rates={"*_logits": 1.0},
     ),
     growth=GrowthConfig(first=1, first_epochs=2, old_rate=0.0),
 )
@@ -85,9 +90,9 @@ def test_stages_differ_in_branches_pictures_and_epochs(tmp_path: Path) -> None:
     assert dataclasses.replace(last, growth=EXPERIMENT.growth) == four
     assert stages(last, tmp_path) == made
     assert [stage_rates(e) for e, _ in made[:3]] == [
-        {},
-        {"*": 0.0, "branch2_*": 1.0},
-        {"*": 0.0, "branch3_*": 1.0},
+        {"*_logits": 1.0},
+        {"*": 0.0, "branch2_*": 1.0, "*_logits": 1.0},
+        {"*": 0.0, "branch3_*": 1.0, "*_logits": 1.0},
     ]
     recipe = dataclasses.replace(four.training, layer_rates={"base*": 0.5})
     rates = stage_rates(dataclasses.replace(made[1][0], training=recipe))
@@ -143,8 +148,11 @@ def test_a_growth_keeps_what_it_has_and_goes_on_bit_for_bit(
     first, second = (load_network(f / "best.keras")[0] for f in (folder / "branches-1", folder))
     assert first.output["branch_logits"].shape[1:] == (1, 3)
     assert second.output["branch_logits"].shape[1:] == (2, 3)
-    # A rate of 0 freezes: weights and moving statistics are those of the stage before.
-    for layer in first.layers:
+    # A rate of 0 freezes: weights and moving statistics are those of the stage before. What the
+    # recipe names has its own.
+    heads = [n.get_layer("branch1_logits").get_weights()[0] for n in (first, second)]
+    assert not np.array_equal(*heads)
+    for layer in (layer for layer in first.layers if layer.name != "branch1_logits"):
         for mine, theirs in zip(
             layer.get_weights(), second.get_layer(layer.name).get_weights(), strict=True
         ):
@@ -156,6 +164,7 @@ def test_a_growth_keeps_what_it_has_and_goes_on_bit_for_bit(
     parent = (folder / "mlflow_run_id.txt").read_text().strip()
     stage = mlflow.get_run((folder / "branches-1" / "mlflow_run_id.txt").read_text().strip())
     assert stage.data.tags["mlflow.parentRunId"] == parent
+    assert mlflow.get_run(parent).data.params["training.layer_rates.all_logits"] == "1.0"
     curve = mlflow.MlflowClient().get_metric_history(parent, "accuracy_by_branches")
     assert {point.step for point in curve} == {1}
     assert mlflow.get_run(parent).data.metrics["best_accuracy"] == pytest.approx(
