@@ -40,17 +40,19 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One of several small plots that share their scales.
+    """One of several small plots.
 
     Attributes:
         title: Above it.
         ticks: What stands under the positions on the x axis, evenly spaced.
         lines: What is drawn.
+        limits: Ends of its y axis; None for the scale from 0 that such panels share.
     """
 
     title: str
     ticks: Sequence[str]
     lines: Sequence[Line]
+    limits: tuple[float, float] | None = None
 
 
 def plot_confusion_matrix(
@@ -312,7 +314,7 @@ def plot_panels(
                 )
             axes.plot(positions, line.values, color=colour, marker=marker, markersize=4)
         axes.set_xticks(positions, list(panel.ticks))
-        axes.set_ylim(0, min(1.0, highest + 0.06))
+        axes.set_ylim(*(panel.limits or (0, min(1.0, highest + 0.06))))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.set_title(panel.title, loc="left", fontsize=10, pad=6)
         _plain(axes)

@@ -297,6 +297,7 @@ def _cell(each: Measured) -> str:
 
 def _draw(path: Path, curves: Mapping[str, Sequence[Measured]]) -> None:
     from fer_keras.plots import Line, Panel, plot_panels
+    from fer_keras.studies.series import plot_limits
 
     panels = []
     for name, found in curves.items():
@@ -315,7 +316,9 @@ def _draw(path: Path, curves: Mapping[str, Sequence[Measured]]) -> None:
             low, high = zip(*(e.interval for e in of_kind), strict=True)
             band = (low, high) if kind == "mean" else ((), ())
             lines.append(Line(label, [e.accuracy for e in of_kind], *band))
-        panels.append(Panel(name, [str(k) for k in range(1, count + 1)], lines))
+        ends = [end for line in lines for end in (*line.values, *line.lower, *line.upper)]
+        ticks = [str(k) for k in range(1, count + 1)]
+        panels.append(Panel(name, ticks, lines, plot_limits(ends)))
     note = "Accuracy by the number of\nbranches. Band: 95 % Wilson\ninterval of the mean."
     columns = min(len(panels) + 1, 4)
     plot_panels(panels, path, title="What branches know", note=note, columns=columns)

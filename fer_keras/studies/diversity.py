@@ -35,6 +35,7 @@ from fer_keras.studies.series import (
     mean,
     measured_on,
     parent_run,
+    plot_limits,
     schedule,
     shared_changes,
     train_series,
@@ -233,6 +234,7 @@ def _draw(
             lines.append(Line(of_row[0].row.label, means, *band))
         step = -(-epochs // 10)
         ticks = [str(e) if (e - 1) % step == 0 else "" for e in range(1, epochs + 1)]
-        panels.append(Panel(title, ticks, lines))
+        ends = [end for line in lines for end in (*line.values, *line.lower, *line.upper)]
+        panels.append(Panel(title, ticks, lines, plot_limits(ends)))
     note = "Over the epochs. Bands: from the\nlowest to the highest seed."
     plot_panels(panels, path, title=f"Diversity of branches, {experiment}", note=note, columns=3)

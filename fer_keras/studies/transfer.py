@@ -234,18 +234,16 @@ def _cell(value: tuple[float, int]) -> str:
 def _draw(path: Path, names: Sequence[str], kinds: Mapping[str, Matrix], subject: str) -> None:
     from fer_keras.plots import plot_intervals
 
-    groups: dict[str, dict[str, tuple[float, float, float]]] = {}
+    groups: dict[str, dict[str, tuple[float, float, float]]] = {kind: {} for kind in kinds}
     for kind, matrix in kinds.items():
         for target in names:
-            for source in names:
-                # The diagonal is the same in both.
-                if source == target and kind != "As it is":
-                    continue
+            for source in [target, *(name for name in names if name != target)]:
                 accuracy, n = matrix[source, target]
                 ends = wilson_interval(round(accuracy * n), n)
-                label = "the data set alone" if source == target else kind
-                key = f"{target} from {source}" if source != target else target
-                groups.setdefault(label, {})[key] = (accuracy, *ends)
+                label = f"{target} from {source}" if source != target else f"{target} alone"
+                # The diagonal is the same in both.
+                if source != target or kind == "As it is":
+                    groups[kind][label] = (accuracy, *ends)
     plot_intervals(
         groups, path, title="From one data set to another", note=f"Accuracy, 95 %; {subject}"
     )
