@@ -62,7 +62,7 @@ def stages(experiment: Experiment, run_dir: Path) -> list[tuple[Experiment, Path
             f"growth.first={growth.first}: expected network.options.{_OPTION} of at least as many. "
             f"Received: {last}."
         )
-    made = []
+    made: list[tuple[Experiment, Path]] = []
     for branches in range(growth.first, last + 1):
         is_first = branches == growth.first
         folder = run_dir / f"branches-{branches}" if branches < last else run_dir

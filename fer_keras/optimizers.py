@@ -79,6 +79,7 @@ class _LayerRates:
     """
 
     layer_rates: Mapping[str, float]
+    weight_decay: float | None
 
     def build(self, variables: Sequence[Any]) -> None:
         super().build(variables)  # type: ignore[misc]
@@ -96,7 +97,7 @@ class _LayerRates:
             self.weight_decay = whole * factor
             group = [variable for variable in variables if self._factor(variable) == factor]
             super()._apply_weight_decay(group)  # type: ignore[misc]
-        self.weight_decay: float | None = whole
+        self.weight_decay = whole
 
     def _factor(self, variable: Any) -> float:
         return self._factors[self._get_variable_index(variable)]  # type: ignore[attr-defined]

@@ -313,8 +313,10 @@ def _draw(path: Path, curves: Mapping[str, Sequence[Measured]]) -> None:
                 of_kind += [e for e in found if e.kind == "mean" and e.branches == count]
             if not of_kind or (kind == "stage" and len(of_kind) != count):
                 continue
-            low, high = zip(*(e.interval for e in of_kind), strict=True)
-            band = (low, high) if kind == "mean" else ((), ())
+            band: tuple[Sequence[float], Sequence[float]] = ((), ())
+            if kind == "mean":
+                low, high = zip(*(e.interval for e in of_kind), strict=True)
+                band = (low, high)
             lines.append(Line(label, [e.accuracy for e in of_kind], *band))
         ends = [end for line in lines for end in (*line.values, *line.lower, *line.upper)]
         ticks = [str(k) for k in range(1, count + 1)]

@@ -230,7 +230,9 @@ def _draw(
             values = _by_epoch(curves[name], key)
             epochs = max(epochs, len(values))
             means = [statistics.fmean(each) for each in values]
-            band = (list(map(min, values)), list(map(max, values))) if len(of_row) > 1 else ((), ())
+            band: tuple[Sequence[float], Sequence[float]] = ((), ())
+            if len(of_row) > 1:
+                band = (list(map(min, values)), list(map(max, values)))
             lines.append(Line(of_row[0].row.label, means, *band))
         step = -(-epochs // 10)
         ticks = [str(e) if (e - 1) % step == 0 else "" for e in range(1, epochs + 1)]

@@ -89,16 +89,17 @@ def run(arguments: argparse.Namespace) -> str:
         raise ConfigError(f"--runs: expected {len(names)}. Received: {len(arguments.runs)}.")
     folder = output_folder(arguments, "transfer")
     arguments.dataset, arguments.source = names[0], None
-    seed, options = arguments.seeds[0], {"track": not arguments.no_mlflow}
+    seed = arguments.seeds[0]
+    options: dict[str, Any] = {"track": not arguments.no_mlflow, "split": arguments.split}
     with parent_run("transfer", folder, arguments) as tracker:
-        nested: dict[str, Any] = {"parent_run_id": tracker.run_id, "split": arguments.split}
+        options["parent_run_id"] = tracker.run_id
         runs = dict(zip(names, arguments.runs, strict=False))
         zero_shot: Matrix = {}
         tuned: Matrix = {}
         for name in names:
             if name not in runs:
                 row = Row(name, arguments.experiment, changes(arguments, name))
-                outcome = train_row(row, folder / name, seed, **options, **nested)
+                outcome = train_row(row, folder / name, seed, **options)
                 runs[name] = outcome.run_dir
         for source in names:
             for target in names:
