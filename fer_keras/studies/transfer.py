@@ -117,9 +117,7 @@ def run(arguments: argparse.Namespace) -> str:
                             f"training.epochs={arguments.fine_tune_epochs}",
                         ),
                     )
-                    outcome = train_row(
-                        row, folder / f"{source}-to-{target}", seed, **options, **nested
-                    )
+                    outcome = train_row(row, folder / f"{source}-to-{target}", seed, **options)
                     figures = outcome.figures
                     tuned[pair] = (figures["accuracy"], figures["n"])
         text = write_report(folder, arguments, zero_shot, tuned)
