@@ -19,6 +19,7 @@ from fer_keras.callbacks import Interrupted, RunState
 from fer_keras.config import (
     DatasetConfig,
     Experiment,
+    GrowthConfig,
     MethodConfig,
     NetworkConfig,
     TrainingConfig,
@@ -400,8 +401,18 @@ def _differing_experiments() -> list[str]:
             augmentation=experiment.augmentation if _several_pictures(experiment) else "none",
             network=_small(experiment.network),
             training=dataclasses.replace(
-                experiment.training, epochs=1, batch_size=8, learning_rate=1.0, sam_rho=0.0
+                experiment.training,
+                epochs=1,
+                batch_size=8,
+                learning_rate=1.0,
+                schedule="constant",
+                decay_epochs=10,
+                decay_rate=0.1,
+                warmup_epochs=0.0,
+                weight_decay=0.0,
+                sam_rho=0.0,
             ),
+            growth=GrowthConfig(),
         )
         first_of.setdefault(to_json(step), name)
     return list(first_of.values())
