@@ -414,7 +414,7 @@ def _differing_experiments() -> list[str]:
             ),
             growth=GrowthConfig(),
         )
-        first_of.setdefault(to_json(step), name)
+        first_of.setdefault(json.dumps(json.loads(to_json(step)), sort_keys=True), name)
     return list(first_of.values())
 
 
