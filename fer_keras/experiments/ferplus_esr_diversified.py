@@ -24,12 +24,7 @@ experiment = Experiment(
     network=NetworkConfig("esr", {"num_branches": 9, "attention": True}),
     method=MethodConfig(
         "branch_ensemble",
-        {
-            "diversity": ["spatial_attention", "channel_attention"],
-            "diversity_kind": "logdet",
-            "diversity_weight": 1.0,
-            "gamma": 10.0,
-        },
+        {"diversity": ["spatial_attention", "channel_attention"], "diversity_weight": 1.0},
     ),
     training=TrainingConfig(
         epochs=100,
