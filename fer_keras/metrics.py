@@ -191,7 +191,8 @@ def concordance_correlation(true: npt.ArrayLike, predicted: npt.ArrayLike) -> fl
 
 def root_mean_squared_error(true: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
     """The root of the mean squared difference of two arrays `(n,)`, 0 or more."""
-    return float(np.sqrt(np.mean(np.square(np.asarray(true, np.float64) - predicted))))
+    difference = np.asarray(true, np.float64) - np.asarray(predicted, np.float64)
+    return float(np.sqrt(np.mean(np.square(difference))))
 
 
 def fit_temperature(logits: npt.ArrayLike, targets: npt.ArrayLike) -> float:
