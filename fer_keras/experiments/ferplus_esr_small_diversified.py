@@ -19,7 +19,7 @@ experiment = Experiment(
     augmentation="standard",
     network=NetworkConfig(
         "esr",
-        {"num_branches": 5, "width": 0.25, "padding": "same", "attention": True},
+        {"num_branches": 5, "width": 0.125, "padding": "same", "attention": True},
     ),
     method=MethodConfig(
         "branch_ensemble",
