@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import inspect
 import json
 import os
 import shutil
@@ -19,7 +20,6 @@ from fer_keras.callbacks import Interrupted, RunState
 from fer_keras.config import (
     DatasetConfig,
     Experiment,
-    GrowthConfig,
     MethodConfig,
     NetworkConfig,
     TrainingConfig,
@@ -27,6 +27,7 @@ from fer_keras.config import (
     load_experiment,
     to_json,
 )
+from fer_keras.data.augment import check_policy
 from fer_keras.data.pairs import with_neutral
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.errors import ConfigError, DataError, TrainingError, run_command
@@ -371,11 +372,6 @@ def _neutral(experiment: Experiment) -> str:
     return "none" if experiment.dataset.neutral == "none" else "random_neutral"
 
 
-def _several_pictures(experiment: Experiment) -> bool:
-    """Whether an input is a pair or a clip, whose pictures are augmented in a way of their own."""
-    return experiment.dataset.neutral != "none" or experiment.dataset.clip_frames > 0
-
-
 def _still(samples: Samples, num_frames: int) -> Samples:
     """Clips of pictures that stand still."""
     clips = np.repeat(samples.images[:, np.newaxis], num_frames, axis=1)
@@ -383,39 +379,25 @@ def _still(samples: Samples, num_frames: int) -> Samples:
 
 
 def _differing_experiments() -> list[str]:
-    """All but those that differ from an earlier one only in what a single step does not see.
+    """One of those that train the same network by the same method with the same kinds of options.
 
-    Nor in what has tests of its own: policies of single pictures, and sharpness-aware steps.
+    The others differ in data, recipe and values, which have tests of their own.
     """
-    first_of: dict[str, str] = {}
+    first_of: dict[tuple[Any, ...], str] = {}
     for name in sorted(list_experiments()):
         experiment = load_experiment(name)
-        step = dataclasses.replace(
-            experiment,
-            name="",
-            dataset=DatasetConfig(
-                name=DATASET,
-                neutral=_neutral(experiment),
-                clip_frames=experiment.dataset.clip_frames,
-            ),
-            augmentation=experiment.augmentation if _several_pictures(experiment) else "none",
-            network=_small(experiment.network),
-            training=dataclasses.replace(
-                experiment.training,
-                epochs=1,
-                batch_size=8,
-                learning_rate=1.0,
-                schedule="constant",
-                decay_epochs=10,
-                decay_rate=0.1,
-                warmup_epochs=0.0,
-                weight_decay=0.0,
-                sam_rho=0.0,
-            ),
-            growth=GrowthConfig(),
-        )
-        first_of.setdefault(json.dumps(json.loads(to_json(step)), sort_keys=True), name)
+        kind = (experiment.network.name, experiment.method.name, *experiment.method.options)
+        first_of.setdefault((*kind, bool(experiment.training.layer_rates)), name)
     return list(first_of.values())
+
+
+@pytest.mark.parametrize("name", sorted({*list_experiments()} - {*_differing_experiments()}))
+def test_every_other_experiment_has_options_that_are_known(name: str) -> None:
+    experiment = load_experiment(name)
+    for kind, part in (("models", experiment.network), ("methods", experiment.method)):
+        build = importlib.import_module(f"fer_keras.{kind}.{part.name}").build
+        assert {*part.options} <= {*inspect.signature(build).parameters}
+    check_policy(experiment.augmentation)
 
 
 @pytest.mark.parametrize("name", _differing_experiments())

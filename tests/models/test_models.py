@@ -104,7 +104,6 @@ def test_outputs_have_their_names_shapes_and_are_finite(name, shape):
         assert value.shape[1:] == tuple(network.output[output_name].shape[1:])
 
 
-@pytest.mark.backends
 @pytest.mark.parametrize("name", list_models())
 def test_pixels_of_both_types_are_scaled_in_the_graph(name):
     keras.utils.set_random_seed(0)
