@@ -316,7 +316,7 @@ def summary(result: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from fer_keras.loading import read_json
+    from fer_keras.file_checks import read_json
 
     return read_json(path)
 

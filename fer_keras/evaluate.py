@@ -453,7 +453,7 @@ def _check_earlier(
     overwrite: bool,
 ) -> dict[str, Any]:
     """What is kept of an earlier result of the same model; refuses those of anything else."""
-    from fer_keras.loading import read_json
+    from fer_keras.file_checks import read_json
 
     if not path.exists():
         return {}

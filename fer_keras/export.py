@@ -106,7 +106,7 @@ def export_run(
         os.environ["KERAS_BACKEND"] = "tensorflow"
     import keras
 
-    from fer_keras.loading import read_json
+    from fer_keras.file_checks import read_json
 
     if keras.backend.backend() != "tensorflow":
         _export_on_tensorflow(

@@ -2,7 +2,7 @@
 
 Old `.hdf5` files (Keras 1.2 to 3) say only the names of their layers: those of Keras are built, any
 other is refused, and so is whatever could run code or point to other files. A `.keras` file passes
-the checks of `fer_keras.loading`. TFLite and ONNX files go to `fer_keras.runtime.peer`.
+the checks of `fer_keras.file_checks`. TFLite and ONNX files go to `fer_keras.runtime.peer`.
 """
 
 import hashlib
@@ -16,13 +16,8 @@ from typing import Any
 import numpy as np
 
 from fer_keras.errors import FerKerasError, ModelFileError
-from fer_keras.loading import (
-    MAX_CONFIG_BYTES,
-    REFUSED_CLASSES,
-    check_config,
-    first_line,
-    load_network,
-)
+from fer_keras.file_checks import MAX_CONFIG_BYTES, REFUSED_CLASSES, check_config, first_line
+from fer_keras.loading import load_network
 from fer_keras.runtime.peer import PeerModel, model_bytes, model_suffix, open_peer
 from fer_keras.runtime.peer_card import PeerCard, Values
 

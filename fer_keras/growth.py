@@ -142,7 +142,7 @@ def grow(
     import keras
 
     from fer_keras.callbacks import Interrupted
-    from fer_keras.loading import read_json
+    from fer_keras.file_checks import read_json
     from fer_keras.tracking import Tracker
 
     *earlier, (last, _) = stages(experiment, run_dir)

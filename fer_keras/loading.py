@@ -8,13 +8,7 @@ read and write files while it runs.
 """
 
 import hashlib
-import importlib
-import io
-import json
-import os
-import re
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,39 +18,25 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.errors import FerKerasError, ModelFileError, TrainingError
+from fer_keras.file_checks import (
+    MAX_MODEL_BYTES,
+    check_archive,
+    check_tensor_sizes,
+    check_tflite_operators,
+    first_line,
+    read_bounded,
+    read_json,
+)
 from fer_keras.files import atomic_path
 
 if TYPE_CHECKING:
     from fer_keras.runtime.model_files import ModelFiles
 
-MAX_MODEL_BYTES = 1 << 30
-MAX_CONFIG_BYTES = 16 << 20
-# What an interpreter may ask for its activations; the largest network here needs about 100 MB.
-MAX_TENSOR_BYTES = 2 << 30
-
-_KERAS_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
-
-# Keras built-ins that run code or graphs which come with the file.
-REFUSED_CLASSES = {
-    "Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__",
-    "__typespec__",
-}  # fmt: skip
-# How Keras writes plain values: they build nothing.
-_VALUE_CLASSES = {
-    "__tuple__", "__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__",
-    "__slice__",
-}  # fmt: skip
-_OWN_MODULE = re.compile(r"fer_keras\.(models|methods)\.[a-z][a-z0-9_]*")
-_KERAS_MODULE = re.compile(
-    r"keras(\.src)?(\.(activations|constraints|dtype_policies|initializers|layers|models|ops|"
-    r"quantizers|random|regularizers)[a-z0-9_.]*)?"
-)
 _SAVED_MODEL_REFUSED = (
     "SavedModels are never loaded: their graph can read and write files when it runs. "
     "Use the .keras file of the run or a .tflite file of its export"
 )
 
-_TFLITE_CUSTOM_OPERATOR = 32
 _TFLITE_INPUTS = {"float32": np.float32, "uint8": np.uint8}
 
 Images = npt.NDArray[np.uint8]
@@ -335,7 +315,7 @@ def load_network(path: str | Path) -> tuple[Any, str]:
     """
     where = Path(path)
     data = read_bounded(where, MAX_MODEL_BYTES)
-    _check_archive(data, where)
+    check_archive(data, where)
     import keras
 
     # Keras opens files by name only. What it opens is a private copy of the bytes that were
@@ -353,102 +333,6 @@ def load_network(path: str | Path) -> tuple[Any, str]:
                 f"Keras cannot read this file ({first_line(error)}): {where}"
             ) from (error)
     return network, hashlib.sha256(data).hexdigest()
-
-
-def load_weights(network: Any, path: str | Path) -> None:
-    """Fills a network from a Keras file of weights alone, for instance of `keras.applications`.
-
-    Args:
-        network: A Keras model whose layers are those of the file.
-        path: A `.h5` file.
-
-    Raises:
-        ModelFileError: Missing, too large, damaged, or the weights of another network.
-    """
-    where = Path(path)
-    data = read_bounded(where, MAX_MODEL_BYTES)
-    suffix = ".weights.h5" if where.name.endswith(".weights.h5") else ".h5"
-    if not where.name.endswith(suffix):
-        raise ModelFileError(f"Expected a file of weights, .h5: {where}")
-    with tempfile.TemporaryDirectory(prefix="fer_keras-") as folder:
-        copy = Path(folder) / f"weights{suffix}"
-        copy.write_bytes(data)
-        try:
-            network.load_weights(copy)
-        except Exception as error:
-            # As with whole models, a damaged file can fail anywhere inside Keras or HDF5.
-            raise ModelFileError(
-                f"Keras cannot read these weights ({first_line(error)}): {where}"
-            ) from error
-
-
-def load_arrays(path: str | Path) -> dict[str, npt.NDArray[Any]]:
-    """Reads named arrays from a `.npz` file; one that holds Python objects is refused.
-
-    Args:
-        path: The file, at most 1 GiB, unpacked too.
-
-    Returns:
-        Name -> array.
-
-    Raises:
-        ModelFileError: Missing, too large, damaged, or with anything but numbers in it.
-    """
-    where = Path(path)
-    data = read_bounded(where, MAX_MODEL_BYTES)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            size = sum(info.file_size for info in archive.infolist())
-        if size > MAX_MODEL_BYTES:
-            raise ModelFileError(f"Unpacks to {size} bytes; {MAX_MODEL_BYTES} are read: {where}")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelFileError(
-            f"Not a readable .npz file of numbers ({first_line(error)}): {where}"
-        ) from error
-
-
-def load_torch_tensors(path: str | Path) -> dict[str, npt.NDArray[Any]]:
-    """Reads the named tensors of a PyTorch file; nothing in it is run.
-
-    Args:
-        path: A `.pt` or `.pth` file of a state dict, or of a checkpoint that holds one as
-            `model_state_dict` or `state_dict`; at most 1 GiB.
-
-    Returns:
-        Name -> array, float32.
-
-    Raises:
-        ModelFileError: Missing, too large, damaged, with anything but tensors in it, or PyTorch is
-            not installed.
-    """
-    where = Path(path)
-    data = read_bounded(where, MAX_MODEL_BYTES)
-    try:
-        import torch
-    except ModuleNotFoundError:
-        raise ModelFileError(
-            f"A PyTorch file needs PyTorch: pip install 'fer_keras[torch]': {where}"
-        ) from None
-    try:
-        # Refuses whatever would call something while it is read.
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ModelFileError(
-            f"Expected a state dict of PyTorch. Received a file with more or less than tensors in "
-            f"it ({first_line(error)}). Mend: where the program that wrote it is trusted, load the "
-            f"module there and torch.save(module.state_dict(), FILE): {where}"
-        ) from error
-    for key in ("model_state_dict", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not content:
-        raise ModelFileError(f"Expected a state dict of PyTorch: {where}")
-    for name, tensor in content.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise ModelFileError(f"Expected tensors by name. Received: {name!r}: {where}")
-    return {name: tensor.to(torch.float32).numpy() for name, tensor in content.items()}
 
 
 def save_network(
@@ -493,42 +377,6 @@ def save_network(
         ) from reason
 
 
-def file_sha256(path: str | Path) -> str:
-    """The sha256 of a file, hexadecimal.
-
-    Args:
-        path: The file.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_json(path: str | Path) -> dict[str, Any]:
-    """Reads a small JSON object.
-
-    Args:
-        path: The file, at most 16 MiB.
-
-    Returns:
-        The object.
-
-    Raises:
-        ModelFileError: Missing, too large, or not a JSON object.
-    """
-    where = Path(path)
-    data = read_bounded(where, MAX_CONFIG_BYTES)
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"Not valid JSON ({first_line(error)}): {where}") from error
-    if not isinstance(value, dict):
-        raise ModelFileError(f"Expected a JSON object. Received: {type(value).__name__}: {where}")
-    return value
-
-
 def load_tflite_bytes(
     data: bytes, where: Path, *, threads: int = 1
 ) -> tuple[Callable[[Images], Scores], tuple[int, ...], str]:
@@ -551,8 +399,8 @@ def load_tflite_bytes(
     try:
         # The constructor verifies the structure of the file and runs nothing.
         interpreter = Interpreter(model_content=data, num_threads=threads)
-        _check_tflite_operators(data, where)
-        _check_tensor_sizes(interpreter, where)
+        check_tflite_operators(data, where)
+        check_tensor_sizes(interpreter, where)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ModelFileError(f"Not a usable TFLite file ({first_line(error)}): {where}") from error
@@ -633,7 +481,7 @@ def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:
     from fer_keras.runtime.clips import ClipNetwork
 
     for content in (files.content, files.head):
-        _check_tflite_operators(content, files.path)
+        check_tflite_operators(content, files.path)
     network = ClipNetwork(files, threads)
 
     def read(clips: Images) -> tuple[Scores, Scores]:
@@ -670,147 +518,3 @@ def _temperature(record: Mapping[str, Any], where: Path) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1000:
         raise ModelFileError(f"Expected a positive temperature. Received: {value!r}: {where}")
     return float(value)
-
-
-def read_bounded(path: Path, limit: int) -> bytes:
-    """The content of a file of at most `limit` bytes; a `ModelFileError` for any other."""
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limit:
-                raise ModelFileError(f"{size} bytes; at most {limit} are read: {path}")
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise ModelFileError(f"Cannot read ({error.strerror}): {path}") from error
-    if len(data) > limit:
-        raise ModelFileError(f"More than {limit} bytes: {path}")
-    return data
-
-
-def _check_archive(data: bytes, where: Path) -> None:
-    """Refuses a `.keras` archive with anything in it that a network of ours does not need."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            infos = archive.infolist()
-            names = [info.filename for info in infos]
-            if sorted(names) != sorted(_KERAS_MEMBERS):
-                raise ModelFileError(
-                    f"Expected exactly {', '.join(sorted(_KERAS_MEMBERS))} in the archive. "
-                    f"Received: {', '.join(repr(name[:80]) for name in names[:8])}: {where}"
-                )
-            for info in infos:
-                limit = MAX_MODEL_BYTES if info.filename.endswith(".h5") else MAX_CONFIG_BYTES
-                if info.file_size > limit:
-                    raise ModelFileError(
-                        f"{info.filename} unpacks to {info.file_size} bytes; at most {limit} are "
-                        f"read: {where}"
-                    )
-                # Keras stores its members without compression; the factor leaves room for a
-                # repacked archive and none for a bomb.
-                if info.file_size > (1 << 20) and info.file_size > 100 * info.compress_size:
-                    raise ModelFileError(
-                        f"{info.filename} unpacks to {info.file_size} bytes from "
-                        f"{info.compress_size}: refused as an archive bomb: {where}"
-                    )
-            # Reads every member, so a wrong checksum or a lying size shows here.
-            damaged = archive.testzip()
-            if damaged is not None:
-                raise ModelFileError(f"{damaged} is damaged (wrong checksum): {where}")
-            config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise ModelFileError(
-            f"Not a readable .keras archive, perhaps cut short ({first_line(error)}): {where}"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"config.json is not valid JSON: {where}") from error
-    for module in sorted(check_config(config, where)):
-        try:
-            # Registers the layers this file names; only modules of this package pass the check.
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise ModelFileError(
-                f"The file needs {module}, which this version does not have: {where}"
-            ) from error
-
-
-def check_config(config: Any, where: Path, legacy_names: frozenset[str] = frozenset()) -> set[str]:
-    """Walks a network's configuration and refuses whatever could run code.
-
-    Args:
-        config: What the file holds, decoded from JSON.
-        where: Named in messages.
-        legacy_names: Classes that may stand there without a module, as before Keras 3.
-
-    Returns:
-        The modules of this package that it names.
-
-    Raises:
-        ModelFileError: It names anything but Keras' own layers and the layers of this package.
-    """
-    modules: set[str] = set()
-    stack = [config]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, list):
-            stack.extend(node)
-        if not isinstance(node, dict):
-            continue
-        stack.extend(node.values())
-        name = node.get("class_name")
-        if name is None:
-            continue
-        module, registered = node.get("module"), node.get("registered_name")
-        described = f"{module}.{name}" if module else repr(registered or name)
-        if not isinstance(name, str) or name in REFUSED_CLASSES:
-            raise ModelFileError(f"Refused, because it can run code: {described}: {where}")
-        if name in _VALUE_CLASSES or (module is None and name in legacy_names):
-            continue
-        if isinstance(registered, str) and registered.startswith("fer_keras>"):
-            if module is not None and not _OWN_MODULE.fullmatch(str(module)):
-                raise ModelFileError(f"The file names {described}: refused: {where}")
-            modules.add(str(module) if module is not None else "fer_keras.models.layers")
-        elif name == "function":
-            if module not in ("builtins", "keras.activations", "keras.ops", "keras.initializers"):
-                raise ModelFileError(f"The file names a function of {module}: refused: {where}")
-        elif not _KERAS_MODULE.fullmatch(str(module)):
-            raise ModelFileError(
-                f"The file holds {described}; only Keras' own layers and those of fer_keras are "
-                f"loaded: {where}"
-            )
-    return modules
-
-
-def _check_tflite_operators(data: bytes, where: Path) -> None:
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.Model.GetRootAs(data, 0)
-    for i in range(model.OperatorCodesLength()):
-        code = model.OperatorCodes(i)
-        if code.BuiltinCode() == _TFLITE_CUSTOM_OPERATOR or code.CustomCode():
-            name = (code.CustomCode() or b"unnamed").decode("utf-8", "replace")
-            raise ModelFileError(
-                f"The file needs the custom operator {name[:60]!r}; only built-in operators are "
-                f"run: {where}"
-            )
-
-
-def _check_tensor_sizes(interpreter: Any, where: Path) -> None:
-    total = 0
-    for tensor in interpreter.get_tensor_details():
-        sides = [abs(int(side)) for side in tensor["shape"]]
-        width = 4 if tensor["dtype"] in (bytes, str) else np.dtype(tensor["dtype"]).itemsize
-        count = 1
-        for side in sides:
-            count *= side
-        total += count * width
-    if total > MAX_TENSOR_BYTES:
-        raise ModelFileError(
-            f"The graph asks for {total} bytes of tensors; at most {MAX_TENSOR_BYTES} are given: "
-            f"{where}"
-        )
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without the pages that Keras and LiteRT add."""
-    text = str(error).strip()
-    return (text.splitlines()[0] if text else type(error).__name__)[:200]

@@ -17,17 +17,13 @@ import numpy as np
 
 from fer_keras.config import Experiment, list_experiments, load_experiment, override
 from fer_keras.errors import ConfigError, DataError, did_you_mean
+from fer_keras.file_checks import file_sha256
 from fer_keras.labels import name_mapping
-from fer_keras.loading import (
-    file_sha256,
-    load_arrays,
-    load_network,
-    load_torch_tensors,
-    load_weights,
-)
+from fer_keras.loading import load_network
 from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface2
 from fer_keras.models.layers import class_names_of
 from fer_keras.torch_weights import load_ddamfn
+from fer_keras.weight_files import load_arrays, load_torch_tensors, load_weights
 
 # Options of methods that name another network.
 _TEACHERS = ("teacher", "auxiliary")

@@ -16,8 +16,8 @@ from typing import Any
 from fer_keras.card import render_card
 from fer_keras.errors import ConfigError, ExportError, run_command
 from fer_keras.export_folder import check_target, file_table, publish
+from fer_keras.file_checks import read_json
 from fer_keras.files import write_text
-from fer_keras.loading import read_json
 from fer_keras.runtime.model_files import LABELS, MANIFEST, read_model_files
 
 _EXAMPLES = """examples:

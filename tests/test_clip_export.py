@@ -31,7 +31,8 @@ from fer_keras.errors import ConfigError, ExportError, ModelFileError
 from fer_keras.evaluate import evaluate, report
 from fer_keras.export import export_run
 from fer_keras.fallback import with_fallback
-from fer_keras.loading import load_model, read_json
+from fer_keras.file_checks import read_json
+from fer_keras.loading import load_model
 from fer_keras.models import build_model
 from fer_keras.runtime import Recognizer
 from fer_keras.runtime.sources import ArraySource

@@ -14,7 +14,8 @@ from fer_keras.data.samples import Samples, one_hot
 from fer_keras.errors import ConfigError, ModelFileError
 from fer_keras.evaluate import evaluate
 from fer_keras.export import export_run
-from fer_keras.loading import load_model, read_json, save_network
+from fer_keras.file_checks import read_json
+from fer_keras.loading import load_model, save_network
 from fer_keras.runtime import Recognizer
 
 NAMES = ("neutral", "happiness", "anger")

@@ -155,14 +155,14 @@ def finished_runs(runs: Path, experiment: str = "") -> list[Path]:
 
 
 def _result(folder: Path) -> dict[str, Any]:
-    from fer_keras.loading import read_json
+    from fer_keras.file_checks import read_json
 
     file = folder / "result.json"
     return read_json(file) if file.is_file() else {}
 
 
 def _precisions(folder: Path, precision: str | None) -> list[str]:
-    from fer_keras.loading import read_json
+    from fer_keras.file_checks import read_json
 
     there = read_json(folder / "manifest.json").get("precision_files", {})
     if precision is None:

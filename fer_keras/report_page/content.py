@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.errors import ConfigError, FerKerasError
-from fer_keras.loading import read_json
+from fer_keras.file_checks import read_json
 
 SPLITS = ("validation", "test")
 STUDIES = ("heatmaps", "robustness", "resize", "subgroups")

@@ -243,7 +243,7 @@ def load_data(
 def _own_dataset(model: StudiedModel) -> tuple[str, str | None, str | None]:
     """Data set, label rule and source: of the run's experiment, or the name alone of an export."""
     from fer_keras.config import load_experiment
-    from fer_keras.loading import read_json
+    from fer_keras.file_checks import read_json
 
     experiment = model.path / "experiment.json"
     if experiment.is_file():

@@ -137,7 +137,8 @@ def _measure_run(
     path: Path, arguments: argparse.Namespace, folder: Path
 ) -> tuple[list[Measured], str]:
     from fer_keras.evaluate import run_samples
-    from fer_keras.loading import load_network, read_json
+    from fer_keras.file_checks import read_json
+    from fer_keras.loading import load_network
 
     network, _ = load_network(path / "best.keras")
     if "branch_logits" not in network.output:

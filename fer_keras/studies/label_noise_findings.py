@@ -65,7 +65,7 @@ def find(outcome: Outcome) -> Findings:
     Returns:
         The findings; they are kept in the run folder.
     """
-    from fer_keras.loading import read_json
+    from fer_keras.file_checks import read_json
 
     path = outcome.run_dir / _FILE
     key = {name: outcome.figures[name] for name in ("model_sha256", "split")}

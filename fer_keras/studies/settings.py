@@ -131,7 +131,7 @@ def read_run(path: Path, split: str) -> Finished:
         ConfigError: It is not finished, or was not evaluated on the split.
     """
     from fer_keras.config import flatten, load_experiment
-    from fer_keras.loading import read_json
+    from fer_keras.file_checks import read_json
 
     experiment = load_experiment(str(path / "experiment.json"))
     kind = "out_of_fold" if experiment.dataset.every_fold else split

@@ -107,7 +107,7 @@ def train_row(
     """
     from fer_keras.data import describe
     from fer_keras.evaluate import evaluate, run_samples
-    from fer_keras.loading import read_json
+    from fer_keras.file_checks import read_json
     from fer_keras.train import run_stages
 
     experiment = replace(override(load_experiment(row.experiment), row.changes), seed=seed)
