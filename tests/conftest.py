@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before Keras and TensorFlow are imported, which read these once.
@@ -28,6 +29,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "backends" not in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Steps run operation by operation: a graph takes seconds to trace, and the test few steps."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made and left empty files: to draw the three of a run takes two seconds."""
+    monkeypatch.setattr("fer_keras.plots._save", lambda figure, path: Path(path).touch())
 
 
 @pytest.fixture(scope="session")

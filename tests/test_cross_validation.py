@@ -50,7 +50,7 @@ def _people() -> Samples:
 
 
 @pytest.fixture(autouse=True)
-def _data(monkeypatch: pytest.MonkeyPatch) -> None:
+def _data(monkeypatch: pytest.MonkeyPatch, undrawn: None) -> None:
     monkeypatch.setattr(splits_module, "_pooled", lambda *_: _people())
 
 
@@ -66,11 +66,17 @@ EXPERIMENT = Experiment(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a cross-validation that was never interrupted."""
+    """The folder of a cross-validation that was never interrupted, made without a graph."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits_module, "_pooled", lambda *_: _people())
+        # To draw the figures of every fold takes ten seconds; `test_train.py` draws those of a run.
+        patch.setattr("fer_keras.plots._save", lambda figure, path: Path(path).touch())
         folder = tmp_path_factory.mktemp("cross_validation") / "run"
         run_stages(EXPERIMENT, folder, track=False, command="python -m fer_keras.train")
+        tf.config.run_functions_eagerly(False)
         yield folder
 
 
@@ -122,7 +128,7 @@ def test_the_result_is_that_of_all_out_of_fold_predictions(whole: Path) -> None:
 
 
 def test_interrupted_within_a_fold_goes_on_there(
-    whole: Path, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch, eager: None
 ) -> None:
     """The second fold is cut at its third step, within its second epoch."""
     import mlflow

@@ -124,7 +124,7 @@ def test_copies_are_augmented_anew(pairs: Any, network: Any) -> None:
 
 
 def test_the_whole_network_is_what_a_run_leaves(
-    pairs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pairs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None
 ) -> None:
     train, validation = pairs
     monkeypatch.setattr(splits, "load_splits", lambda *_: (train, validation, train))

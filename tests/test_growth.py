@@ -59,7 +59,7 @@ def samples(split: str, n: int) -> Samples:
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+def drawn(monkeypatch: pytest.MonkeyPatch, undrawn: None) -> list[tuple[str, ...]]:
     """The sources of the training images of every stage, drawn from thirty of each class."""
     seen: list[tuple[str, ...]] = []
     whole = samples("train", 90)

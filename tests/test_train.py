@@ -77,7 +77,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> Experiment:
+def tiny(monkeypatch: pytest.MonkeyPatch, undrawn: None) -> Experiment:
     """An experiment of three epochs of five steps, the last batch partial."""
     stand_in(monkeypatch)
     return TINY
@@ -161,24 +161,34 @@ def test_a_run_leaves_everything(
     assert artifacts >= {"best.keras", "labels.txt", "result.json", "curves.png"}
 
 
+def test_a_run_draws_its_figures(straight: Path) -> None:
+    for name in ("curves", "confusion_matrix_validation", "reliability_validation"):
+        assert (straight / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_same_seed_same_weights(tiny: Experiment, straight: Path, tmp_path: Path) -> None:
     run(tiny, tmp_path / "again", track=False)
     first, second = weights_of(straight), weights_of(tmp_path / "again")
     assert first.keys() == second.keys()
     for name in first:
         np.testing.assert_array_equal(first[name], second[name])
-    run(dataclasses.replace(tiny, seed=1), tmp_path / "other", track=False)
-    sharp = dataclasses.replace(tiny.training, sam_rho=0.5, epochs=1)
-    plain = dataclasses.replace(sharp, sam_rho=0.0)
-    for name, training in (("sharp", sharp), ("plain", plain)):
-        run(dataclasses.replace(tiny, training=training), tmp_path / name, track=False)
-    for one, another in (("straight", "other"), ("plain", "sharp")):
-        ours = first if one == "straight" else weights_of(tmp_path / one)
+
+
+def test_another_seed_and_a_sharper_step_give_other_weights(
+    tiny: Experiment, tmp_path: Path, eager: None
+) -> None:
+    plain = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, epochs=1))
+    sharp = dataclasses.replace(plain, training=dataclasses.replace(plain.training, sam_rho=0.5))
+    other = dataclasses.replace(plain, seed=1)
+    for name, experiment in (("plain", plain), ("sharp", sharp), ("other", other)):
+        run(experiment, tmp_path / name, track=False)
+    ours = weights_of(tmp_path / "plain")
+    for another in ("sharp", "other"):
         theirs = weights_of(tmp_path / another)
         assert any(not np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
-@pytest.mark.parametrize("step", [2, pytest.param(8, marks=pytest.mark.backends), 10, 14])
+@pytest.mark.parametrize("step", [2, pytest.param(8, marks=pytest.mark.backends), 10])
 def test_interrupted_and_resumed_is_never_interrupted(
     tiny: Experiment, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -195,6 +205,7 @@ def test_interrupted_and_resumed_is_never_interrupted(
     assert resumed["best_epoch"] == result["best_epoch"]
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("method", ["relative_uncertainty", "neighbour_distribution"])
 def test_what_a_method_draws_and_remembers_is_resumed_too(
     tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
@@ -379,16 +390,23 @@ def _still(samples: Samples, num_frames: int) -> Samples:
 
 
 def _differing_experiments() -> list[str]:
-    """One of those that train the same network by the same method with the same kinds of options.
+    """One of those that train a network, or by a method or an option of it, that none before does.
 
-    The others differ in data, recipe and values, which have tests of their own.
+    The others differ in data, recipe and values, which have tests of their own; all of them take a
+    step in `tests/slow/test_experiments.py`.
     """
-    first_of: dict[tuple[Any, ...], str] = {}
+    seen: set[tuple[str, ...]] = set()
+    names = []
     for name in sorted(list_experiments()):
         experiment = load_experiment(name)
-        kind = (experiment.network.name, experiment.method.name, *experiment.method.options)
-        first_of.setdefault((*kind, bool(experiment.training.layer_rates)), name)
-    return list(first_of.values())
+        method = experiment.method
+        kinds: set[tuple[str, ...]] = {(experiment.network.name,), (method.name, "")}
+        kinds |= {(method.name, option) for option in method.options}
+        kinds |= {("", "layer_rates")} if experiment.training.layer_rates else set()
+        if kinds - seen:
+            names.append(name)
+        seen |= kinds
+    return names
 
 
 @pytest.mark.parametrize("name", sorted({*list_experiments()} - {*_differing_experiments()}))
@@ -400,10 +418,8 @@ def test_every_other_experiment_has_options_that_are_known(name: str) -> None:
     check_policy(experiment.augmentation)
 
 
-@pytest.mark.parametrize("name", _differing_experiments())
-def test_every_experiment_takes_a_step(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def take_a_step(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The result of one step of the experiment, its network small."""
     experiment = load_experiment(name)
     train = make_samples("train", 8, side=48)
     validation = make_samples("validation", 8, side=48)
@@ -421,11 +437,17 @@ def test_every_experiment_takes_a_step(
     def earlier(first: Experiment) -> Path:
         network = _small(first.network)
         built = build_model(network.name, (48, 48, 1), len(NAMES), **network.options)
-        save_network(with_class_names(built, train.class_names), tmp_path / "first.keras")
-        return tmp_path / "first.keras"
+        save_network(with_class_names(built, train.class_names), folder / "first.keras")
+        return folder / "first.keras"
 
-    ready = with_earlier_stages(small, earlier, tmp_path)
-    assert np.isfinite(run(ready, tmp_path / "run", track=False)["nll"])
+    return run(with_earlier_stages(small, earlier, folder), folder / "run", track=False)
+
+
+@pytest.mark.parametrize("name", _differing_experiments())
+def test_every_kind_of_experiment_takes_a_step(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eager: None, undrawn: None
+) -> None:
+    assert np.isfinite(take_a_step(name, tmp_path, monkeypatch)["nll"])
 
 
 @pytest.mark.parametrize(

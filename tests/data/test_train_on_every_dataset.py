@@ -73,6 +73,7 @@ def test_there_is_a_copy_of_every_data_set() -> None:
     assert set(_WRITERS) == set(list_datasets())
 
 
+@pytest.mark.usefixtures("eager", "undrawn")
 @pytest.mark.parametrize("name", sorted(_WRITERS))
 def test_word2vec_trains_a_step(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_cache: Path
