@@ -14,8 +14,6 @@ from fer_keras.diversity import (
 )
 from fer_keras.errors import ConfigError
 
-pytestmark = pytest.mark.backends
-
 
 def alike(n, s):
     """Branches of equal similarity `s`."""
@@ -26,6 +24,7 @@ def loss(similarity, **options):
     return float(ops.convert_to_numpy(diversity_loss(ops.convert_to_tensor(similarity), **options)))
 
 
+@pytest.mark.backends
 def test_similarity_is_the_mean_kernel_over_the_batch():
     u = np.random.default_rng(0).normal(0, 0.2, (5, 3, 2, 2)).astype(np.float32)
     flat = u.reshape(5, 3, 4)
@@ -49,6 +48,7 @@ def test_without_unit_length_the_similarity_of_long_vectors_underflows():
     assert ops.convert_to_numpy(similarity_matrix(u))[0, 1] > 1e-4
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize(("s", "expected"), [(0.9, 16.3), (0.5, 3.9357), (0.2, 0.83)])
 def test_log_determinant_of_nine_branches(s, expected):
     # -log(1 + 8 s) - 8 log(1 - s).
@@ -88,7 +88,9 @@ def test_with_zeros_on_the_diagonal_likeness_pays_for_odd_numbers():
             loss(alike(n, 0.5), kind="logdet", diagonal="zero_legacy")
 
 
-@pytest.mark.parametrize("features", ["identical", "zero", "far"])
+@pytest.mark.parametrize(
+    "features", [pytest.param("identical", marks=pytest.mark.backends), "zero", "far"]
+)
 @pytest.mark.parametrize(
     ("kind", "diagonal"), [*((kind, "unit") for kind in KINDS), ("det", "zero_legacy")]
 )

@@ -88,8 +88,7 @@ def test_xla_setting() -> None:
     assert use_xla("auto") == (accelerator() != "CPU")
 
 
-@pytest.mark.backends
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "adam", pytest.param("adamw", marks=pytest.mark.backends)])
 def test_layers_learn_and_decay_at_their_own_rates(name: str) -> None:
     import keras
 

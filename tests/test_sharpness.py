@@ -18,8 +18,6 @@ from fer_keras.methods.base import Method
 from fer_keras.optimizers import build_optimizer
 from fer_keras.sharpness import ascend
 
-pytestmark = pytest.mark.backends
-
 NAMES = ("anger", "fear", "happiness")
 RHO = 0.05
 # A quadratic loss of six weights, three of them seen by each sample.
@@ -64,6 +62,7 @@ def at_the_top(w: np.ndarray, rho: float = RHO) -> np.ndarray:
     return w + rho * g / np.sqrt((g**2).sum())
 
 
+@pytest.mark.backends
 def test_a_step_against_one_by_hand() -> None:
     method = linear(keras.optimizers.SGD(0.1), rho=0.5)
     logs = one_step(method)
@@ -146,6 +145,7 @@ def trained(rho: float) -> tuple[Method, dict[str, float]]:
     return method, one_step(method, *batch())
 
 
+@pytest.mark.backends
 def test_the_second_pass_leaves_no_trace_but_its_gradient() -> None:
     (plain, plain_logs), (ours, logs) = trained(0.0), trained(RHO)
     for name, value in plain_logs.items():
@@ -197,6 +197,7 @@ def test_mixed_precision(precision: str) -> None:
     np.testing.assert_allclose(kernel(method), expected, rtol=0, atol=3e-3)
 
 
+@pytest.mark.backends
 def test_a_gradient_that_is_not_finite_leaves_the_weights_alone() -> None:
     """The loss scale of float16 skips such a step; NaN weights of the second pass must not stay."""
     keras.config.set_dtype_policy("mixed_float16")
@@ -217,6 +218,7 @@ def test_weights_without_a_gradient_stay() -> None:
     np.testing.assert_array_equal(ops.convert_to_numpy(still[0]), [3.0, 4.0])
 
 
+@pytest.mark.backends
 def test_where_it_cannot_work_it_says_so() -> None:
     with pytest.raises(ConfigError, match=r"training\.sam_rho: expected at least 0"):
         override(Experiment("x"), ["training.sam_rho=-1"])

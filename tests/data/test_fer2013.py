@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_keras.config import DatasetConfig
 from fer_keras.data import describe, is_available, load_samples, prepare
 from fer_keras.data.fer2013 import INFO, find, read
+from fer_keras.data.splits import load_splits
 from fer_keras.errors import DataError
 
 USAGES = ("Training", "Training", "Training", "PublicTest", "PublicTest", "PrivateTest")
@@ -202,3 +204,14 @@ def test_official_counts(real_data: Path) -> None:
         labels = [example.label for example in content.splits[split]]
         counts = dict(zip(INFO.class_names, np.bincount(labels).tolist(), strict=True))
         assert counts == INFO.official_counts[split]
+
+
+@pytest.mark.real_data
+def test_a_fusion_is_trained_on_half_of_the_held_out_pictures(real_data: Path) -> None:
+    config = DatasetConfig("fer2013", source=str(real_data / "fer2013"), split="held_out")
+    train, validation, whole = load_splits(config, seed=0)
+    assert len(train) + len(validation) == 3589
+    assert abs(len(train) - len(validation)) < 40
+    assert len(whole) == 28_709
+    sources = [set(part.facts["sha256"].tolist()) for part in (train, validation)]
+    assert not sources[0] & sources[1]

@@ -11,8 +11,6 @@ from fer_keras.methods import build_method
 
 from .conftest import NAMES, build_tiny_network
 
-pytestmark = pytest.mark.backends
-
 SHAPE = (3, 5, 4)
 
 
@@ -46,6 +44,7 @@ def distances(attention):
     ]
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("heads", [2, 4])
 def test_forms_against_sums(heads):
     attention = maps(heads)
@@ -74,6 +73,7 @@ def test_one_head_costs_nothing(form):
     assert penalty(build(1, form=form), maps(1)) == 0
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("eps", [1e-4, 2.2e-16])
 @pytest.mark.parametrize("form", ["code", "paper", "bounded"])
 def test_equal_heads_are_finite_in_value_and_gradient(form, eps):

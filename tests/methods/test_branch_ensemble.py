@@ -11,8 +11,6 @@ from fer_keras.methods import build_method
 
 from .conftest import NAMES
 
-pytestmark = pytest.mark.backends
-
 RNG = np.random.default_rng(0)
 TARGETS = np.array([[1, 0, 0, 0], [0.1, 0.2, 0.3, 0.4], [0, 0.5, 0.5, 0]], np.float32)
 OUTPUTS = {
@@ -61,6 +59,7 @@ def by_branch():
     return -(TARGETS[:, None] * log_p).sum(-1)
 
 
+@pytest.mark.backends
 def test_the_loss_is_the_sum_over_the_branches_and_not_their_mean():
     np.testing.assert_allclose(losses_of(), by_branch().sum(1), rtol=1e-5)
 

@@ -10,8 +10,6 @@ from fer_keras.models.layers import with_class_names
 
 from .conftest import NAMES, build_tiny_network
 
-pytestmark = pytest.mark.backends
-
 
 def make_teacher(names=NAMES):
     keras.utils.set_random_seed(1)
@@ -23,6 +21,7 @@ def log_softmax(x):
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 
 
+@pytest.mark.backends
 def test_the_loss_is_that_of_the_formula(tiny_network, pictures):
     x, y = pictures
     teacher = make_teacher()

@@ -9,8 +9,6 @@ from fer_keras.methods import build_method
 
 from .conftest import NAMES
 
-pytestmark = pytest.mark.backends
-
 LOGITS = np.array([[2, 0, -1, 0.5], [0, 0.3, 0, 0], [-30, 1, 4, 1], [1, 2, 3, 4]], np.float32)
 VOTES = np.array(
     [[0.6, 0.3, 0.1, 0], [0.1, 0.2, 0.3, 0.4], [1, 0, 0, 0], [0.25, 0.2, 0.29, 0.26]], np.float32
@@ -39,6 +37,7 @@ def test_majority(tiny_network):
     np.testing.assert_allclose(losses_of(build(tiny_network, "majority")), expected, rtol=1e-5)
 
 
+@pytest.mark.backends
 def test_multi_label(tiny_network):
     # Rows 0 and 1 have two classes of 30 % or more; in row 3 none reaches it, the largest counts.
     t = np.full((4, 4), 0.001)
@@ -62,6 +61,7 @@ def test_cross_entropy(tiny_network):
     np.testing.assert_allclose(losses_of(build(tiny_network, "cross_entropy")), expected, rtol=1e-5)
 
 
+@pytest.mark.backends
 def test_kl_divergence_is_cross_entropy_less_the_entropy_of_the_votes(tiny_network):
     shares = VOTES.astype(np.float64)
     entropy = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(-1)
@@ -116,6 +116,7 @@ def test_probabilistic_evaluates_to_its_expectation(tiny_network):
         np.testing.assert_allclose(losses_of(method, training=False), expected, rtol=1e-5)
 
 
+@pytest.mark.backends
 def test_draws_go_on_from_the_stored_state(tiny_network):
     method = build(tiny_network, "probabilistic", seed=1)
     assert any(v is method.seed_generator.state for v in method.variables)

@@ -10,8 +10,6 @@ from fer_keras.methods.base import Method, soft_cross_entropy
 
 from .conftest import NAMES, build_tiny_network
 
-pytestmark = pytest.mark.backends
-
 LOGITS = np.array([[2, 0, -1, 0.5], [0, 0, 0, 0], [-3, 1, 4, 1]], np.float32)
 TARGETS = np.array([[1, 0, 0, 0], [0.1, 0.2, 0.3, 0.4], [0, 0.5, 0.5, 0]], np.float32)
 
@@ -34,16 +32,19 @@ def loss_of(method, y, logits, weight=None, training=True):
     )
 
 
+@pytest.mark.backends
 def test_cross_entropy_against_a_distribution():
     losses = keras.ops.convert_to_numpy(soft_cross_entropy(TARGETS, LOGITS))
     np.testing.assert_allclose(losses, cross_entropy(TARGETS, LOGITS), rtol=1e-6)
 
 
+@pytest.mark.backends
 def test_large_logits_stay_finite():
     losses = soft_cross_entropy(np.array([[0.5, 0.5]]), np.array([[1e4, -1e4]], np.float32))
     assert number(losses[0]) == pytest.approx(1e4)
 
 
+@pytest.mark.backends
 def test_loss_is_the_weighted_mean(tiny_network):
     method = build_method("cross_entropy", tiny_network, NAMES)
     losses = cross_entropy(TARGETS, LOGITS)
@@ -55,6 +56,7 @@ def test_loss_is_the_weighted_mean(tiny_network):
     assert loss_of(method, TARGETS, LOGITS, 0 * weight) == 0
 
 
+@pytest.mark.backends
 def test_losses_of_layers_are_added():
     method = build_method("cross_entropy", build_tiny_network(regularizer="l2"), NAMES)
     kernel = keras.ops.convert_to_numpy(method.network.get_layer("features").kernel)
@@ -125,6 +127,7 @@ def test_what_has_no_weight_does_not_count(tiny_network, pictures):
     assert result["accuracy"] == pytest.approx(right[first].mean())
 
 
+@pytest.mark.backends
 def test_variables_hold_the_state_of_random_layers(tiny_network):
     method = build_method("cross_entropy", tiny_network, NAMES)
     assert any("seed_generator" in v.path for v in method.variables)

@@ -13,8 +13,6 @@ from fer_keras.models import build_model
 
 from .conftest import NAMES
 
-pytestmark = pytest.mark.backends
-
 RNG = np.random.default_rng(0)
 CLASSES = np.eye(4, dtype=np.float32)[[0, 1, 2]]
 RATED = np.array([[0.5, -0.2], [np.nan, 0.9], [-1.0, np.nan]], np.float32)
@@ -31,6 +29,7 @@ def losses_of(network, rated=RATED, **options):
     return ops.convert_to_numpy(method.sample_losses(y, tensors, True))
 
 
+@pytest.mark.backends
 def test_the_loss_is_the_sum_of_the_branches_errors_without_unknown_ratings(tiny_network):
     expected = sum(
         np.sqrt(np.nanmean((OUTPUTS["branch_valence_arousal"][:, branch, k] - RATED[:, k]) ** 2))
@@ -46,6 +45,7 @@ def test_the_loss_is_the_sum_of_the_branches_errors_without_unknown_ratings(tiny
     np.testing.assert_allclose(nothing, 0, atol=1e-3)
 
 
+@pytest.mark.backends
 def test_figures_over_batches_are_those_of_all_samples():
     true = RNG.uniform(-1, 1, 50).astype(np.float32)
     predicted = (0.5 * true + RNG.normal(0.2, 0.3, 50)).astype(np.float32)

@@ -16,8 +16,6 @@ from fer_keras.word_vectors import load_word_vectors
 
 from .conftest import NAMES, build_tiny_network
 
-pytestmark = pytest.mark.backends
-
 WORDS = ("angry", "fear", "happy", "surprise")
 C = len(NAMES)
 
@@ -147,6 +145,7 @@ def test_2_every_sample_counts_once(pictures):
         assert result["loss"] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.backends
 def test_3_one_hot_and_distributions_find_their_vectors():
     method = word2vec()
     cosines = np.random.default_rng(0).uniform(-1, 1, size=(C, C))
@@ -197,6 +196,7 @@ def test_5_accuracy_is_arg_max_against_arg_max(pictures):
     assert evaluate(method, x[order], y[order])["accuracy"] == pytest.approx(expected)
 
 
+@pytest.mark.backends
 def test_6_loss_runs_in_a_compiled_step(pictures, monkeypatch):
     x, y = pictures
     calls = []
@@ -270,6 +270,7 @@ def test_logits_are_scaled_cosines(pictures):
     np.testing.assert_allclose(np.linalg.norm(outputs["embedding"], axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.backends
 def test_similarity_smoothing():
     method = word2vec(loss="similarity_smoothing", temperature=0.2, scale=5.0)
     similarities = unit_words() @ unit_words().T

@@ -7,9 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.config import DatasetConfig, Experiment, load_experiment
+from fer_keras.config import Experiment, load_experiment
 from fer_keras.conversion import convert, deploy_graph, frozen_function, in_float32
-from fer_keras.data.splits import load_splits
 from fer_keras.errors import ConfigError, DataError
 from fer_keras.fallback import with_fallback
 from fer_keras.loading import load_network, load_tflite_bytes, save_network
@@ -150,17 +149,6 @@ def test_an_experiment_names_its_bases(bases: list[Any], tmp_path: Any) -> None:
     asked.clear()
     with_earlier_stages(built_in, train, tmp_path)
     assert {first.dataset.split for first in asked} == {"official"}
-
-
-@pytest.mark.real_data
-def test_it_is_trained_on_half_of_the_held_out_pictures(real_data: Path) -> None:
-    config = DatasetConfig("fer2013", source=str(real_data / "fer2013"), split="held_out")
-    train, validation, whole = load_splits(config, seed=0)
-    assert len(train) + len(validation) == 3589
-    assert abs(len(train) - len(validation)) < 40
-    assert len(whole) == 28_709
-    sources = [set(part.facts["sha256"].tolist()) for part in (train, validation)]
-    assert not sources[0] & sources[1]
 
 
 @pytest.mark.parametrize("rule", ["mean_probabilities", "linear"])

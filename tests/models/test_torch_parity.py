@@ -13,8 +13,6 @@ from fer_keras.models.manet import SMALL as MANET
 from fer_keras.models.resnet18 import SMALL, build
 
 torch = pytest.importorskip("torch")
-
-pytestmark = pytest.mark.backends
 RNG = np.random.default_rng
 
 
@@ -51,6 +49,7 @@ def copy_batch_norm(source: Any, layer: Any) -> None:
     layer.set_weights([getattr(source, name).detach().numpy() for name in names])
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize(
     ("size", "kernel_size", "stride"), [(8, 3, 2), (7, 3, 2), (8, 1, 2), (8, 5, 1)]
 )
@@ -64,6 +63,7 @@ def test_convolution(size: int, kernel_size: int, stride: int) -> None:
     np.testing.assert_allclose(answer(ours, x), to_numpy(theirs(to_torch(x))), atol=1e-5, rtol=0)
 
 
+@pytest.mark.backends
 def test_batch_normalisation() -> None:
     x = RNG(0).normal(2, 3, size=(4, 5, 5, 3)).astype("float32")
     image = keras.Input((5, 5, 3))
@@ -86,6 +86,7 @@ def test_batch_normalisation() -> None:
     np.testing.assert_allclose(variance, 0.9 * variance_before + added, atol=1e-5, rtol=0)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_fused_batch_normalisation_is_kerass(precision: str) -> None:
     """Result, statistics and gradients, which one operation of TensorFlow works out."""
@@ -128,6 +129,7 @@ class TorchBlock(torch.nn.Module):
         return torch.relu(y + self.shortcut_bn(self.shortcut(x)))
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("training", [False, True])
 def test_residual_block_of_resnet18(training: bool) -> None:
     torch.manual_seed(0)
@@ -164,6 +166,7 @@ def test_prelu_has_pytorchs_slopes() -> None:
     np.testing.assert_allclose(found, to_numpy(theirs(to_torch(x))), atol=1e-6, rtol=0)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("size", [8, 7])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_mixed_depthwise_convolution(size: int, stride: int) -> None:
