@@ -66,17 +66,13 @@ EXPERIMENT = Experiment(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a cross-validation that was never interrupted, made without a graph."""
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
+    """The folder of a cross-validation that was never interrupted."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits_module, "_pooled", lambda *_: _people())
         # To draw the figures of every fold takes ten seconds; `test_train.py` draws those of a run.
         patch.setattr("fer_keras.plots._save", lambda figure, path: Path(path).touch())
         folder = tmp_path_factory.mktemp("cross_validation") / "run"
         run_stages(EXPERIMENT, folder, track=False, command="python -m fer_keras.train")
-        tf.config.run_functions_eagerly(False)
         yield folder
 
 
@@ -128,7 +124,7 @@ def test_the_result_is_that_of_all_out_of_fold_predictions(whole: Path) -> None:
 
 
 def test_interrupted_within_a_fold_goes_on_there(
-    whole: Path, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch, eager: None
+    whole: Path, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second fold is cut at its third step, within its second epoch."""
     import mlflow

@@ -175,7 +175,7 @@ def test_same_seed_same_weights(tiny: Experiment, straight: Path, tmp_path: Path
 
 
 def test_another_seed_and_a_sharper_step_give_other_weights(
-    tiny: Experiment, tmp_path: Path, eager: None
+    tiny: Experiment, tmp_path: Path
 ) -> None:
     plain = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, epochs=1))
     sharp = dataclasses.replace(plain, training=dataclasses.replace(plain.training, sam_rho=0.5))
@@ -205,7 +205,6 @@ def test_interrupted_and_resumed_is_never_interrupted(
     assert resumed["best_epoch"] == result["best_epoch"]
 
 
-@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("method", ["relative_uncertainty", "neighbour_distribution"])
 def test_what_a_method_draws_and_remembers_is_resumed_too(
     tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str

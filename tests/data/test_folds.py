@@ -102,7 +102,7 @@ def test_shared_subjects_and_pixels_are_named() -> None:
 
 
 def test_an_experiment_never_gets_parts_that_share_a_person(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, few_faces: None
 ) -> None:
     # A division that is wrong on purpose: every part is the whole data set.
     monkeypatch.setattr(folds, "part_of", lambda samples, *_: samples)
@@ -110,7 +110,7 @@ def test_an_experiment_never_gets_parts_that_share_a_person(
         load_splits(DatasetConfig(name="synthetic_faces", split="folds"), seed=0)
 
 
-def test_experiments_can_train_on_folds_of_the_built_in_faces() -> None:
+def test_experiments_can_train_on_folds_of_the_built_in_faces(few_faces: None) -> None:
     config = DatasetConfig(name="synthetic_faces", split="folds", folds=5, fold=1)
     train, validation, whole = load_splits(config, seed=3)
     test = load_test(config)

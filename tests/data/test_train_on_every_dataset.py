@@ -73,14 +73,10 @@ def test_there_is_a_copy_of_every_data_set() -> None:
     assert set(_WRITERS) == set(list_datasets())
 
 
-@pytest.mark.usefixtures("eager", "undrawn")
+@pytest.mark.usefixtures("eager", "few_faces", "undrawn")
 @pytest.mark.parametrize("name", sorted(_WRITERS))
-def test_word2vec_trains_a_step(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_cache: Path
-) -> None:
-    monkeypatch.setenv("FER_KERAS_CACHE", str(shared_cache))
-    if name == "synthetic_clips":  # Fewer, and not kept for others.
-        monkeypatch.setenv("FER_KERAS_CACHE", str(tmp_path / "cache"))
+def test_word2vec_trains_a_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "synthetic_clips":
         few = {"train": range(7), "validation": range(7, 14), "test": range(14, 21)}
         monkeypatch.setattr(synthetic_clips, "SPLIT_SUBJECTS", few)
     source = _WRITERS[name](tmp_path / name)
