@@ -74,7 +74,6 @@ def test_stage_sizes():
     assert sizes == [(92, 32), (45, 64), (21, 64), (9, 64), (7, 64)]
 
 
-@pytest.mark.backends
 def test_a_picture_alone_gets_the_answer_it_gets_in_a_batch():
     keras.utils.set_random_seed(0)
     network = build_model("esr", (48, 48, 1), 5, attention=True, **SMALL)

@@ -45,7 +45,6 @@ def test_stage_sizes():
     assert channels == [1, 2, 4, 8]
 
 
-@pytest.mark.backends
 def test_outputs_are_the_fusion_and_the_means():
     keras.utils.set_random_seed(0)
     network = build_model("manet", (48, 64, 1), 5, beta=0.7, **SMALL)

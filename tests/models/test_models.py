@@ -15,8 +15,9 @@ from fer_keras.models.layers import ClassNames, class_names_of, conv, with_class
 CLASS_NAMES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 
 SIZE = 48
-# One of each kind runs on JAX and PyTorch too: convolutions, attention, branches, clips.
-ON_EVERY_BACKEND = ("compact", "ddamfn", "esr", "vit_se", "clip_transformer")
+# One of each kind runs on JAX and PyTorch too: convolutions, attention, clips. The layers that only
+# one network has are tested there with the network.
+ON_EVERY_BACKEND = ("compact", "vit_se", "clip_transformer")
 
 # Frames of a clip, where a network reads clips.
 FRAMES = 4
