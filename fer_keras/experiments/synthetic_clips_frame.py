@@ -18,8 +18,8 @@ experiment = Experiment(
     dataset=DatasetConfig(name="synthetic_clips", image_size=48, clip_frames=12),
     network=NetworkConfig(
         "clip_mean",
-        {"encoder": "compact", "encoder_options": {"stem_filters": 16, "widths": [32, 64, 128]}},
+        {"encoder": "synthetic_faces", "train_encoder": False},
     ),
     method=MethodConfig("clip_cross_entropy"),
-    training=TrainingConfig(epochs=15, batch_size=32),
+    training=TrainingConfig(epochs=25, batch_size=32),
 )

@@ -20,5 +20,5 @@ experiment = Experiment(
         {"stem_filters": 8, "widths": [16, 32]},
     ),
     method=MethodConfig("clip_cross_entropy"),
-    training=TrainingConfig(epochs=15, batch_size=32),
+    training=TrainingConfig(epochs=25, batch_size=32),
 )
