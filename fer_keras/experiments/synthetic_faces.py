@@ -2,6 +2,8 @@
 
 Source: network, recipe and data are ours. The scores say that it works, and nothing about people.
 Command: python -m fer_keras.train --exp synthetic_faces
+Cost: 40 epochs, 5 minutes on one CPU core beside other work.
+Result: 0.7881 on validation (n 755, seed 0, epoch chosen on it).
 """
 
 from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingConfig
