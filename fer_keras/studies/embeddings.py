@@ -36,11 +36,11 @@ from fer_keras.studies.trained import (
 
 _SMALL_VIT = (
     *(f"network.options.{key}={value}" for key, value in (
-        ("patch_size", 8), ("hidden", 64), ("depth", 3), ("heads", 4), ("mlp", 128)
+        ("patch_size", 8), ("hidden", 64), ("depth", 3), ("heads", 4), ("mlp", 128), ("dropout", 0)
     )),
-    "augmentation=standard", "training.optimizer=adamw", "training.learning_rate=0.001",
+    "augmentation=light", "training.optimizer=adamw", "training.learning_rate=0.001",
     "training.weight_decay=0.05", "training.schedule=cosine", "training.batch_size=64",
-    "training.epochs=20",
+    "training.epochs=40",
 )  # fmt: skip
 _SMALL_DIFFERENCE = (
     "network.options.encoder=compact",
