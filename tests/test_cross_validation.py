@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -135,7 +134,7 @@ def test_interrupted_within_a_fold_goes_on_there(
 
     def interrupt(self: RunState, batch: int, logs: Any = None) -> None:
         if next(steps) == 2 * STEPS_PER_EPOCH + 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         original(self, batch, logs)
 
     with monkeypatch.context() as patch:

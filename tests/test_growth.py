@@ -1,7 +1,6 @@
 """Branches added one after the other: what each stage trains, and that nothing is lost."""
 
 import dataclasses
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -126,7 +125,7 @@ def test_a_growth_keeps_what_it_has_and_goes_on_bit_for_bit(
     def interrupt(self: RunState, batch: int, logs: Any = None) -> None:
         # Inside the stage of both branches, which has one epoch of three steps.
         if self._training.epochs == 1 and self._progress.step == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         original(self, batch, logs)
 
     folder = tmp_path / "run"

@@ -4,7 +4,6 @@ import dataclasses
 import importlib
 import inspect
 import json
-import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -89,6 +88,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("straight") / "run"
     with pytest.MonkeyPatch.context() as monkeypatch:
         stand_in(monkeypatch)
+        monkeypatch.setattr("fer_keras.plots._save", lambda figure, path: Path(path).touch())
         run(TINY, folder, track=False)
     return folder
 
@@ -104,19 +104,20 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
     def interrupt(self: RunState, batch: int, logs: Any = None) -> None:
         if self._progress.step + 1 == step:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         original(self, batch, logs)
 
     monkeypatch.setattr(RunState, "on_train_batch_end", interrupt)
 
 
 def test_a_run_leaves_everything(
-    tiny: Experiment, tmp_path: Path, store: Path, capsys: Any
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: Path, capsys: Any
 ) -> None:
     import mlflow
 
+    stand_in(monkeypatch)
     folder = tmp_path / "run"
-    result = run(tiny, folder, command="python -m fer_keras.train --exp tiny")
+    result = run(TINY, folder, command="python -m fer_keras.train --exp tiny")
     found = {path.name for path in folder.iterdir()}
     assert found >= {
         "experiment.json",
@@ -135,7 +136,9 @@ def test_a_run_leaves_everything(
     scores = f"acc{result['accuracy']:.4f}_bacc{result['balanced_accuracy']:.4f}"
     named = folder / f"tiny_epoch{result['best_epoch']}_{scores}.keras"
     assert named.read_bytes() == (folder / "best.keras").read_bytes()
-    assert load_experiment(str(folder)) == tiny
+    for name in ("curves", "confusion_matrix_validation", "reliability_validation"):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert load_experiment(str(folder)) == TINY
     assert (folder / "labels.txt").read_text().split() == list(NAMES)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
@@ -159,11 +162,6 @@ def test_a_run_leaves_everything(
     assert [metric.step for metric in history] == [1, 2, 3]
     artifacts = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id)}
     assert artifacts >= {"best.keras", "labels.txt", "result.json", "curves.png"}
-
-
-def test_a_run_draws_its_figures(straight: Path) -> None:
-    for name in ("curves", "confusion_matrix_validation", "reliability_validation"):
-        assert (straight / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_same_seed_same_weights(tiny: Experiment, straight: Path, tmp_path: Path) -> None:
