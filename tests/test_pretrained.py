@@ -120,7 +120,7 @@ def test_a_finished_run_is_used_and_a_missing_one_is_trained(tmp_path: Path) -> 
 
     ready = with_earlier_stages(experiment, train, tmp_path)
     assert ready.method.options["teacher"] == str(tmp_path / "run1")
-    assert [(first.name, first.seed) for first in trained_now] == [("ferplus_camera", 0)]
+    assert [(first.name, first.seed) for first in trained_now] == [("ferplus_teacher", 0)]
     assert with_earlier_stages(experiment, train, tmp_path) == ready
     # Another seed needs a teacher of its own; an unfinished run is none.
     with_earlier_stages(replace(experiment, seed=1), train, tmp_path)
