@@ -74,7 +74,7 @@ def test_a_step_against_one_by_hand() -> None:
     assert logs["loss"] == pytest.approx(((X @ START - Y) ** 2).sum() / 2 / len(X), rel=1e-5)
 
 
-def test_steps_with_momentum_decay_and_clipping() -> None:
+def test_steps_with_momentum_decay_and_clipping(eager: None) -> None:
     """The optimizer sees the second gradient alone; clipping and decay are its own."""
     recipe = TrainingConfig(
         optimizer="sgd", learning_rate=0.1, momentum=0.9, nesterov=False, weight_decay=0.01,
@@ -96,7 +96,7 @@ def test_steps_with_momentum_decay_and_clipping() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_a_small_radius_is_the_plain_optimizer(optimizer: str) -> None:
+def test_a_small_radius_is_the_plain_optimizer(optimizer: str, eager: None) -> None:
     recipe = TrainingConfig(optimizer=optimizer, learning_rate=0.05, schedule="constant")
     plain, small = (linear(build_optimizer(recipe, 1), rho) for rho in (0.0, 1e-6))
     for _ in range(3):

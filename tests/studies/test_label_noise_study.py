@@ -99,7 +99,7 @@ def make_samples(split: str, n: int) -> Samples:
 
 
 def test_the_study_trains_writes_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Path, eager: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Path, eager: None, undrawn: None
 ) -> None:
     import mlflow
 
