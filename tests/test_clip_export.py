@@ -4,7 +4,6 @@ import csv
 import importlib
 import io
 import json
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -90,11 +89,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
 
     def interrupt(self: RunState, batch: int, logs: Any = None) -> None:
         if self._progress.step + 1 == 8:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         original(self, batch, logs)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits, "load_splits", lambda *_: (train, validation, train))
+        patch.setattr("fer_keras.plots._save", lambda figure, path: Path(path).touch())
         with patch.context() as stopped:
             stopped.setattr(RunState, "on_train_batch_end", interrupt)
             with pytest.raises(Interrupted):
