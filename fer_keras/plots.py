@@ -221,7 +221,7 @@ def plot_risk_coverage(
         ylabel="Risk: share of those that is wrong",
     )
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
     axes.legend(loc="upper left", frameon=False, fontsize=9)
     axes.set_title(title, loc="left", fontsize=11, pad=10)
     _plain(axes)
@@ -270,7 +270,7 @@ def plot_curves(metrics_path: str | Path, path: str | Path, *, title: str = "") 
             color=_ORANGE,
             fontsize=9,
         )
-        axes[1].yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes[1].yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
     if has_rate:
         rates = [_number(row.get("learning_rate")) for row in rows]
         axes[2].plot(epochs, rates, color=_INK)
@@ -315,7 +315,7 @@ def plot_panels(
             axes.plot(positions, line.values, color=colour, marker=marker, markersize=4)
         axes.set_xticks(positions, list(panel.ticks))
         axes.set_ylim(*(panel.limits or (0, min(1.0, highest + 0.06))))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
         axes.set_title(panel.title, loc="left", fontsize=10, pad=6)
         _plain(axes)
         axes.tick_params(labelsize=8)

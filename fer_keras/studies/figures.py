@@ -101,7 +101,7 @@ def plot_histograms(
             cosines, bins=edges, weights=np.full(len(cosines), 1 / len(cosines)), label=name,
             color=_LINES[place % 6], alpha=0.6,
         )  # fmt: skip
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
     axes.set_xlabel(note, fontsize=8)
     axes.set_ylabel("share of the faces", fontsize=9)
     axes.set_title(title, loc="left", fontsize=11, pad=10)
