@@ -26,7 +26,9 @@ _LONG = ("test_backends.py", "test_train.py", "test_models.py", "test_notebook.p
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On another backend than TensorFlow only the marked subset runs; what is long comes first."""
     # One of two processes would be left alone with them for minutes.
-    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else 9)
+    items.sort(
+        key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG)
+    )
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         return
     skip = pytest.mark.skip(reason="runs on the TensorFlow backend")
