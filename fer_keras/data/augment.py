@@ -259,6 +259,11 @@ def _mix_up(image_shape: tuple[int, int, int]) -> list[Any]:
 def _grid_mask(image_shape: tuple[int, int, int]) -> list[Any]:
     """`light`, then GridMask (Chen et al. 2020) from keras-cv: regular holes over the face."""
     import keras_cv
+    import tensorflow as tf
+
+    # Its layer asks for the global generator, which deterministic training refuses to make; nothing
+    # is drawn from it.
+    tf.random.set_global_generator(tf.random.Generator.from_seed(0))
 
     class RatioFromStep(keras_cv.core.FactorSampler):
         """Draws the share of the grid that is masked from the step's seed."""
@@ -266,8 +271,6 @@ def _grid_mask(image_shape: tuple[int, int, int]) -> list[Any]:
         seeds: Any = None
 
         def __call__(self, shape: Any = (), dtype: Any = "float32") -> Any:
-            import tensorflow as tf
-
             return tf.random.stateless_uniform(shape, self.seeds.next(), 0.0, 0.5, dtype)
 
     # Its own rotation draws from a stateful generator, so the grid stays upright.
