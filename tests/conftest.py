@@ -19,10 +19,16 @@ import pytest
 _SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
+# The files that take longest, the longest first.
+_LONG = ("test_backends.py", "test_train.py", "test_models.py", "test_notebook.py")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On another backend than TensorFlow only the marked subset runs; what is long comes first."""
-    # One of two processes would be left alone with it for minutes.
-    items.sort(key=lambda item: item.path.name != "test_backends.py")
+    # One of two processes would be left alone with them for minutes.
+    items.sort(
+        key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG)
+    )
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         return
     skip = pytest.mark.skip(reason="runs on the TensorFlow backend")

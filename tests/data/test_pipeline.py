@@ -1,6 +1,7 @@
 """Batches are a function of (seed, step), and every sample is seen once a pass."""
 
 import mmap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,19 @@ def make_samples(n: int = 50, size: int = 16) -> Samples:
 
 def numpy_batches(dataset: Any, count: int) -> list[list[np.ndarray]]:
     return [[np.asarray(part) for part in batch] for batch in dataset.take(count)]
+
+
+@pytest.fixture
+def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """TensorFlow as `training.deterministic` leaves it in a process that has drawn nothing yet."""
+    import tensorflow as tf
+    from tensorflow.python.framework import config
+    from tensorflow.python.ops import stateful_random_ops
+
+    monkeypatch.setattr(stateful_random_ops, "global_generator", None)
+    tf.config.experimental.enable_op_determinism()
+    yield
+    config.disable_op_determinism()
 
 
 def test_a_pass_sees_every_sample_once() -> None:
@@ -83,7 +97,7 @@ def test_starting_late_is_the_same(policy: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in list_policies() if name != "none"])
-def test_policy_eagerly_and_in_tf_data(name: str) -> None:
+def test_policy_eagerly_and_in_tf_data(name: str, deterministic: None) -> None:
     import tensorflow as tf
 
     samples = make_samples(24, size=32)
