@@ -42,9 +42,10 @@ _HEAD = (
 def _row(result: dict[str, Any]) -> tuple[str, ...]:
     low, high = result["accuracy_interval"]
     without = result["without_duplicates"]
+    command = re.sub(r" --run-dir \S+| --require-data", "", result["command"])
     place = _DATASETS[result["dataset"], result["label_rule"]]
     return (
-        f"`{re.sub(r' --run-dir [^ ]+', '', result['command']).removeprefix(_COMMAND)}`",
+        f"`{command.removeprefix(_COMMAND)}`",
         place,
         f"{result['accuracy']:.4f} [{low:.4f}, {high:.4f}]",
         f"{without['accuracy']:.4f} (n {without['n']:,})",

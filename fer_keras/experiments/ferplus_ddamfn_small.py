@@ -4,7 +4,9 @@ Source: Zhang et al. 2023 (Electronics 12(17)); the size and the recipe are ours
 and 2, 4 and 2 residual blocks in place of 9, 16 and 6: 493 thousand parameters, 3x3 attention maps,
 and a third of the speed of `compact`. The attention loss grows over the first steps, as the weights
 are random; `--set method.options.weight=0` is the control without it.
-Command: python -m fer_keras.train --exp ferplus_ddamfn_small
+Command: python -m fer_keras.train --exp ferplus_ddamfn_small --set training.epochs=13
+Cost: 13 epochs, 69 minutes on one CPU core.
+Result: 0.8199 on PublicTest = validation, majority label (n 3,199, seed 0, epoch chosen on it).
 """
 
 from fer_keras.config import DatasetConfig, Experiment, MethodConfig, NetworkConfig

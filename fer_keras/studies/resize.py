@@ -243,7 +243,8 @@ def _draw(
     ]
     panels.append(Panel("Published: DDAMFN, FER2013Plus test", ticks, lines))
     note = f"Pixels a side in between, down-up\n{studied_on}"
-    plot_panels(panels, path, title="Accuracy through smaller pictures", note=note, columns=3)
+    columns = min(len(panels) + 1, 4)
+    plot_panels(panels, path, title="Accuracy through smaller pictures", note=note, columns=columns)
 
 
 def _steps(rows: Sequence[Mapping[str, Any]], name: str) -> dict[int, dict[str, float]]:
