@@ -11,6 +11,7 @@ import math
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,10 @@ def run(
         fed_train, fed_validation = feed_embeddings(method, train, validation, experiment)
         augmentation = "none"  # It is in the embeddings.
     per_epoch = steps_per_epoch(len(fed_train), training.batch_size)
+    if not method.trainable_variables:
+        print("note: this network has nothing to train; it is measured as it is")
+        warnings.filterwarnings("ignore", message="The model does not have any trainable weights")
+        per_epoch = 1
     method.sam_rho = training.sam_rho
     if training.layer_rates:
         freeze_layers(method.network, training.layer_rates)

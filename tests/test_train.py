@@ -186,6 +186,21 @@ def test_another_seed_and_a_sharper_step_give_other_weights(
         assert any(not np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_with_nothing_to_train_a_network_is_measured_as_it_is(
+    tiny: Experiment, straight: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """The mean of a network and itself is the network."""
+    network = NetworkConfig("fusion", {"bases": [str(straight)] * 2, "rule": "mean_logits"})
+    once = dataclasses.replace(tiny.training, epochs=1)
+    mean = dataclasses.replace(tiny, network=network, training=once)
+    result = run(mean, tmp_path / "mean", track=False)
+    alone = json.loads((straight / "result.json").read_text())
+    assert result["nll"] == pytest.approx(alone["nll"], abs=1e-6)
+    assert result["confusion_matrix"] == alone["confusion_matrix"]
+    assert result["trainable_parameters"] == 0
+    assert "nothing to train" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("step", [2, pytest.param(8, marks=pytest.mark.backends), 10])
 def test_interrupted_and_resumed_is_never_interrupted(
     tiny: Experiment, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
