@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from fer_keras.card import without_places
 from fer_keras.comparison.report import annotator_lines, facts, main_table, published
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -113,6 +114,8 @@ def main() -> None:
     for run_dir in arguments.add:
         result = json.loads((run_dir / "result.json").read_text("utf-8"))
         result.pop("reliability", None)
+        for key in ("command", "initial_weights"):
+            result[key] = without_places(result[key])
         name = f"{result['experiment']}-seed{result['seed']}.json"
         (_RESULTS / name).write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     for folder in arguments.add_comparison:

@@ -168,9 +168,24 @@ def training_facts(
     )  # fmt: skip
     facts |= {name: result.get(name) for name in taken}
     if facts["command"]:
-        # Where a run lay on somebody's disk is not part of how it was made.
         facts["command"] = re.sub(r" --run-dir +[^ ]+", "", facts["command"])
+    for name in ("command", "initial_weights", "teacher"):
+        facts[name] = without_places(facts[name])
     return {**facts, "minutes": result.get("training_minutes")}
+
+
+def without_places(text: Any) -> Any:
+    """Cuts absolute paths in a text to their last two parts.
+
+    Where a run lay on somebody's disk is not part of how a network was made.
+
+    Args:
+        text: A command or a line of a record; anything but text is given back.
+    """
+    if not isinstance(text, str):
+        return text
+    start, part = r"(?<![^\s=\"'\[,(])", r"[^/\s\"']+"
+    return re.sub(rf"{start}/(?:{part}/)+(?={part}/{part})", "", text)
 
 
 def _summary(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:

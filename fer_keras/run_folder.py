@@ -59,6 +59,22 @@ def open_run_dir(run_dir: Path, experiment: Experiment, resume: bool) -> None:
     write_text(path, to_json(experiment))
 
 
+def first_command(run_dir: Path, command: str) -> str:
+    """Keeps the command that started a run, for a later one only resumes it.
+
+    Args:
+        run_dir: The folder.
+        command: The command line of now; kept in `command.txt` where none is.
+
+    Returns:
+        The one that is kept.
+    """
+    path = run_dir / "command.txt"
+    if not path.exists():
+        write_text(path, command + "\n")
+    return path.read_text(encoding="utf-8").strip()
+
+
 def name_best(run_dir: Path, name: str, epoch: int, figures: Mapping[str, Any]) -> Path:
     """Gives the kept network a second name that says what it is, for those who collect them.
 

@@ -24,7 +24,7 @@ from fer_keras.errors import ConfigError, FerKerasError, TrainingError, run_comm
 from fer_keras.fallback import with_fallback
 from fer_keras.files import write_text
 from fer_keras.growth import grow, stage_rates
-from fer_keras.run_folder import name_best, new_run_dir, open_run_dir
+from fer_keras.run_folder import first_command, name_best, new_run_dir, open_run_dir
 
 _EXAMPLES = """examples:
   python -m fer_keras.train --list
@@ -178,6 +178,7 @@ def run(
     # Only now: a wrong option or data that cannot be read leaves no folder behind.
     if distribution.writes:
         open_run_dir(run_dir, experiment, resume)
+        command = first_command(run_dir, command)
         write_text(run_dir / "labels.txt", "\n".join(train.class_names) + "\n")
     progress = (load_checkpoint(run_dir / "checkpoint", method) if resume else None) or Progress()
     if progress.step:

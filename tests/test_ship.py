@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tiny_models import BRIGHT, CLASS_NAMES, write_export
 
+from fer_keras.card import without_places
 from fer_keras.errors import ConfigError, ExportError, ModelFileError
 from fer_keras.runtime import Recognizer
 from fer_keras.ship import main, ship
@@ -104,3 +105,20 @@ def test_what_is_in_the_way_stays(export: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--default"):
         ship(export, tmp_path / "out", default="float16")
     assert [path.name for path in other.iterdir()] == ["me.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (
+            "train --set network.weights=/home/me/a/runs/first",
+            "train --set network.weights=runs/first",
+        ),
+        ("base /data/x/runs/a/best.keras (12); base runs/b", "base a/best.keras (12); base runs/b"),
+        ('bases=["/x/y/z/a","runs/b"]', 'bases=["z/a","runs/b"]'),
+        ("of 35/35 layers", "of 35/35 layers"),
+        (None, None),
+    ],
+)
+def test_where_a_run_lay_is_not_told(text: str | None, kept: str | None) -> None:
+    assert without_places(text) == kept

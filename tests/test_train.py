@@ -208,14 +208,15 @@ def test_interrupted_and_resumed_is_never_interrupted(
     with monkeypatch.context() as patch:
         stop_at(patch, step)
         with pytest.raises(Interrupted):
-            run(tiny, tmp_path / "cut", track=False)
-    resumed = run(tiny, tmp_path / "cut", resume=True, track=False)
+            run(tiny, tmp_path / "cut", track=False, command="the first")
+    resumed = run(tiny, tmp_path / "cut", resume=True, track=False, command="a later one")
     expected, received = weights_of(straight), weights_of(tmp_path / "cut")
     for name in expected:
         np.testing.assert_array_equal(expected[name], received[name])
     result = json.loads((straight / "result.json").read_text())
     assert resumed["accuracy"] == result["accuracy"]
     assert resumed["best_epoch"] == result["best_epoch"]
+    assert resumed["command"] == "the first"
 
 
 @pytest.mark.parametrize("method", ["relative_uncertainty", "neighbour_distribution"])
