@@ -62,7 +62,7 @@ def render_card(manifest: Mapping[str, Any]) -> str:
     parts += [
         "## Input and output",
         f"- Input: {crops}, {height} x {width} x {manifest['channels']}, raw pixels "
-        "0..255 (scaling is inside the model); float32, or uint8 for the int8 file.\n"
+        f"0..255 (scaling is inside the model); float32{_uint8(manifest)}.\n"
         "- Output: float32 probabilities, in this order: "
         + ", ".join(f"{i} {name}" for i, name in enumerate(manifest["class_names"]))
         + "."
@@ -262,6 +262,10 @@ def _figures(validation: Mapping[str, Any]) -> str:
             *([_RARE.format(classes=", ".join(rare))] if rare else []),
         ]
     )
+
+
+def _uint8(manifest: Mapping[str, Any]) -> str:
+    return ", or uint8 for the int8 file" if "int8" in manifest.get("precision_files", ()) else ""
 
 
 def _unsure(block: Mapping[str, Any]) -> str:

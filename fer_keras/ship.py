@@ -72,6 +72,10 @@ def ship(
     manifest["default_precision"] = default
     models = manifest["parity"]["models"]
     manifest["parity"]["models"] = {name: models[name] for name in precisions}
+    if "decision" in manifest:
+        measured = manifest["decision"]["measured"]
+        there = {name: row for name, row in measured.items() if name in ("keras", *precisions)}
+        manifest["decision"]["measured"] = there
     if robustness is not None:
         sha256 = {name: manifest["files"][file.path.name]["sha256"] for name, file in files.items()}
         manifest["robustness"] = _robustness(robustness, sha256)

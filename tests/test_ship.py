@@ -24,6 +24,11 @@ def export(tmp_path: Path) -> Path:
         "ms_per_face": 0.1,
     }  # fmt: skip
     scores = {"support": 4, "recall": 0.5, "precision": 0.5, "f1": 0.5}
+    kept = {
+        "kept": 0.7, "kept_accuracy": 0.96, "kept_accuracy_interval": [0.9, 0.98], "mean_size": 1.1,
+        "coverage": 0.9, "coverage_interval": [0.8, 0.95],
+        "coverage_by_class": {CLASS_NAMES[0]: {"n": 4, "coverage": 0.8}},
+    }  # fmt: skip
     manifest |= {
         "training": {"network": "tiny", "method": "none", "experiment": "tiny", "seed": 0},
         "validation": {
@@ -31,6 +36,12 @@ def export(tmp_path: Path) -> Path:
             "balanced_accuracy": 0.5, "macro_f1": 0.5, "nll": 1.0, "ece": 0.1,
             "calibrated": {"nll": 0.9, "ece": 0.05}, "temperature": 1.1,
             "per_class": dict.fromkeys(CLASS_NAMES, scores),
+        },
+        "decision": {
+            "reject_threshold": 0.5, "reject_accuracy_target": 0.95, "conformal_threshold": 0.2,
+            "conformal_method": "LAC", "conformal_coverage": 0.9, "fitted_on": "half",
+            "measured_on": "the rest",
+            "measured": dict.fromkeys(("keras", "dynamic", "int8"), kept),
         },
         "parity": {
             "n": 20, "keras_accuracy": 0.9, "timing_runs": 5, "machine": "test",
@@ -78,6 +89,9 @@ def test_the_folder_runs_and_its_card_has_all_figures(export: Path, tmp_path: Pa
     assert "| clean | 0.9000 |  | 0.7000 |" in card
     assert "Few pictures:** neutral (4)" in card
     assert "saved_model" not in card
+    assert "| int8 file | 70.0% |" in card
+    assert "dynamic file" not in card
+    assert "uint8 for the int8 file" in card
     # Once more: the earlier model is replaced.
     assert main(words[:3]) == 0
     assert "What it stands" not in (output / "card.md").read_text()
