@@ -328,10 +328,15 @@ def _files(manifest: Mapping[str, Any]) -> str:
         for precision, row in parity["models"].items()
         if row.get("float_operators")
     ]
+    time = (
+        f" Time: median of {parity['timing_runs']} single pictures, one thread, "
+        f"{parity['machine']}."
+        if any(row.get("ms_per_face") for row in parity["models"].values())
+        else ""
+    )
     return (
         f"{text}\n\nCompared with Keras (accuracy {parity['keras_accuracy']:.4f}) on "
-        f"{parity['n']:,} validation images. Time: median of {parity['timing_runs']} single "
-        f"pictures, one thread, {parity['machine']}. Every file's sha256 is in `manifest.json`."
+        f"{parity['n']:,} validation images.{time} Every file's sha256 is in `manifest.json`."
         + "".join(kept)
     )
 
