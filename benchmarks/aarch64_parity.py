@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_keras.data import load_samples
-from fer_keras.errors import ConfigError, run_command
-from fer_keras.files import write_text
-from fer_keras.runtime.model_files import read_model_files
+from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.common.files import write_text
+from fer_keras.data.load import load_samples
+from fer_keras.runtime.export_files import read_model_files
 
 ROOT = Path(__file__).parents[1]
 PYTHON_OF_SUITE = {"bookworm": "3.11", "trixie": "3.13"}

@@ -17,8 +17,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from fer_keras.evaluate import run_samples
-from fer_keras.loading import load_network
+from fer_keras.evaluation.run_data import run_samples
+from fer_keras.loading.keras_files import load_network
 
 _AFTER_ATTENTION = ("pool", "pool_bn", "embedding", "logits")
 

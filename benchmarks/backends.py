@@ -24,8 +24,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from fer_keras.backend_choice import BACKENDS
-from fer_keras.errors import ConfigError, run_command
+from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.training.backend_choice import BACKENDS
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "compact": {"dropout": 0.0},
@@ -137,9 +137,9 @@ def train(network_name: str, method_name: str, arguments: argparse.Namespace) ->
     import keras
     import numpy as np
 
-    from fer_keras.device import use_xla
     from fer_keras.methods import build_method
     from fer_keras.models import build_model
+    from fer_keras.training.device import use_xla
 
     keras.utils.set_random_seed(0)
     network = build_model(network_name, (48, 48, 1), len(_NAMES), **NETWORKS[network_name])

@@ -23,9 +23,9 @@ from pathlib import Path
 
 import cv2
 
-from fer_keras.data.face_drawing import draw_face
-from fer_keras.data.face_parameters import make_identity
-from fer_keras.runtime.machine import describe_machine, machine_state, summary
+from fer_keras.data.drawn_faces.face_drawing import draw_face
+from fer_keras.data.drawn_faces.face_parameters import make_identity
+from fer_keras.runtime.timing.machine import describe_machine, machine_state, summary
 
 _DRAWN = 40
 _SIDE = 320

@@ -25,15 +25,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_keras.data.face_canvas import View
-from fer_keras.data.face_drawing import draw_face
-from fer_keras.data.face_parameters import make_expression, make_identity, make_view
-from fer_keras.decode import IMAGE_SUFFIXES, read_image, resize
-from fer_keras.errors import ConfigError, DataError, run_command
-from fer_keras.faces import DETECTORS, Detector, Face, build_detector
-from fer_keras.files import atomic_path, write_text
-from fer_keras.labels import EMOTIONS
-from fer_keras.opencv import cv2
+from fer_keras.common.decode import IMAGE_SUFFIXES, read_image, resize
+from fer_keras.common.errors import ConfigError, DataError, run_command
+from fer_keras.common.files import atomic_path, write_text
+from fer_keras.common.labels import EMOTIONS
+from fer_keras.common.opencv import cv2
+from fer_keras.data.drawn_faces.face_canvas import View
+from fer_keras.data.drawn_faces.face_drawing import draw_face
+from fer_keras.data.drawn_faces.face_parameters import make_expression, make_identity, make_view
+from fer_keras.runtime.faces import DETECTORS, Detector, Face, build_detector
 
 Box = tuple[float, float, float, float]
 Pixels = NDArray[np.uint8]

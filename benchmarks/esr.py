@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _latency(width: float, rounds: int) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    from fer_keras.conversion import convert, deploy_graph, frozen_function, quietly
+    from fer_keras.conversion.tflite import convert, deploy_graph, frozen_function, quietly
 
     def interpreters(branches: int, count: int) -> list[Any]:
         network = _network(branches, width)

@@ -26,20 +26,20 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fer_keras.benchmark import summarise
-from fer_keras.data import load_samples
+from fer_keras.common.errors import run_command
+from fer_keras.common.files import write_text
+from fer_keras.common.labels import canonical
+from fer_keras.common.metrics import wilson_interval
+from fer_keras.common.opencv import cv2
+from fer_keras.data.load import load_samples
 from fer_keras.data.samples import Samples
-from fer_keras.errors import run_command
-from fer_keras.files import write_text
-from fer_keras.labels import canonical
-from fer_keras.metrics import wilson_interval
-from fer_keras.opencv import cv2
-from fer_keras.runtime.machine import describe_machine, machine_state, summary
-from fer_keras.runtime.model_files import default_model
-from fer_keras.runtime.peer import fer_model
-from fer_keras.runtime.peer_card import shipped_card
+from fer_keras.loading.peer import fer_model
+from fer_keras.loading.peer_card import shipped_card
+from fer_keras.runtime.export_files import default_model
 from fer_keras.runtime.recognizer import Recognizer
-from fer_keras.runtime.turns import Choice, find_choices, measure
+from fer_keras.runtime.timing.machine import describe_machine, machine_state, summary
+from fer_keras.runtime.timing.tables import summarise
+from fer_keras.runtime.timing.turns import Choice, find_choices, measure
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 OURS: tuple[Any, ...] = ("float32", "int8")

@@ -38,11 +38,11 @@ def main() -> None:
     import numpy as np
 
     from fer_keras.config import TrainingConfig
-    from fer_keras.data import load_samples
+    from fer_keras.data.load import load_samples
     from fer_keras.data.pipeline import training_dataset
     from fer_keras.methods import build_method
     from fer_keras.models import build_model
-    from fer_keras.optimizers import build_optimizer
+    from fer_keras.training.optimizers import build_optimizer
 
     cv2.setNumThreads(1)
     samples = load_samples(arguments.dataset, "train", limit=arguments.images)

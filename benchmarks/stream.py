@@ -34,17 +34,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_keras.data.face_canvas import View
-from fer_keras.data.face_drawing import draw_face
-from fer_keras.data.face_parameters import PROTOTYPES, make_identity
-from fer_keras.errors import run_command
-from fer_keras.files import atomic_path, write_text
-from fer_keras.labels import EMOTIONS
-from fer_keras.opencv import cv2
+from fer_keras.common.errors import run_command
+from fer_keras.common.files import atomic_path, write_text
+from fer_keras.common.labels import EMOTIONS
+from fer_keras.common.opencv import cv2
+from fer_keras.data.drawn_faces.face_canvas import View
+from fer_keras.data.drawn_faces.face_drawing import draw_face
+from fer_keras.data.drawn_faces.face_parameters import PROTOTYPES, make_identity
 from fer_keras.runtime import Recognizer
-from fer_keras.runtime.smoothing import HALF_LIFE_S, HYSTERESIS
-from fer_keras.runtime.sources import ArraySource, VideoFile
-from fer_keras.runtime.stream import Stream
+from fer_keras.runtime.stream.smoothing import HALF_LIFE_S, HYSTERESIS
+from fer_keras.runtime.stream.sources import ArraySource, VideoFile
+from fer_keras.runtime.stream.stream import Stream
 
 Pixels = NDArray[np.uint8]
 

@@ -21,7 +21,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from fer_keras.errors import ConfigError, run_command
+from fer_keras.common.errors import ConfigError, run_command
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -81,7 +81,7 @@ def save_batches(folder: Path, data: str, steps: int, batch_size: int, seed: int
     """
     import numpy as np
 
-    from fer_keras.data import load_samples
+    from fer_keras.data.load import load_samples
 
     samples = load_samples(data, "train")
     rng = np.random.default_rng(seed)

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from fer_keras.methods.word2vec import words_of_classes
-from fer_keras.word_vectors import load_word_vectors
+from fer_keras.methods.word_vectors import load_word_vectors
 
 
 def _distances(class_names: list[str]) -> np.ndarray:

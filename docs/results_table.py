@@ -14,8 +14,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fer_keras.card import without_places
-from fer_keras.comparison.report import annotator_lines, facts, main_table, published
+from fer_keras.reporting.card import without_places
+from fer_keras.studies.comparison.report import annotator_lines, facts, main_table, published
 
 _ROOT = Path(__file__).resolve().parents[1]
 _RESULTS = Path(__file__).resolve().parent / "results"

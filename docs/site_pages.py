@@ -30,11 +30,11 @@ _API = {
     "fer_keras.config": "Experiments and their settings",
     "fer_keras.data.samples": "Samples and facts of a data set",
     "fer_keras.loading": "Reading model files",
-    "fer_keras.metrics": "Figures of a classifier",
-    "fer_keras.heatmaps": "Heatmaps",
-    "fer_keras.corruptions": "Corruptions",
-    "fer_keras.decision": "Unsure answers and label sets",
-    "fer_keras.errors": "Errors",
+    "fer_keras.common.metrics": "Figures of a classifier",
+    "fer_keras.studies.shared.maps": "Heatmaps",
+    "fer_keras.studies.robustness.corruptions": "Corruptions",
+    "fer_keras.evaluation.thresholds": "Unsure answers and label sets",
+    "fer_keras.common.errors": "Errors",
 }
 
 
@@ -119,7 +119,8 @@ def _module_page(module: str, title: str) -> str:
 
 
 def _data_sets() -> dict[str, str]:
-    from fer_keras.data import describe, list_datasets
+    from fer_keras.data import list_datasets
+    from fer_keras.data.load import describe
 
     return {f"datasets/{name}.md": _data_set(describe(name)) for name in list_datasets()}
 
@@ -174,9 +175,9 @@ def _experiments() -> str:
     parts = [
         "# Experiments",
         "`python -m fer_keras.train --exp NAME` trains one; each is a file in "
-        "`fer_keras/experiments` that states its source.",
+        "`experiments` that states its source.",
     ]
-    for path in sorted((_ROOT / "fer_keras" / "experiments").glob("*.py")):
+    for path in sorted((_ROOT / "experiments").glob("*.py")):
         if path.stem != "__init__":
             docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
             first, _, rest = docstring.partition("\n\n")

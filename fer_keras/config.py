@@ -1,22 +1,20 @@
 """An experiment as data: frozen dataclasses, typed overrides, JSON round trip.
 
-An experiment file (`fer_keras/experiments/NAME.py`, or a file of your own) holds one module
+An experiment file (`experiments/NAME.py`, or a file of your own) holds one module
 attribute `experiment` and states only what differs from the defaults below. No TensorFlow here.
 """
 
 import dataclasses
-import importlib
 import importlib.util
 import json
-import pkgutil
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from fer_keras.errors import ConfigError, did_you_mean
+from fer_keras.common.errors import ConfigError, did_you_mean
+from fer_keras.common.plugins import find_plugins, first_line
 
 
 @dataclass(frozen=True)
@@ -188,7 +186,8 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class GrowthConfig:
-    """Training in stages, each with one branch more than the one before; see `fer_keras/growth.py`.
+    """Training in stages, each with one branch more than the one before; see
+    `fer_keras/training/stages/growth.py`.
 
     Attributes:
         first: Branches of the first stage, of `network.options.num_branches` in the last; 0 trains
@@ -212,7 +211,7 @@ class Experiment:
     Attributes:
         name: Name of the experiment; run names are `name-seedN`.
         dataset: Data set and label rules.
-        augmentation: A policy of `fer_keras/data/augment.py`.
+        augmentation: A policy of `fer_keras/data/augmentation/policies.py`.
         network: The network.
         method: The training method.
         training: The recipe.
@@ -416,27 +415,36 @@ def from_json(text: str, path: str = "experiment.json") -> Experiment:
     return experiment
 
 
+def experiments_folder() -> Path:
+    """Where the shipped experiments lie: inside the package of a wheel, else beside the package.
+
+    Inside first: `site-packages` may hold a folder `experiments` of another project.
+    """
+    package = Path(__file__).parent
+    inside = package / "experiments"
+    return inside if inside.is_dir() else package.parent / "experiments"
+
+
 def list_experiments() -> dict[str, str]:
     """Names of the shipped experiments and the first line of their docstrings."""
-    import fer_keras.experiments as package
-
-    found = {}
-    for info in pkgutil.iter_modules(package.__path__):
-        module = importlib.import_module(f"fer_keras.experiments.{info.name}")
-        found[info.name] = (module.__doc__ or "").strip().split("\n")[0]
-    return found
+    found = find_plugins(experiments_folder(), "experiment")
+    return {name: first_line(path) for name, path in found.items()}
 
 
 def load_experiment(name_or_path: str) -> Experiment:
     """Finds an experiment.
 
     Args:
-        name_or_path: A shipped experiment's name; a path to a `.py` file with a module attribute
-            `experiment`; a resolved `experiment.json`, or a run folder that holds one.
+        name_or_path: A shipped experiment's name, which comes before a folder of the same name; a
+            path to a `.py` file with a module attribute `experiment`; a resolved
+            `experiment.json`, or a run folder that holds one.
 
     Raises:
         ConfigError: No such experiment, or the file holds none.
     """
+    shipped = find_plugins(experiments_folder(), "experiment")
+    if name_or_path in shipped:
+        return _experiment_of(_import_file(shipped[name_or_path]), name_or_path)
     path = Path(name_or_path)
     if path.is_dir():
         path = path / "experiment.json"
@@ -448,14 +456,10 @@ def load_experiment(name_or_path: str) -> Experiment:
         if not path.is_file():
             raise ConfigError(f"No experiment file at {path}.")
         return _experiment_of(_import_file(path), str(path))
-    known = list_experiments()
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name_or_path) or name_or_path not in known:
-        raise ConfigError(
-            f"Unknown experiment {name_or_path!r}. {did_you_mean(name_or_path, known)} "
-            "A file of your own: --exp path/to/mine.py."
-        )
-    module = importlib.import_module(f"fer_keras.experiments.{name_or_path}")
-    return _experiment_of(module, name_or_path)
+    raise ConfigError(
+        f"Unknown experiment {name_or_path!r}. {did_you_mean(name_or_path, shipped)} "
+        "A file of your own: --exp path/to/mine.py."
+    )
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -8,14 +8,15 @@ off by default: a report is there to be passed on, and most data sets are not.
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from fer_keras.errors import run_command
-from fer_keras.files import write_text
-from fer_keras.html_page import document, png_uri, text
-from fer_keras.report_page import sections, studies
-from fer_keras.report_page.content import Content, read_run
+from fer_keras.common.errors import run_command
+from fer_keras.common.files import write_text
+from fer_keras.common.html_page import png_uri
+from fer_keras.reporting.run_page import sections
+from fer_keras.reporting.run_page.content import Content, read_run
+from fer_keras.reporting.run_page.page import build_report
 
 _EXAMPLES = """examples:
   python -m fer_keras.report runs/NAME
@@ -24,58 +25,6 @@ _EXAMPLES = """examples:
 
 Studies of the same model in folders beside the run are found by the sha256 of the model file.
 """
-
-
-def build_report(content: Content, pictures: Mapping[int, str] | None = None) -> str:
-    """The page.
-
-    Args:
-        content: Of `report_page.content.read_run`.
-        pictures: Row of the validation split -> data URI of its picture; None shows none of the
-            data set.
-
-    Returns:
-        An HTML document that refers to nothing outside itself.
-    """
-    result = content.results["validation"]
-    low, high = result["accuracy_interval"]
-    name = str(result.get("run") or content.run_dir.name)
-    lead = (
-        f'<p class="lead"><strong>{result["accuracy"]:.1%}</strong> of {result["n"]:,} pictures '
-        f"right, between {low:.1%} and {high:.1%} (95 %): {text(result['dataset'])} "
-        f"{text(result['split'])}, label rule {text(result['label_rule'])}. "
-        "An expression is not a feeling: read the limits in the model's card before you use it "
-        "on people.</p>"
-    )
-    if pictures is not None:
-        lead = (
-            '<p class="warning" role="note"><strong>This page holds pictures of the data set.'
-            "</strong> It may be passed on only where those may.</p>"
-        ) + lead
-    return document(
-        f"{name}: report",
-        name,
-        lead,
-        [
-            ("summary", "Summary", sections.summary(content)),
-            ("curves", "Training", sections.curves(content)),
-            ("confusion", "Confusion", sections.confusion(content)),
-            ("classes", "Classes", sections.per_class(content)),
-            ("calibration", "Calibration", sections.calibration(content)),
-            ("risk", "When it is unsure", sections.risk(content)),
-            ("heatmaps", "Heatmaps", studies.heatmaps(content, pictures is not None)),
-            ("robustness", "Robustness", studies.robustness(content)),
-            ("resize", "Fewer pixels", studies.resize(content)),
-            ("subgroups", "Subgroups", studies.subgroups(content)),
-            ("mistakes", "Surest mistakes", sections.mistakes(content, pictures or {})),
-            ("export", "Exported files", sections.exported(content)),
-            ("settings", "Settings", sections.settings(content)),
-            ("environment", "Environment", sections.environment(content)),
-            ("commands", "Commands", sections.commands(content)),
-        ],
-        "data_page.css",
-        "report_page.css",
-    )
 
 
 def mistaken_pictures(content: Content) -> dict[int, str]:
@@ -92,9 +41,9 @@ def mistaken_pictures(content: Content) -> dict[int, str]:
     """
     import numpy as np
 
-    from fer_keras.errors import DataError
-    from fer_keras.evaluate import run_samples
-    from fer_keras.opencv import cv2
+    from fer_keras.common.errors import DataError
+    from fer_keras.common.opencv import cv2
+    from fer_keras.evaluation.run_data import run_samples
 
     samples, _ = run_samples(content.run_dir, "validation")
     uris = {}
@@ -153,7 +102,7 @@ def _store(run_dir: Path, path: Path) -> bool:
     file = run_dir / "mlflow_run_id.txt"
     if not file.is_file():
         return False
-    from fer_keras.tracking import Tracker
+    from fer_keras.tracking.tracker import Tracker
 
     tracker = Tracker()
     tracker.attach(file.read_text(encoding="utf-8").strip())

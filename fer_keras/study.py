@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fer_keras.errors import ConfigError, run_command
+from fer_keras.common.errors import ConfigError, run_command
 
 _EXAMPLES = """examples:
   python -m fer_keras.study --list

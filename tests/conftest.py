@@ -51,14 +51,14 @@ def eager() -> Iterator[None]:
 def few_faces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The built-in faces are 480, in a cache of the test's own: to draw all takes a minute."""
     sizes = {"train": 320, "validation": 80, "test": 80}
-    monkeypatch.setattr("fer_keras.data.synthetic_faces.SPLIT_SIZES", sizes)
+    monkeypatch.setattr("fer_keras.data.datasets.synthetic_faces.SPLIT_SIZES", sizes)
     monkeypatch.setenv("FER_KERAS_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made and left empty files: to draw the three of a run takes two seconds."""
-    monkeypatch.setattr("fer_keras.plots._save", lambda figure, path: Path(path).touch())
+    monkeypatch.setattr("fer_keras.reporting.plots._save", lambda figure, path: Path(path).touch())
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,13 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.backend_choice import BACKENDS, fastest_backend, measure
-from fer_keras.checkpoint import Progress, _variables, load_checkpoint, save_checkpoint
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import Experiment, NetworkConfig, TrainingConfig
 from fer_keras.data import splits
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError
 from fer_keras.methods import build_method
+from fer_keras.training.backend_choice import BACKENDS, fastest_backend, measure
+from fer_keras.training.checkpoint import Progress, _variables, load_checkpoint, save_checkpoint
 
 NAMES = ("neutral", "happiness", "anger")
 # Relative, over five steps: float32 rounding differs between the backends' convolutions.
@@ -104,7 +104,7 @@ def test_the_trial_measures_this_backend(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_auto_takes_the_fastest_and_says_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     import subprocess
 
-    import fer_keras.backend_choice as module
+    import fer_keras.training.backend_choice as module
 
     rates = {"tensorflow": 300.0, "jax": None, "torch": 410.5}
 

@@ -17,12 +17,12 @@ import pytest
 from tiny_models import tflite, write_export, write_pair_export
 
 from fer_keras import benchmark
+from fer_keras.common.errors import ConfigError, DataError, FerKerasError, ModelFileError
 from fer_keras.data.samples import Samples
-from fer_keras.errors import ConfigError, DataError, FerKerasError, ModelFileError
-from fer_keras.faces import build_detector
-from fer_keras.runtime import machine, timing, turns
-from fer_keras.runtime.scene import draw_scene
-from fer_keras.runtime.turns import Choice, Timings
+from fer_keras.runtime.faces import build_detector
+from fer_keras.runtime.timing import machine, timing, turns
+from fer_keras.runtime.timing.scene import draw_scene
+from fer_keras.runtime.timing.turns import Choice, Timings
 
 
 @pytest.fixture(autouse=True)
@@ -267,7 +267,7 @@ def test_machine_is_described() -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is told by Linux")
 def test_peak_memory_is_that_of_the_process() -> None:
     code = (
-        "from fer_keras.runtime.machine import peak_memory_mib; a = peak_memory_mib(); "
+        "from fer_keras.runtime.timing.machine import peak_memory_mib; a = peak_memory_mib(); "
         "b'x' * (64 << 20); print(peak_memory_mib() - a)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -277,7 +277,7 @@ def test_peak_memory_is_that_of_the_process() -> None:
 def test_the_timed_process_imports_no_training_stack(export: Path) -> None:
     code = (
         "import io, json, sys\n"
-        "from fer_keras.runtime.timing import serve\n"
+        "from fer_keras.runtime.timing.timing import serve\n"
         "spec = {'model': sys.argv[1], 'precision': 'int8', 'picture': None}\n"
         "stages = {'ask': 'stages', 'detector': 'mtcnn', 'threads': 1, 'calls': 1, 'limit_s': 9}\n"
         "replies = io.StringIO()\n"

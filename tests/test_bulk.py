@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from tiny_models import BRIGHT, CLASS_NAMES, DARK, LEFT, write_export
 
-from fer_keras import bulk, predict
-from fer_keras.errors import ConfigError, DataError, FerKerasError, ModelFileError
-from fer_keras.runtime import shard_reader
-from fer_keras.runtime.shard_reader import ReadSettings, ShardCounts, ShardReader, read_shards
-from fer_keras.runtime.shards import Listing, Plan, Shard, open_plan
+from fer_keras import predict
+from fer_keras.common.errors import ConfigError, DataError, FerKerasError, ModelFileError
+from fer_keras.runtime.bulk import predict as bulk
+from fer_keras.runtime.bulk import shard_reader
+from fer_keras.runtime.bulk.shard_reader import ReadSettings, ShardCounts, ShardReader, read_shards
+from fer_keras.runtime.bulk.shards import Listing, Plan, Shard, open_plan
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
 

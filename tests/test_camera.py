@@ -16,7 +16,7 @@ import pytest
 from tiny_models import BRIGHT, CLASS_NAMES, DARK, LEFT, write_export
 
 from fer_keras import camera
-from fer_keras.errors import ConfigError, DataError
+from fer_keras.common.errors import ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_an_interrupt_ends_cleanly_and_keeps_the_rows(
         "import signal, sys, time\n"
         # A shell starts its background jobs, these tests perhaps among them, with SIGINT ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from fer_keras import camera; from fer_keras.errors import run_command\n"
+        "from fer_keras import camera; from fer_keras.common.errors import run_command\n"
         "from fer_keras.runtime.recognizer import Recognizer\n"
         "crop = Recognizer.crop_faces\n"
         "def slowly(*arguments): time.sleep(0.3); return crop(*arguments)\n"

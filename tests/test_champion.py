@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_keras.champion import challenge, pictures_id
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.tracking import Tracker
+from fer_keras.tracking.champion import challenge, pictures_id
+from fer_keras.tracking.tracker import Tracker
 
 
 def samples(names: tuple[str, ...] = ("neutral", "anger"), side: int = 8) -> Samples:

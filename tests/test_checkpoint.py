@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.checkpoint import Progress, load_checkpoint, save_checkpoint
-from fer_keras.errors import ModelFileError, TrainingError
+from fer_keras.common.errors import ModelFileError, TrainingError
 from fer_keras.methods import build_method
+from fer_keras.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 
 def tiny_method(width: int = 4, seed: int = 0) -> Any:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from fer_keras import camera, predict, ship
-from fer_keras.callbacks import Interrupted, RunState
-from fer_keras.clip_export import build_clip_files
+from fer_keras.common.errors import ConfigError, ExportError, ModelFileError
+from fer_keras.common.files import read_json
 from fer_keras.config import (
     DatasetConfig,
     Experiment,
@@ -23,20 +23,21 @@ from fer_keras.config import (
     TrainingConfig,
     load_experiment,
 )
+from fer_keras.conversion.clips import build_clip_files
+from fer_keras.conversion.export_run import export_run
 from fer_keras.data import splits
 from fer_keras.data.clips import real_frames
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError, ExportError, ModelFileError
-from fer_keras.evaluate import evaluate, report
-from fer_keras.export import export_run
-from fer_keras.fallback import with_fallback
-from fer_keras.file_checks import read_json
-from fer_keras.loading import load_model
+from fer_keras.evaluation.evaluate import evaluate
+from fer_keras.evaluation.summary import report
+from fer_keras.loading.load import load_model
 from fer_keras.models import build_model
 from fer_keras.runtime import Recognizer
-from fer_keras.runtime.sources import ArraySource
-from fer_keras.runtime.stream import Stream
-from fer_keras.train import run
+from fer_keras.runtime.stream.sources import ArraySource
+from fer_keras.runtime.stream.stream import Stream
+from fer_keras.training.callbacks import Interrupted, RunState
+from fer_keras.training.fallback import with_fallback
+from fer_keras.training.run import run
 
 NAMES = ("rising", "falling", "still")
 FRAMES, SIDE = 6, 16
@@ -94,7 +95,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits, "load_splits", lambda *_: (train, validation, train))
-        patch.setattr("fer_keras.plots._save", lambda figure, path: Path(path).touch())
+        patch.setattr("fer_keras.reporting.plots._save", lambda figure, path: Path(path).touch())
         with patch.context() as stopped:
             stopped.setattr(RunState, "on_train_batch_end", interrupt)
             with pytest.raises(Interrupted):

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tiny_models
 
+from fer_keras.common.errors import ConfigError, FerKerasError, ModelFileError
+from fer_keras.common.opencv import cv2
 from fer_keras.compare import main
-from fer_keras.comparison.contenders import Contender, find_contenders
-from fer_keras.comparison.report import published
-from fer_keras.errors import ConfigError, FerKerasError, ModelFileError
-from fer_keras.opencv import cv2
+from fer_keras.studies.comparison.contenders import Contender, find_contenders
+from fer_keras.studies.comparison.report import published
 
 # The tiny model says happiness to a bright picture, sadness to a dark one, else neutral.
 BRIGHTNESS = {"happiness": 250, "sadness": 5, "anger": 128}
@@ -107,8 +107,8 @@ def test_answers_are_kept_for_another_time(
     def never(self: object, images: object) -> None:
         raise AssertionError("asked again")
 
-    monkeypatch.setattr("fer_keras.loading.LoadedModel.predict", never)
-    monkeypatch.setattr("fer_keras.runtime.peer.PeerModel.predict", never)
+    monkeypatch.setattr("fer_keras.loading.classifier.LoadedModel.predict", never)
+    monkeypatch.setattr("fer_keras.loading.peer.PeerModel.predict", never)
     again = compare(models, pictures, tmp_path, "--precision", "float32")
     assert again["models"] == first["models"]
     # Other pictures are another question, and so is another card for the same file.
@@ -152,7 +152,7 @@ def run_folder(folder: Path) -> Path:
     """A finished run of a tiny network."""
     import keras
 
-    from fer_keras.loading import save_network
+    from fer_keras.loading.keras_files import save_network
     from fer_keras.models.layers import with_class_names
 
     image = keras.Input((12, 12, 1), name="image")
@@ -233,7 +233,7 @@ def test_a_model_without_a_data_set_asks_for_one(models: Path, tmp_path: Path) -
 
 def test_published_figures_name_known_experiments() -> None:
     from fer_keras.config import list_experiments
-    from fer_keras.runtime.peer_card import shipped_card, shipped_cards
+    from fer_keras.loading.peer_card import shipped_card, shipped_cards
 
     path = Path(published.__code__.co_filename).with_name("published.json")
     known = {*list_experiments(), *(shipped_card(name).name for name in shipped_cards())}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import (
     Experiment,
     all_keys,
@@ -16,7 +17,6 @@ from fer_keras.config import (
     override,
     to_json,
 )
-from fer_keras.errors import ConfigError
 
 EXPERIMENTS = sorted(list_experiments())
 

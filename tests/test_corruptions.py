@@ -4,9 +4,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fer_keras.corruptions import CORRUPTIONS, NUM_SEVERITIES, STANDARD_POINTS, corrupt
-from fer_keras.data.synthetic_faces import generate
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
+from fer_keras.data.datasets.synthetic_faces import generate
+from fer_keras.studies.robustness.corruptions import (
+    CORRUPTIONS,
+    NUM_SEVERITIES,
+    STANDARD_POINTS,
+    corrupt,
+)
 
 SEVERITIES = range(1, NUM_SEVERITIES + 1)
 RANDOM = {

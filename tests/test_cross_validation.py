@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fer_keras.data.splits as splits_module
-from fer_keras.callbacks import Interrupted, RunState
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import (
     DatasetConfig,
     Experiment,
@@ -21,12 +21,14 @@ from fer_keras.config import (
     load_experiment,
     override,
 )
-from fer_keras.cross_validation import subject_interval
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError
-from fer_keras.fallback import with_fallback
-from fer_keras.pretrained import with_earlier_stages
-from fer_keras.train import main, run, run_stages
+from fer_keras.train import main
+from fer_keras.training.callbacks import Interrupted, RunState
+from fer_keras.training.fallback import with_fallback
+from fer_keras.training.run import run
+from fer_keras.training.stages.cross_validation import subject_interval
+from fer_keras.training.stages.run_stages import run_stages
+from fer_keras.training.start import with_earlier_stages
 
 NAMES = ("neutral", "happiness", "anger")
 NUM_FOLDS = 3
@@ -69,7 +71,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits_module, "_pooled", lambda *_: _people())
         # To draw the figures of every fold takes ten seconds; `test_train.py` draws those of a run.
-        patch.setattr("fer_keras.plots._save", lambda figure, path: Path(path).touch())
+        patch.setattr("fer_keras.reporting.plots._save", lambda figure, path: Path(path).touch())
         folder = tmp_path_factory.mktemp("cross_validation") / "run"
         run_stages(EXPERIMENT, folder, track=False, command="python -m fer_keras.train")
         yield folder

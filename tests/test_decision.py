@@ -6,19 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.common.risk_coverage import curve_points, risk_coverage
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.decision import (
+from fer_keras.evaluation.thresholds import (
     conformal_threshold,
     coverage_problem,
-    curve_points,
     decision_report,
     fit_decision,
     reject_threshold,
-    risk_coverage,
 )
-from fer_keras.errors import ConfigError, DataError
-from fer_keras.plots import plot_risk_coverage
-from fer_keras.runtime.calibration import Decision, read_decision
+from fer_keras.reporting.plots import plot_risk_coverage
+from fer_keras.runtime.decision import Decision, read_decision
 
 NAMES = ("neutral", "happiness", "anger", "contempt")
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_keras import decode
-from fer_keras.errors import DataError
+from fer_keras.common import decode
+from fer_keras.common.errors import DataError
 
 
 def picture(height: int = 40, width: int = 60) -> np.ndarray:

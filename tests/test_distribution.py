@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import fer_keras.data.splits as splits_module
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingConfig
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.device import known_to_be_faster
-from fer_keras.distribution import ONE_DEVICE, Distribution, one_run
-from fer_keras.errors import ConfigError
 from fer_keras.methods import build_method
-from fer_keras.train import main, run
+from fer_keras.train import main
+from fer_keras.training.device import known_to_be_faster
+from fer_keras.training.distribution import ONE_DEVICE, Distribution, one_run
+from fer_keras.training.run import run
 
 NAMES = ("neutral", "happiness", "anger")
 

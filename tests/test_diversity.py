@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from keras import ops
 
-from fer_keras.diversity import (
+from fer_keras.common.errors import ConfigError
+from fer_keras.methods.diversity import (
     KINDS,
     diversity_loss,
     mean_similarity,
     similarities,
     similarity_matrix,
 )
-from fer_keras.errors import ConfigError
 
 
 def alike(n, s):

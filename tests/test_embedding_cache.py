@@ -8,16 +8,16 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras import embedding_cache
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingConfig
 from fer_keras.data import splits
 from fer_keras.data.pairs import with_neutral
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.embedding_cache import embed_samples, feed_embeddings
-from fer_keras.errors import ConfigError
 from fer_keras.methods import build_method
 from fer_keras.models import build_model
-from fer_keras.train import run
+from fer_keras.training import embedding_cache
+from fer_keras.training.embedding_cache import embed_samples, feed_embeddings
+from fer_keras.training.run import run
 
 NAMES = ("neutral", "happiness", "anger")
 ENCODER = {"stem_filters": 4, "widths": [8], "depths": [1]}

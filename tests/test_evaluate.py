@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.data.samples import Samples
-from fer_keras.errors import ConfigError, DataError
-from fer_keras.evaluate import evaluate, main, report, run_samples
-from fer_keras.loading import LoadedModel, load_model
+from fer_keras.evaluate import main
+from fer_keras.evaluation.evaluate import evaluate
+from fer_keras.evaluation.run_data import run_samples
+from fer_keras.evaluation.summary import report
+from fer_keras.loading.classifier import LoadedModel
+from fer_keras.loading.load import load_model
 
 NAMES = ("neutral", "happiness", "anger")
 
@@ -162,7 +166,7 @@ def test_the_temperature_comes_from_validation_and_never_from_test(tmp_path: Pat
 def test_a_keras_file_is_evaluated(tmp_path: Path) -> None:
     import keras
 
-    from fer_keras.loading import save_network
+    from fer_keras.loading.keras_files import save_network
     from fer_keras.models.layers import with_class_names
 
     image = keras.Input((4, 4, 1))
@@ -191,8 +195,8 @@ def test_ten_crops_are_averaged_and_kept_apart(
 
     run = tmp_path / "run"
     model = oracle(run / "best.keras")
-    monkeypatch.setattr("fer_keras.data.load_samples", load_samples)
-    monkeypatch.setattr("fer_keras.loading.load_model", lambda *_, **__: model)
+    monkeypatch.setattr("fer_keras.data.load.load_samples", load_samples)
+    monkeypatch.setattr("fer_keras.loading.load.load_model", lambda *_, **__: model)
     assert main([str(run), "--dataset", "fer2013", "--ten-crop", "6"]) == 0
     assert asked == [6, 6]
     assert "ten crops of pictures of 6 pixels" in capsys.readouterr().out
@@ -254,9 +258,9 @@ def test_the_command_reads_the_test_split_only_when_asked(
         asked.append(split)
         return samples(split=split)
 
-    monkeypatch.setattr("fer_keras.data.load_samples", load_samples)
+    monkeypatch.setattr("fer_keras.data.load.load_samples", load_samples)
     monkeypatch.setattr(
-        "fer_keras.loading.load_model", lambda path, **_: oracle(tmp_path / "m.keras")
+        "fer_keras.loading.load.load_model", lambda path, **_: oracle(tmp_path / "m.keras")
     )
     model = str(tmp_path / "m.keras")
     assert main([model, "--dataset", "fer2013"]) == 0

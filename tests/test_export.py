@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_keras import conversion, export
+from fer_keras import export
+from fer_keras.common.errors import ExportError
+from fer_keras.conversion import tflite as conversion
+from fer_keras.conversion.export_run import export_run
+from fer_keras.conversion.parity import Parity, compare
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.decision import FittedDecision
-from fer_keras.errors import ExportError
-from fer_keras.export import export_run
-from fer_keras.parity import Parity, compare
+from fer_keras.evaluation.thresholds import FittedDecision
 
 NAMES = ("neutral", "happiness", "anger")
 
@@ -62,7 +63,7 @@ def train_a_little(model: Any) -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fer_keras.config import DatasetConfig, Experiment, to_json
-    from fer_keras.loading import save_network
+    from fer_keras.loading.keras_files import save_network
 
     run_dir = tmp_path_factory.mktemp("run")
     model = network()
@@ -114,8 +115,9 @@ def test_the_folder_holds_what_the_manifest_says(exported: Path) -> None:
 
 
 def test_every_file_agrees_with_keras(exported: Path, trained: Path) -> None:
-    from fer_keras.loading import load_model, load_tflite_bytes
-    from fer_keras.metrics import softmax
+    from fer_keras.common.metrics import softmax
+    from fer_keras.loading.load import load_model
+    from fer_keras.loading.tflite_files import load_tflite_bytes
     from fer_keras.runtime.recognizer import Recognizer
 
     images = samples("validation", 90).images
@@ -132,8 +134,8 @@ def test_every_file_agrees_with_keras(exported: Path, trained: Path) -> None:
 
 
 def test_the_temperature_is_the_one_of_the_validation_split(exported: Path, trained: Path) -> None:
-    from fer_keras.loading import load_model
-    from fer_keras.metrics import fit_temperature
+    from fer_keras.common.metrics import fit_temperature
+    from fer_keras.loading.load import load_model
 
     validation = samples("validation", 90)
     logits = load_model(trained / "best.keras").logits(validation.images)
@@ -245,7 +247,7 @@ def test_the_gate_by_hand() -> None:
 
 
 def test_half_weights_keep_what_they_are_told_to_keep(exported: Path) -> None:
-    from fer_keras.loading import load_tflite_bytes
+    from fer_keras.loading.tflite_files import load_tflite_bytes
 
     float32 = (exported / "model_float32.tflite").read_bytes()
     image = samples("validation", 3).images[:1]

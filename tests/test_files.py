@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_keras.files import atomic_path, write_text
+from fer_keras.common.files import atomic_path, write_text
 
 
 def test_replaces(tmp_path: Path) -> None:

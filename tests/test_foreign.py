@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from fer_keras.errors import ModelFileError
-from fer_keras.foreign import load_hdf5, open_foreign
-from fer_keras.runtime.peer_card import PeerCard
+from fer_keras.common.errors import ModelFileError
+from fer_keras.loading.foreign import load_hdf5, open_foreign
+from fer_keras.loading.peer_card import PeerCard
 
 CARD = PeerCard(
     name="theirs",

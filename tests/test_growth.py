@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fer_keras.data.splits as splits_module
-from fer_keras.callbacks import Interrupted, RunState
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import (
     DatasetConfig,
     Experiment,
@@ -20,10 +20,11 @@ from fer_keras.config import (
     load_experiment,
 )
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError
-from fer_keras.growth import grow, stage_rates, stages
-from fer_keras.loading import load_network
-from fer_keras.train import run, run_stages
+from fer_keras.loading.keras_files import load_network
+from fer_keras.training.callbacks import Interrupted, RunState
+from fer_keras.training.run import run
+from fer_keras.training.stages.growth import grow, stage_rates, stages
+from fer_keras.training.stages.run_stages import run_stages
 
 NAMES = ("neutral", "happiness", "anger")
 EXPERIMENT = Experiment(

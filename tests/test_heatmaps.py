@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_keras.errors import ModelFileError
-from fer_keras.heatmaps import (
+from fer_keras.common.errors import ModelFileError
+from fer_keras.studies.shared.maps import (
     Explainer,
     cam,
     eigen_cam,

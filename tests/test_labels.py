@@ -2,8 +2,8 @@
 
 import pytest
 
-from fer_keras.errors import DataError
-from fer_keras.labels import EMOTIONS, canonical, name_mapping
+from fer_keras.common.errors import DataError
+from fer_keras.common.labels import EMOTIONS, canonical, name_mapping
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import tiny_models
 
-from fer_keras import loading
-from fer_keras.errors import ExportError, ModelFileError, TrainingError
-from fer_keras.loading import from_network, load_model, load_network, save_network
+from fer_keras.common.errors import ExportError, ModelFileError, TrainingError
+from fer_keras.loading import load as loading
+from fer_keras.loading.classifier import from_network
+from fer_keras.loading.keras_files import load_network, save_network
+from fer_keras.loading.load import load_model
 
 NAMES = ("neutral", "happiness", "anger")
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from fer_keras.errors import DataError
-from fer_keras.metrics import (
+from fer_keras.common.errors import DataError
+from fer_keras.common.metrics import (
     accuracy_report,
     brier_score,
     concordance_correlation,

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import TrainingConfig
-from fer_keras.device import accelerator, use_xla
-from fer_keras.errors import ConfigError
-from fer_keras.optimizers import (
+from fer_keras.training.device import accelerator, use_xla
+from fer_keras.training.optimizers import (
     WarmUp,
     build_optimizer,
     build_schedule,

@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.common.files import read_json
 from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, to_json
+from fer_keras.conversion.export_run import export_run
 from fer_keras.data import splits
 from fer_keras.data.pairs import with_neutral
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError, ModelFileError
-from fer_keras.evaluate import evaluate
-from fer_keras.export import export_run
-from fer_keras.file_checks import read_json
-from fer_keras.loading import load_model, save_network
+from fer_keras.evaluation.evaluate import evaluate
+from fer_keras.loading.keras_files import save_network
+from fer_keras.loading.load import load_model
 from fer_keras.runtime import Recognizer
 
 NAMES = ("neutral", "happiness", "anger")

@@ -14,10 +14,10 @@ import pytest
 from tiny_models import BRIGHT, CLASS_NAMES, DARK, LEFT, write_export
 
 from fer_keras import predict
-from fer_keras.data.face_drawing import draw_face
-from fer_keras.data.synthetic_faces import make_identity
-from fer_keras.errors import ConfigError, DataError, ModelFileError
-from fer_keras.runtime import rows
+from fer_keras.common.errors import ConfigError, DataError, ModelFileError
+from fer_keras.data.datasets.synthetic_faces import make_identity
+from fer_keras.data.drawn_faces.face_drawing import draw_face
+from fer_keras.runtime.stream import rows
 
 
 @pytest.fixture(scope="module")

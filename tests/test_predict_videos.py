@@ -13,7 +13,7 @@ import pytest
 from tiny_models import BRIGHT, CLASS_NAMES, DARK, LEFT, write_export
 
 from fer_keras import predict
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 
 FPS = 10
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.config import Experiment, load_experiment, to_json
-from fer_keras.errors import ConfigError, ModelFileError
-from fer_keras.loading import save_network
+from fer_keras.loading.keras_files import save_network
 from fer_keras.models import build_model
 from fer_keras.models.encoders import build_encoder
 from fer_keras.models.layers import with_class_names
-from fer_keras.pretrained import (
+from fer_keras.training.start import (
     keeping_start,
     load_start,
     with_earlier_stages,
@@ -40,7 +40,7 @@ def trained(tmp_path: Path) -> Path:
 
 
 def test_weights_are_copied_and_classes_matched_by_name(trained: Path) -> None:
-    from fer_keras.loading import load_network
+    from fer_keras.loading.keras_files import load_network
 
     source, _ = load_network(trained / "best.keras")
     target = network(("anger", "happiness"))
@@ -221,7 +221,7 @@ def test_encoders_are_loaded_and_named(trained: Path, tmp_path: Path) -> None:
 
 
 def test_the_kept_network_is_a_mean_of_start_and_end(trained: Path, tmp_path: Path) -> None:
-    from fer_keras.loading import load_network
+    from fer_keras.loading.keras_files import load_network
 
     moving = network(NAMES)
     load_start(moving, NAMES, str(trained), whole=True)

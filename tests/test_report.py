@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.common.metrics import evaluate_predictions
+from fer_keras.common.opencv import cv2
 from fer_keras.config import DatasetConfig, Experiment, to_json
 from fer_keras.data.samples import one_hot
-from fer_keras.errors import ConfigError, DataError
-from fer_keras.evaluate import run_samples
-from fer_keras.metrics import evaluate_predictions
-from fer_keras.opencv import cv2
+from fer_keras.evaluation.run_data import run_samples
 from fer_keras.report import main
-from fer_keras.report_page.charts import Line, line_chart, nice_ticks
-from fer_keras.studies.subgroups_gaps import compare_groups
+from fer_keras.reporting.run_page.charts import Line, line_chart, nice_ticks
+from fer_keras.studies.subgroups.gaps import compare_groups
 
 NAMES = ("happiness", "sadness")
 HOSTILE = "<script>alert(1)</script>\"'.png"
@@ -212,7 +212,7 @@ def test_the_page_goes_to_the_mlflow_run(
 ) -> None:
     import mlflow
 
-    from fer_keras.tracking import Tracker
+    from fer_keras.tracking.tracker import Tracker
 
     tracker = Tracker()
     run_id = tracker.start("folder", "mine-seed0", {}, {})

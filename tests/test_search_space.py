@@ -2,9 +2,9 @@
 
 import pytest
 
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import Experiment, NetworkConfig, override
-from fer_keras.errors import ConfigError
-from fer_keras.search_space import Choice, Range, assignment, combinations, parse_space
+from fer_keras.training.sweep.space import Choice, Range, assignment, combinations, parse_space
 
 BASE = Experiment(name="base", network=NetworkConfig("compact", {"stem_filters": 8}))
 

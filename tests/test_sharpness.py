@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from keras import ops
 
-from fer_keras.checkpoint import Progress, load_checkpoint, save_checkpoint
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import Experiment, TrainingConfig, override
-from fer_keras.distribution import Distribution
-from fer_keras.errors import ConfigError
 from fer_keras.methods import build_method
 from fer_keras.methods.base import Method
-from fer_keras.optimizers import build_optimizer
-from fer_keras.sharpness import ascend
+from fer_keras.methods.sharpness import ascend
+from fer_keras.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from fer_keras.training.distribution import Distribution
+from fer_keras.training.optimizers import build_optimizer
 
 NAMES = ("anger", "fear", "happiness")
 RHO = 0.05

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from tiny_models import BRIGHT, CLASS_NAMES, write_export
 
-from fer_keras.card import without_places
-from fer_keras.errors import ConfigError, ExportError, ModelFileError
+from fer_keras.common.errors import ConfigError, ExportError, ModelFileError
+from fer_keras.conversion.ship import ship
+from fer_keras.reporting.card import without_places
 from fer_keras.runtime import Recognizer
-from fer_keras.ship import main, ship
+from fer_keras.ship import main
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.studies import list_studies, study_module
 from fer_keras.study import main
 

@@ -14,7 +14,7 @@ from test_train import make_samples
 import fer_keras.data.splits as splits_module
 import fer_keras.sweep as sweep_module
 import fer_keras.train as train_module
-from fer_keras.callbacks import RunState
+from fer_keras.common.errors import ConfigError, DataError, TrainingError
 from fer_keras.config import (
     DatasetConfig,
     Experiment,
@@ -23,9 +23,9 @@ from fer_keras.config import (
     load_experiment,
     to_json,
 )
-from fer_keras.errors import ConfigError, DataError, TrainingError
-from fer_keras.search_space import read_runs, table_choices
-from fer_keras.sweep_study import (
+from fer_keras.training.callbacks import RunState
+from fer_keras.training.sweep.space import read_runs, table_choices
+from fer_keras.training.sweep.trials import (
     Sweep,
     locked,
     open_study,
@@ -100,7 +100,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
     training = FakeTraining()
     monkeypatch.setattr(train_module, "run", training)
     # Seconds for each sweep; that of the real training draws its own.
-    monkeypatch.setattr("fer_keras.sweep_report.plot_sweep", lambda path, **_: path.touch())
+    monkeypatch.setattr(
+        "fer_keras.training.sweep.report.plot_sweep", lambda path, **_: path.touch()
+    )
     # It collects all garbage of the process, of which these trials leave none.
     monkeypatch.setattr("keras.backend.clear_session", lambda: None)
     return training

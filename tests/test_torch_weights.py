@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.errors import ConfigError, ModelFileError
+from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.loading.weights import load_torch_tensors
 from fer_keras.models import build_model
-from fer_keras.pretrained import load_start
-from fer_keras.weight_files import load_torch_tensors
+from fer_keras.training.start import load_start
 
 torch = pytest.importorskip("torch")
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fer_keras.config import flatten
-from fer_keras.tracking import Tracker, git_commit
+from fer_keras.tracking.tracker import Tracker, git_commit
 
 
 def test_flatten() -> None:

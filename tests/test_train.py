@@ -15,7 +15,7 @@ import pytest
 
 import fer_keras.data.splits as splits_module
 import fer_keras.train as train_module
-from fer_keras.callbacks import Interrupted, RunState
+from fer_keras.common.errors import ConfigError, DataError, TrainingError, run_command
 from fer_keras.config import (
     DatasetConfig,
     Experiment,
@@ -26,16 +26,16 @@ from fer_keras.config import (
     load_experiment,
     to_json,
 )
-from fer_keras.data.augment import check_policy
+from fer_keras.data.augmentation.policies import check_policy
 from fer_keras.data.pairs import with_neutral
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError, DataError, TrainingError, run_command
-from fer_keras.fallback import with_fallback
-from fer_keras.loading import save_network
+from fer_keras.loading.keras_files import save_network
 from fer_keras.models import build_model
 from fer_keras.models.layers import with_class_names
-from fer_keras.pretrained import with_earlier_stages
-from fer_keras.train import run
+from fer_keras.training.callbacks import Interrupted, RunState
+from fer_keras.training.fallback import with_fallback
+from fer_keras.training.run import run
+from fer_keras.training.start import with_earlier_stages
 
 # The name of a registered data set; the samples below stand in for it.
 DATASET = "synthetic_faces"
@@ -88,7 +88,9 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("straight") / "run"
     with pytest.MonkeyPatch.context() as monkeypatch:
         stand_in(monkeypatch)
-        monkeypatch.setattr("fer_keras.plots._save", lambda figure, path: Path(path).touch())
+        monkeypatch.setattr(
+            "fer_keras.reporting.plots._save", lambda figure, path: Path(path).touch()
+        )
         run(TINY, folder, track=False)
     return folder
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fer_keras.errors import ConfigError
-from fer_keras.tta import mirror_average, predict_logits, ten_crop
+from fer_keras.common.errors import ConfigError
+from fer_keras.evaluation.tta import mirror_average, predict_logits, ten_crop
 
 
 def test_ten_crops_of_a_hand_made_picture() -> None:

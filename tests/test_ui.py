@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import fer_keras.ui as ui
-from fer_keras.errors import ConfigError
-from fer_keras.tracking import Tracker, store_uri
-from fer_keras.tracking_view import view_address, view_tags
+from fer_keras.common.errors import ConfigError
+from fer_keras.tracking.page_view import view_address, view_tags
+from fer_keras.tracking.tracker import Tracker, store_uri
 
 
 def test_a_folder_without_runs_is_refused(

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_keras.errors import ConfigError, DataError
-from fer_keras.word_vectors import (
+from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.methods.word_vectors import (
     SHIPPED_VECTORS,
     find_word_vectors,
     keyed_vectors,
@@ -93,7 +93,7 @@ def test_memory_stays_small_while_a_large_file_is_streamed(tmp_path):
     if path.stat().st_blocks * 512 > 400 * 2**20:
         pytest.skip("this file system has no sparse files")
     code = (
-        "import resource, sys; from fer_keras.word_vectors import load_word_vectors;"
+        "import resource, sys; from fer_keras.methods.word_vectors import load_word_vectors;"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
         "assert load_word_vectors(sys.argv[1], ['late']).sum() == 8000;"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

@@ -12,22 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_keras.data import (
-    describe,
-    is_available,
-    list_datasets,
-    load_samples,
-    prepare,
-    require_source,
-)
+from fer_keras.common.errors import DataError, run_command
+from fer_keras.common.files import write_text
+from fer_keras.data import list_datasets
+from fer_keras.data.load import describe, is_available, load_samples, prepare, require_source
 from fer_keras.data.prepared import PreparedContent, read_content
 from fer_keras.data.samples import DatasetInfo, Samples
-from fer_keras.errors import DataError, run_command
-from fer_keras.files import write_text
 
 if TYPE_CHECKING:
-    from fer_keras.data.near_duplicates import NearDuplicateReport
-    from fer_keras.data.splits import DuplicateReport
+    from fer_keras.data.audit.duplicates import DuplicateReport
+    from fer_keras.data.audit.near_duplicates import NearDuplicateReport
 
 _EXAMPLES = """\
 examples:
@@ -254,7 +248,7 @@ def _write_page(
     duplicates: "DuplicateReport | None" = None,
     near: "NearDuplicateReport | None" = None,
 ) -> None:
-    from fer_keras.data.page import PageContent, build_page, native_sizes
+    from fer_keras.data.audit.page import PageContent, build_page, native_sizes
 
     found = PageContent()
     if splits:
@@ -297,8 +291,8 @@ def _beam(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _audit(arguments: argparse.Namespace) -> None:
-    from fer_keras.data.near_duplicates import near_duplicate_audit
-    from fer_keras.data.splits import duplicate_audit
+    from fer_keras.data.audit.duplicates import duplicate_audit
+    from fer_keras.data.audit.near_duplicates import near_duplicate_audit
 
     info = describe(arguments.name)
     page = _page_path(arguments)
@@ -350,8 +344,8 @@ def _print_duplicates(
 
 
 def _crop(arguments: argparse.Namespace) -> int:
-    from fer_keras.data.crop import CropSettings, crop_folder
-    from fer_keras.data.crop_table import PICTURES, TABLE, detection_table
+    from fer_keras.data.crop.crop import CropSettings, crop_folder
+    from fer_keras.data.crop.crop_table import PICTURES, TABLE, detection_table
 
     out: Path = arguments.out
     settings = CropSettings(
@@ -397,7 +391,7 @@ def _augmented(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pictures and targets of each step."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from fer_keras.data.augment import build_policy
+    from fer_keras.data.augmentation.policies import build_policy
 
     policy = build_policy(policy_name, samples.images.shape[1:])
     if policy is None:

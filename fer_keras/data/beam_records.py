@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.data.samples import DatasetInfo, Example
-from fer_keras.errors import ConfigError, DataError
 
 _CHUNK = 64
 
@@ -92,7 +92,7 @@ def _numbered_records(
     chunk: tuple[int, list[Example]], info: DatasetInfo, fault_folder: str
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     # Here, because the registry imports this module.
-    from fer_keras.data.registry import record_of
+    from fer_keras.data.records import record_of
 
     first, examples = chunk
     for position, example in enumerate(examples, start=first):

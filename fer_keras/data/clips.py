@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.config import DatasetConfig
 from fer_keras.data.gathered import GatheredImages, gathered_fingerprint
 from fer_keras.data.registry import dataset_module
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError, DataError
 
 # From the number of frames of a sequence to an order of its frames.
 Course = Callable[[int], Sequence[int]]

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.config import DatasetConfig
+from fer_keras.data.groups import connected_groups, cut_mask
 from fer_keras.data.samples import SPLITS, Samples
-from fer_keras.data.splits import connected_groups, cut_mask
-from fer_keras.errors import ConfigError, DataError
 
 # Folds do not depend on a run's seed: those of one experiment are disjoint whatever its seeds are.
 _SEED = 0

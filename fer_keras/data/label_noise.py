@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError, DataError
 
 
 def with_label_noise(samples: Samples, share: float, seed: int) -> Samples:

@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.config import DatasetConfig
 from fer_keras.data.gathered import GatheredImages, gathered_fingerprint
 from fer_keras.data.samples import Samples
-from fer_keras.errors import ConfigError, DataError
 
 Policy = Literal["same_subject", "random_neutral", "mean_neutral"]
 IfAlone = Literal["random_neutral", "drop", "error"]
@@ -121,7 +121,7 @@ def with_neutral(targets: Samples, train: Samples, config: DatasetConfig) -> Sam
     if policy == "none":
         return targets
     if policy == "same_session":
-        from fer_keras.data.session_neutral import with_session_neutral
+        from fer_keras.data.datasets.synthetic_neutral import with_session_neutral
 
         return with_session_neutral(targets)
     if policy == "auto":

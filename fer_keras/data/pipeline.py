@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fer_keras.data.augment import Policy, build_policy
+from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.data.augmentation.policies import Policy, build_policy
 from fer_keras.data.gathered import GatheredImages
 from fer_keras.data.samples import Samples
-from fer_keras.errors import ConfigError, DataError
 
 Sampling = Literal["shuffle", "balanced", "blocks"]
 
@@ -151,7 +151,7 @@ def training_dataset(
             smaller.
         seed: Seeds order and augmentation.
         first_step: The step to begin at, counted from the start of the run.
-        augmentation: A policy of `fer_keras.data.augment`.
+        augmentation: A policy of `fer_keras.data.augmentation.policies`.
         class_weights: `(classes,)`; each sample then carries its target's expected weight.
         sampling: See `epoch_order`.
         shard: The part of every batch to read. Augmentation then differs from that of whole
@@ -322,7 +322,7 @@ def load_dataset(
         split: `train`, `validation` or `test`.
         batch_size: Images per batch.
         shuffle: Whether to shuffle; by default only the training split is.
-        augmentation: A policy of `fer_keras.data.augment`.
+        augmentation: A policy of `fer_keras.data.augmentation.policies`.
         seed: Seeds order and augmentation.
         **options: Passed to `load_samples`: `label_rule`, `image_size`, `channels`, `source`, ...
 
@@ -336,7 +336,7 @@ def load_dataset(
     """
     import tensorflow as tf
 
-    from fer_keras.data import load_samples
+    from fer_keras.data.load import load_samples
 
     samples = load_samples(name, split, **options)
     _check(samples, batch_size)

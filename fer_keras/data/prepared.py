@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from fer_keras.common.decode import decode_image, resize
+from fer_keras.common.errors import DataError
 from fer_keras.data.beam_records import beam_config, collect_faults
 from fer_keras.data.columns import ColumnWriter, read_columns
 from fer_keras.data.registry import make_builder, open_prepared
 from fer_keras.data.samples import DatasetInfo, Example, SourceContent
-from fer_keras.decode import decode_image, resize
-from fer_keras.errors import DataError
 
 _CONTENT_FILE = "content.json"
 _RECORDS_PER_READ = 512

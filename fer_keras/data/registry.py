@@ -1,33 +1,26 @@
 """Data set names -> modules, and the TFDS builder that prepares any of them.
 
-A data set is a module of this package with `INFO`, `find`, `source_files` and `read` (see
-`DatasetModule`). Preparation writes a TFDS data set (ArrayRecord files and their feature
+A data set is a module of `fer_keras/data/datasets` with `INFO`, `find`, `source_files` and `read`
+(see `DatasetModule`). Preparation writes a TFDS data set (ArrayRecord files and their feature
 description), which other tools can read too; it needs `tensorflow_datasets` but no TensorFlow.
 """
 
 import importlib
-import io
-import math
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from fer_keras.common.errors import DataError
+from fer_keras.common.plugins import check_name, find_plugins
 from fer_keras.data.beam_records import beam_records
-from fer_keras.data.samples import DatasetInfo, Example, SourceContent, pixel_sha256
-from fer_keras.decode import MAX_BYTES, decode_image, read_image_bytes, resize
-from fer_keras.errors import DataError, did_you_mean
-from fer_keras.opencv import cv2
-
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-# A PNG that cannot be compressed is a little larger than its pixels.
-_MAX_CROP_BYTES = MAX_BYTES * 9 // 10
+from fer_keras.data.records import record_of
+from fer_keras.data.samples import DatasetInfo, Example, SourceContent
 
 
 class DatasetModule(Protocol):
-    """What a module `fer_keras/data/NAME.py` offers to be a data set."""
+    """What a module `fer_keras/data/datasets/NAME.py` offers to be a data set."""
 
     INFO: DatasetInfo
 
@@ -42,15 +35,8 @@ class DatasetModule(Protocol):
 
 
 def list_datasets() -> tuple[str, ...]:
-    """Names of all data sets: the modules of this package that declare an `INFO`."""
-    folder = Path(__file__).parent
-    # The text is searched, not the module imported: others of this package import TensorFlow.
-    declares = re.compile(r"^INFO\b.*=", re.MULTILINE)
-    return tuple(
-        path.stem
-        for path in sorted(folder.glob("[a-z]*.py"))
-        if declares.search(path.read_text("utf-8"))
-    )
+    """Names of all data sets: the modules of `fer_keras/data/datasets` that declare an `INFO`."""
+    return tuple(find_plugins(Path(__file__).with_name("datasets"), "INFO"))
 
 
 def dataset_module(name: str) -> Any:
@@ -65,10 +51,8 @@ def dataset_module(name: str) -> Any:
     Raises:
         DataError: There is no data set of this name; the message lists the nearest.
     """
-    known = list_datasets()
-    if not _NAME.fullmatch(name) or name not in known:
-        raise DataError(f"Unknown data set {name!r}. {did_you_mean(name, known)}")
-    return importlib.import_module(f"fer_keras.data.{name}")
+    check_name(name, list_datasets(), "data set", DataError)
+    return importlib.import_module(f"fer_keras.data.datasets.{name}")
 
 
 def make_builder(
@@ -169,71 +153,3 @@ def _features(tfds: Any, info: DatasetInfo, class_names: tuple[str, ...]) -> Any
             {name: scalars[kind] for name, kind in info.attributes.items()}
         )
     return tfds.features.FeaturesDict(features)
-
-
-def record_of(info: DatasetInfo, example: Example) -> dict[str, Any]:
-    """What is stored of an example.
-
-    Args:
-        info: The data set's description.
-        example: An image with its facts.
-
-    Returns:
-        A value for every feature; the image as the bytes of a PNG or JPEG file.
-
-    Raises:
-        DataError: The picture cannot be read, or lies outside the crop.
-    """
-    if isinstance(example.image, Path):
-        data = read_image_bytes(example.image)
-        pixels = decode_image(
-            data, channels=1 if info.channels == 1 else 3, source=str(example.image)
-        )
-        # TFDS itself reads these two; all else is stored as PNG, which loses nothing.
-        if example.crop is not None:
-            pixels = _cropped(pixels, example.crop, str(example.image))
-            data = _png(pixels)
-        elif example.image.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            data = _png(pixels)
-    else:
-        pixels = example.image
-        if example.crop is not None:
-            pixels = _cropped(pixels, example.crop, example.source)
-        data = _png(pixels)
-    record: dict[str, Any] = {
-        "image": io.BytesIO(data),
-        "label": example.label,
-        "subject": example.subject,
-        "source": example.source,
-        "sha256": pixel_sha256(pixels),
-    }
-    if info.has_votes:
-        record["votes"] = np.asarray(example.votes, np.int64)
-    if info.attributes:
-        record["attributes"] = dict(example.attributes)
-    return record
-
-
-def _cropped(pixels: np.ndarray, box: tuple[int, int, int, int], source: str) -> np.ndarray:
-    """The part of a picture in a box of (left, top, width, height)."""
-    left, top, width, height = box
-    picture_height, picture_width = pixels.shape[:2]
-    part = pixels[
-        max(top, 0) : max(min(top + height, picture_height), 0),
-        max(left, 0) : max(min(left + width, picture_width), 0),
-    ]
-    if part.size == 0:
-        raise DataError(
-            f"expected a box that covers some of the picture of {picture_width} x {picture_height} "
-            f"pixels. Received: left {left}, top {top}, width {width}, height {height}: {source}"
-        )
-    if part.nbytes > _MAX_CROP_BYTES:
-        # As a JPEG the picture was small enough to be decoded again; as a PNG it would not be.
-        scale = math.sqrt(_MAX_CROP_BYTES / part.nbytes)
-        part = resize(part, (int(part.shape[0] * scale), int(part.shape[1] * scale)))
-    return np.ascontiguousarray(part)
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    opencv_order = pixels if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    return bytes(cv2.imencode(".png", opencv_order)[1])

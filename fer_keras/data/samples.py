@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_keras.common.errors import DataError
 from fer_keras.data.gathered import take_images
-from fer_keras.errors import DataError
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 _HASHES_AT_ONCE = 65_536

@@ -1,65 +1,13 @@
 """Honest splits: duplicates are found, and no person or duplicate is on both sides of a cut."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from fer_keras.config import DatasetConfig
+from fer_keras.data.groups import connected_groups, cut_mask
 from fer_keras.data.pairs import with_neutral
 from fer_keras.data.samples import Samples
-from fer_keras.errors import DataError
-
-
-@dataclass(frozen=True)
-class DuplicateReport:
-    """Images with exactly the same pixels, within and across splits.
-
-    Attributes:
-        within: Split -> images whose pixels another image of the same split has too.
-        across: `(split, other)` -> images of `split` whose pixels also occur in `other`.
-        num_conflicts: Groups of identical images that carry different labels.
-        num_conflicting_images: Images in those groups.
-        conflicts: For each such group, `(split, source, label)` of its images.
-    """
-
-    within: Mapping[str, int]
-    across: Mapping[tuple[str, str], int]
-    num_conflicts: int
-    num_conflicting_images: int
-    conflicts: tuple[tuple[tuple[str, str, str], ...], ...]
-
-
-def duplicate_audit(splits: Mapping[str, Samples]) -> DuplicateReport:
-    """Finds exact duplicates by the sha256 of the decoded native pixels.
-
-    Args:
-        splits: Split name -> its samples.
-
-    Returns:
-        Counts of duplicates and label conflicts; labels are compared by name.
-    """
-    within = {
-        name: int(_occurs_twice(split.facts["sha256"]).sum()) for name, split in splits.items()
-    }
-    across = {
-        (name, other): int(duplicated_in(splits[name], splits[other]).sum())
-        for name in splits
-        for other in splits
-        if name != other
-    }
-    entries: dict[str, list[tuple[str, str, str]]] = {}
-    for name, split in splits.items():
-        labels = np.array(split.class_names)[split.labels]
-        columns = (split.facts["sha256"], split.facts["source"], labels)
-        for pixels, source, label in zip(*(column.tolist() for column in columns), strict=True):
-            entries.setdefault(pixels, []).append((name, source, label))
-    conflicts = tuple(
-        tuple(group) for group in entries.values() if len({label for _, _, label in group}) > 1
-    )
-    return DuplicateReport(
-        within, across, len(conflicts), sum(len(group) for group in conflicts), conflicts
-    )
 
 
 def duplicated_in(eval_samples: Samples, train_samples: Samples) -> np.ndarray:
@@ -103,90 +51,6 @@ def cut_validation(samples: Samples, fraction: float, seed: int) -> tuple[Sample
     return samples.take(~chosen), validation
 
 
-def connected_groups(sha256: np.ndarray, subject: np.ndarray) -> np.ndarray:
-    """Numbers the groups of samples that must not be divided.
-
-    Args:
-        sha256: `(n,)` hashes; equal ones belong together.
-        subject: `(n,)` names; equal ones belong together, `""` is nobody.
-
-    Returns:
-        `(n,)` group numbers from 0. Two samples are in one group where a chain of shared pixels
-        and shared subjects joins them.
-    """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    count = len(sha256)
-    rows = np.arange(count)
-    known = np.flatnonzero(subject != "")
-    _, pixel_nodes = np.unique(sha256, return_inverse=True)
-    _, subject_nodes = np.unique(subject[known], return_inverse=True)
-    # A graph with a node for each sample, each distinct image and each subject.
-    starts = np.concatenate([rows, known])
-    ends = np.concatenate([count + pixel_nodes, 2 * count + subject_nodes])
-    graph = coo_matrix((np.ones(len(starts)), (starts, ends)), shape=(3 * count, 3 * count))
-    _, components = connected_components(graph, directed=False)
-    _, groups = np.unique(components[:count], return_inverse=True)
-    return groups
-
-
-def cut_mask(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Chooses whole groups for a fraction of the samples, with all classes in proportion.
-
-    Large groups come first, in an order drawn from the seed, and a group is taken if that brings
-    the class counts nearer to their shares; the single images at the end level out what the large
-    groups left over. (scikit-learn's StratifiedGroupKFold balances all folds at once, which takes
-    a minute for 28,000 images, and knows only fractions of the form 1/k.)
-
-    Args:
-        labels: `(n,)` class indices.
-        groups: `(n,)` group numbers.
-        fraction: Share to choose, above 0 and at most 0.5.
-        seed: Seeds the choice.
-
-    Returns:
-        `(n,)` bool, true for the chosen samples: at least one group, and never all.
-
-    Raises:
-        DataError: The fraction is out of range, or there are not two groups to divide.
-    """
-    if not 0 < fraction <= 0.5:
-        raise DataError(f"Expected a validation fraction in (0, 0.5]. Received: {fraction}.")
-    _, rows, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(sizes) < 2:
-        raise DataError(
-            f"Cannot cut a validation split: expected at least two groups of images (subjects, "
-            f"exact duplicates). Received: {len(labels)} images in {len(sizes)} groups."
-        )
-    counts = np.zeros((len(sizes), int(labels.max()) + 1))
-    np.add.at(counts, (rows, labels), 1.0)
-    totals = counts.sum(axis=0)
-    missing = fraction * totals
-    # Relative to the size of the class, so that a rare one counts as much as a frequent one.
-    weights = 1.0 / np.maximum(totals, 1.0) ** 2
-    order = np.random.default_rng(seed).permutation(len(sizes))
-    order = order[np.argsort(-sizes[order], kind="stable")]
-    taken = np.zeros(len(sizes), bool)
-    for group in order:
-        if _gain(counts[group], missing, weights) > 0:
-            taken[group] = True
-            missing -= counts[group]
-    if not taken.any():  # every group is larger than twice its share: the least bad one
-        taken[max(order, key=lambda group: _gain(counts[group], missing, weights))] = True
-    return taken[rows]
-
-
-def _gain(counts: np.ndarray, missing: np.ndarray, weights: np.ndarray) -> float:
-    """By how much the weighted squared distance to the shares shrinks if a group is taken."""
-    return float(np.dot(weights * counts, 2 * missing - counts))
-
-
-def _occurs_twice(values: np.ndarray) -> np.ndarray:
-    _, positions, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return counts[positions] > 1
-
-
 def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Samples]:
     """The training and validation samples of an experiment.
 
@@ -201,9 +65,9 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
         ConfigError: There is no fold of that number, or the label noise is out of range.
         DataError: The data set is missing or malformed, or its subjects are not known.
     """
-    from fer_keras.data import describe
     from fer_keras.data.clips import with_clips
     from fer_keras.data.label_noise import with_label_noise
+    from fer_keras.data.load import describe
 
     if config.split not in ("official", "held_out"):
         parts = _by_subject(config)
@@ -305,7 +169,7 @@ def oversample(samples: Samples, least: int) -> Samples:
 
 
 def _load(config: DatasetConfig, split: str, label_rule: str) -> Samples:
-    from fer_keras.data import load_samples
+    from fer_keras.data.load import load_samples
 
     return load_samples(
         config.name,
@@ -335,8 +199,8 @@ def num_folds(config: DatasetConfig) -> int:
 
 
 def _pooled(config: DatasetConfig, rule: str) -> Samples:
-    from fer_keras.data import prepare
     from fer_keras.data.folds import pool
+    from fer_keras.data.load import prepare
     from fer_keras.data.prepared import read_content
 
     stored = read_content(prepare(config.name, config.source or None)).counts

@@ -6,8 +6,8 @@ Crowd-Sourced Label Distribution", ICMI 2016, section 4, and the published reade
 
 import numpy as np
 
-from fer_keras.errors import DataError, did_you_mean
-from fer_keras.labels import EMOTIONS
+from fer_keras.common.errors import DataError, did_you_mean
+from fer_keras.common.labels import EMOTIONS
 
 RULES: tuple[str, ...] = (
     "majority", "probability", "crossentropy", "multi_target", "distribution"

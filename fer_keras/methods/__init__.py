@@ -6,12 +6,12 @@ the method's options. A new file in this folder is a new method, nothing else ha
 
 import importlib
 import inspect
-import pkgutil
-import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_keras.errors import ConfigError, did_you_mean
+from fer_keras.common.errors import ConfigError, did_you_mean
+from fer_keras.common.plugins import check_name, find_plugins
 
 if TYPE_CHECKING:
     import keras
@@ -20,13 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["build_method", "list_methods"]
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-
 
 def list_methods() -> tuple[str, ...]:
     """The names of all methods, sorted: the files of this folder, without importing them."""
-    names = (module.name for module in pkgutil.iter_modules(__path__))
-    return tuple(sorted(name for name in names if name != "base" and _NAME.fullmatch(name)))
+    return tuple(find_plugins(Path(__file__).parent, "build"))
 
 
 def build_method(
@@ -47,9 +44,7 @@ def build_method(
     Raises:
         ConfigError: Unknown method or option, or an output that the network does not have.
     """
-    known = list_methods()
-    if name not in known:
-        raise ConfigError(f"Unknown method {name!r}. {did_you_mean(name, known)}")
+    check_name(name, list_methods(), "method")
     build = importlib.import_module(f"{__name__}.{name}").build
     allowed = [
         parameter.name

@@ -13,9 +13,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from fer_keras.errors import ConfigError, did_you_mean
-from fer_keras.heatmaps import linear_classifier
+from fer_keras.common.errors import ConfigError, did_you_mean
 from fer_keras.methods.base import Method, soft_cross_entropy
+from fer_keras.models.graphs import linear_classifier
 from fer_keras.models.layers import MirrorImage
 
 ERASINGS = ("mirrored", "independent", "none")

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from fer_keras.errors import ConfigError, did_you_mean
+from fer_keras.common.errors import ConfigError, did_you_mean
 from fer_keras.methods.base import Method, soft_cross_entropy
 
 FORMS = ("code", "paper", "bounded")

@@ -10,9 +10,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from fer_keras import sharpness
+from fer_keras.common.errors import ConfigError
 from fer_keras.data.samples import Samples
-from fer_keras.errors import ConfigError
+from fer_keras.methods import sharpness
 from fer_keras.models.layers import with_class_names
 
 
@@ -35,7 +35,8 @@ class Method(keras.Model):
         needs_rows: Whether training feeds `(pictures, rows)`, the rows `(batch,)` int32 being the
             numbers of the pictures in the training split; for methods that remember something of
             every picture.
-        sam_rho: The radius of sharpness-aware minimisation (`fer_keras.sharpness`), set before
+        sam_rho: The radius of sharpness-aware minimisation (`fer_keras.methods.sharpness`), set
+        before
             `fit`; 0 = Keras' plain step.
     """
 

@@ -3,7 +3,8 @@
 Siqueira, Magg and Wermter, "Efficient Facial Feature Learning with Wide Ensemble-based
 Convolutional Neural Networks" (AAAI 2020), equation 1: the sum of the branches' losses. Zhao, Liu
 and Wang (MA-Net, IEEE TIP 2021) weigh their two branches 0.6 and 0.4. The diversity is that of
-Heidari and Iosifidis (arXiv:2210.09381, 2022), with its matrix mended: see `fer_keras.diversity`.
+Heidari and Iosifidis (arXiv:2210.09381, 2022), with its matrix mended: see
+`fer_keras.methods.diversity`.
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from fer_keras.diversity import check_options, diversity_loss, mean_similarity, similarities
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
+from fer_keras.methods.diversity import check_options, diversity_loss, mean_similarity, similarities
 
 
 class BranchEnsemble(Method):
@@ -164,7 +165,8 @@ def build(
             `("spatial_attention", "channel_attention")` of `esr` or `("quadrant_maps",
             "quadrant_features", "branch_features")` of `manet`; empty for none.
         diversity_weight: Factor of their losses, not negative; with 0 diversity is only measured.
-        diversity_kind: `"logdet"`, `"det"` or `"direct"`; see `fer_keras.diversity.diversity_loss`.
+        diversity_kind: `"logdet"`, `"det"` or `"direct"`; see
+        `fer_keras.methods.diversity.diversity_loss`.
         diagonal: `"unit"`, or `"zero_legacy"` for the matrix of the authors' program.
         gamma: Width of the kernel, above 0.
         normalise: Compare vectors of length 1.

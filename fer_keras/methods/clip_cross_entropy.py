@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.methods.base import Method, soft_cross_entropy
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
 from fer_keras.models.layers import class_names_of
 
@@ -86,8 +86,8 @@ def build(
         network: Functional network with the output `logits` `(batch, classes)`.
         class_names: The ordered names of the classes.
         teacher: A trained network for the same pictures and classes; it is frozen. In an
-            experiment, and with `--set`, the option holds what `fer_keras.pretrained` takes: its
-            `.keras` file, its run folder or the name of its experiment.
+            experiment, and with `--set`, the option holds what `fer_keras.training.start` takes:
+            its `.keras` file, its run folder or the name of its experiment.
         temperature: Softens both distributions, above 0.
         weight: Share of the teacher's loss, above 0 and at most 1; the rest is that of the targets.
 

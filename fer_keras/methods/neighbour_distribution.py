@@ -15,8 +15,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from fer_keras.common.errors import ConfigError
 from fer_keras.data.samples import Samples
-from fer_keras.errors import ConfigError
 from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
 
 # Pictures of one call of the auxiliary network.
@@ -187,8 +187,8 @@ def build(
         class_names: The ordered names of the classes.
         auxiliary: A trained network for the same pictures with an output `embedding` `(batch, d)`;
             only the neighbours are found by it. In an experiment, and with `--set`, the option
-            holds what `fer_keras.pretrained` takes: its `.keras` file, its run folder or the name
-            of its experiment.
+            holds what `fer_keras.training.start` takes: its `.keras` file, its run folder or the
+            name of its experiment.
         neighbours: How many of the nearest training faces, at least 1.
         weight: Share of the neighbours in the target, 0..1.
         momentum: Share of the earlier running prediction that is kept when a face is seen, 0..1.

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
 
 _DECODER_FILTERS = (32, 16, 8)

@@ -38,17 +38,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from fer_keras.errors import ConfigError, DataError, did_you_mean
-from fer_keras.labels import canonical
+from fer_keras.common.errors import ConfigError, DataError, did_you_mean
+from fer_keras.common.labels import canonical
 from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
-from fer_keras.models.layers import ClassVectors
-from fer_keras.word_vectors import (
+from fer_keras.methods.word_vectors import (
     FloatArray,
     find_word_vectors,
     keyed_vectors,
     load_word_vectors,
     vocabulary,
 )
+from fer_keras.models.layers import ClassVectors
 
 DEFAULT_WORDS: dict[str, str] = {
     "neutral": "neutral",
@@ -189,7 +189,8 @@ def build(
     Args:
         network: Functional network with the output `embedding` `(batch, d)`.
         class_names: The ordered names of the classes.
-        vectors: Word-vector file (see `fer_keras.word_vectors`); empty for the shipped slice.
+        vectors: Word-vector file (see `fer_keras.methods.word_vectors`); empty for the shipped
+        slice.
         words: Class name -> word, for those classes whose word is not to be the one of
             `DEFAULT_WORDS`; a class that is no known emotion is looked up by its own name.
         centred: Take the mean of the class vectors off each and scale to length 1 again, which

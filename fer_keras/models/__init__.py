@@ -5,20 +5,17 @@ A new file in this folder is a new network; nothing has to be registered.
 
 import importlib
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fer_keras.errors import ConfigError, did_you_mean
+from fer_keras.common.errors import ConfigError, did_you_mean
+from fer_keras.common.plugins import check_name, find_plugins
 
 __all__ = ["build_model", "list_models"]
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-# Modules of this folder that hold shared parts and not a network.
-_NOT_NETWORKS = frozenset({"clips", "encoders", "layers"})
 # A clip of two frames would read like a pair.
 MIN_CLIP_FRAMES = 3
 
@@ -32,9 +29,8 @@ def list_models(pattern: str = "*") -> tuple[str, ...]:
     Returns:
         The names in alphabetical order.
     """
-    stems = (path.stem for path in Path(__file__).parent.glob("*.py"))
-    names = (name for name in stems if _NAME.fullmatch(name) and name not in _NOT_NETWORKS)
-    return tuple(sorted(name for name in names if fnmatch(name, pattern)))
+    names = find_plugins(Path(__file__).parent, "build")
+    return tuple(name for name in names if fnmatch(name, pattern))
 
 
 def build_model(
@@ -85,10 +81,7 @@ def build_model(
 
 
 def _find_module(name: str) -> ModuleType:
-    # The name is matched against the files before anything is imported: a name from an
-    # experiment file can therefore never reach a module outside this folder.
-    if not isinstance(name, str) or name not in list_models():
-        raise ConfigError(f"Unknown network {name!r}. {did_you_mean(str(name), list_models())}")
+    check_name(name, list_models(), "network")
     return importlib.import_module(f"{__name__}.{name}")
 
 

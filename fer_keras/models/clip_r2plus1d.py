@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.models.clips import EveryFrame, FrameMask, check_dropout, mean_of_real
 from fer_keras.models.layers import batch_norm, conv, conv_bn
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.models.clips import SMALL_ENCODER, check_dropout, check_positive, read_frames
 
 INPUT_KIND = "clip"

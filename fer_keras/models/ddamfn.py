@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.models.layers import batch_norm, conv
 
 # An eighth of the channels and one residual block a stage: 38 thousand parameters.

@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.models.encoders import build_encoder
 from fer_keras.models.layers import FrozenEncoder
 

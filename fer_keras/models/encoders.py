@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from fer_keras.errors import ConfigError, ModelFileError, did_you_mean
+from fer_keras.common.errors import ConfigError, ModelFileError, did_you_mean
 from fer_keras.models import build_model, list_models
 from fer_keras.models.layers import batch_norm, conv
 

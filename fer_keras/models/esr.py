@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from fer_keras.errors import ConfigError, did_you_mean
+from fer_keras.common.errors import ConfigError, did_you_mean
 from fer_keras.models.layers import batch_norm, cbam, stack
 
 # The CK+ version, narrow and with few branches, takes pictures of 48 pixels.

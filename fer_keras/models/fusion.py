@@ -15,8 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from fer_keras.errors import ConfigError
-from fer_keras.labels import name_mapping
+from fer_keras.common.errors import ConfigError
+from fer_keras.common.labels import name_mapping
 from fer_keras.models import build_model
 from fer_keras.models.layers import (
     ClassNames,

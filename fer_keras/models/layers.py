@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from fer_keras.errors import ConfigError, ModelFileError
+from fer_keras.common.errors import ConfigError, ModelFileError
 
 
 @keras.saving.register_keras_serializable(package="fer_keras")

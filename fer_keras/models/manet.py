@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.models.layers import ChannelPool, cbam, conv_bn, stack
 
 # A sixteenth of the channels and one block a stage.

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.models.layers import batch_norm, conv, conv_bn
 
 # Channels of the four stages of two blocks each; all but the first halve the map.

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 
 # (channels, convolutions) of each stage; every stage ends in a 2x2 maximum and dropout.
 _STAGES = ((64, 2), (128, 2), (256, 3), (256, 3))

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.models.layers import batch_norm, conv
 
 # (channels, convolutions) of each stage; every stage ends in a 2x2 maximum.

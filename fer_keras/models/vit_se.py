@@ -16,7 +16,7 @@ from typing import Any
 
 import keras
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 
 _GATES = ("sigmoid", "relu")
 _PLACES = ("class_token", "tokens")

@@ -6,8 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_keras.errors import ModelFileError
-from fer_keras.runtime.model_files import ModelFiles
+from fer_keras.common.errors import ModelFileError
+from fer_keras.runtime.export_files import ModelFiles
 
 Pixels = NDArray[np.uint8]
 InputKind = Literal["image", "pair"]

@@ -8,9 +8,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_keras.decode import decode_image, read_image
-from fer_keras.errors import DataError
-from fer_keras.opencv import cv2
+from fer_keras.common.decode import decode_image, read_image
+from fer_keras.common.errors import DataError
+from fer_keras.common.opencv import cv2
 
 Pixels = NDArray[np.uint8]
 Picture = str | PathLike[str] | bytes | Pixels

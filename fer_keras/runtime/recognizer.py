@@ -7,13 +7,13 @@ from typing import Any, Literal, TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_keras.decode import resize
-from fer_keras.errors import ConfigError, DataError
-from fer_keras.faces.align import crop_face
-from fer_keras.faces.detect import Detector, Face, build_detector
-from fer_keras.runtime.calibration import read_decision
+from fer_keras.common.decode import resize
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.runtime.clips import ClipBuffers, ClipNetwork, single_pictures_refused
-from fer_keras.runtime.model_files import default_model, read_model_files
+from fer_keras.runtime.decision import read_decision
+from fer_keras.runtime.export_files import default_model, read_model_files
+from fer_keras.runtime.faces.align import crop_face
+from fer_keras.runtime.faces.detect import Detector, Face, build_detector
 from fer_keras.runtime.network import Network
 from fer_keras.runtime.pictures import Picture, Pixels, as_pixels, each_picture, with_channels
 from fer_keras.runtime.table import face_table
@@ -29,7 +29,7 @@ class FaceResult(TypedDict):
         landmarks: Five (x, y) in pixels: eyes, nose tip, mouth corners, left ones first; or None.
         emotions: Label -> probability; they sum to 1.
         dominant: The label with the highest probability.
-        score: The detector's confidence in the face (see `fer_keras.faces.Face`).
+        score: The detector's confidence in the face (see `fer_keras.runtime.faces.Face`).
         unsure: Whether the highest probability is below the model's rejection threshold; False
             where the model has none.
         label_set: The labels that cannot be ruled out at the coverage that the model states, the

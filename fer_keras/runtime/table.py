@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 
 _COLUMNS = (
     "picture", "path", "face", "x", "y", "width", "height", "dominant", "score", "unsure",

@@ -1,4 +1,4 @@
-"""Studies: what a trained model can and cannot do. One study, one file, found by name.
+"""Studies: what a trained model can and cannot do. One study, one file or folder, found by name.
 
 A study file has a docstring (its first line is shown by `--list`, the whole of it by `--help`) and
 
@@ -6,30 +6,24 @@ A study file has a docstring (its first line is shown by `--list`, the whole of 
 - `run(arguments: argparse.Namespace) -> str`, which does the study, writes its files and returns
   what the terminal shows. What cannot be done is raised as a `FerKerasError`.
 
-A new file in this folder is a new study, nothing else has to be touched; a file without `run` is
+A new file or folder here is a new study, nothing else has to be touched; one without `run` is
 none. Heavy imports (TensorFlow, matplotlib) go inside functions, so that `--list` and `--help`
-answer at once. What studies share is in `base.py` (models, data) and
-`results.py` (folder, tables, MLflow).
+answer at once. What studies share is in the folder `shared`.
 """
 
 import importlib
-import pkgutil
+from pathlib import Path
 from types import ModuleType
 
-from fer_keras.errors import ConfigError, did_you_mean
+from fer_keras.common.plugins import check_name, find_plugins, first_line
 
 __all__ = ["list_studies", "study_module"]
 
 
 def list_studies() -> dict[str, str]:
     """The names of all studies, sorted, and the first line of their docstrings."""
-    names = sorted(info.name for info in pkgutil.iter_modules(__path__))
-    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
-    return {
-        name: (module.__doc__ or "").strip().split("\n")[0]
-        for name, module in modules.items()
-        if hasattr(module, "run")
-    }
+    found = find_plugins(Path(__file__).parent, "run")
+    return {name: first_line(path) for name, path in found.items()}
 
 
 def study_module(name: str) -> ModuleType:
@@ -44,7 +38,5 @@ def study_module(name: str) -> ModuleType:
     Raises:
         ConfigError: There is no study of this name.
     """
-    known = list_studies()
-    if name not in known:
-        raise ConfigError(f"Unknown study {name!r}. {did_you_mean(name, known)}")
+    check_name(name, list_studies(), "study")
     return importlib.import_module(f"{__name__}.{name}")

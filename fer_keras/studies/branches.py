@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_keras.decode import resize
-from fer_keras.errors import ConfigError
-from fer_keras.files import write_text
-from fer_keras.labels import name_mapping
-from fer_keras.studies.results import file_stem, markdown_table, output_folder, write_csv
+from fer_keras.common.decode import resize
+from fer_keras.common.errors import ConfigError
+from fer_keras.common.files import write_text
+from fer_keras.common.labels import name_mapping
+from fer_keras.reporting.tables import file_stem, markdown_table, write_csv
+from fer_keras.studies.shared.output import output_folder
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -65,7 +66,7 @@ class Measured:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % Wilson interval."""
-        from fer_keras.metrics import wilson_interval
+        from fer_keras.common.metrics import wilson_interval
 
         return wilson_interval(self.right, self.n)
 
@@ -136,9 +137,9 @@ def run(arguments: argparse.Namespace) -> str:
 def _measure_run(
     path: Path, arguments: argparse.Namespace, folder: Path
 ) -> tuple[list[Measured], str]:
-    from fer_keras.evaluate import run_samples
-    from fer_keras.file_checks import read_json
-    from fer_keras.loading import load_network
+    from fer_keras.common.files import read_json
+    from fer_keras.evaluation.run_data import run_samples
+    from fer_keras.loading.keras_files import load_network
 
     network, _ = load_network(path / "best.keras")
     if "branch_logits" not in network.output:
@@ -297,8 +298,8 @@ def _cell(each: Measured) -> str:
 
 
 def _draw(path: Path, curves: Mapping[str, Sequence[Measured]]) -> None:
-    from fer_keras.plots import Line, Panel, plot_panels
-    from fer_keras.studies.series import plot_limits
+    from fer_keras.reporting.plots import Line, Panel, plot_panels
+    from fer_keras.studies.shared.series import plot_limits
 
     panels = []
     for name, found in curves.items():
@@ -329,10 +330,10 @@ def _draw(path: Path, curves: Mapping[str, Sequence[Measured]]) -> None:
 
 def _draw_maps(folder: Path, path: Path, network: Any, samples: "Samples | None") -> None:
     """A row for each picture: the picture, then what speaks for the answer in each branch."""
-    from fer_keras.errors import ModelFileError
-    from fer_keras.heatmaps import BranchCams, enlarged, overlay
+    from fer_keras.common.errors import ModelFileError
     from fer_keras.models.layers import class_names_of
-    from fer_keras.plots import plot_pictures
+    from fer_keras.reporting.plots import plot_pictures
+    from fer_keras.studies.shared.maps import BranchCams, enlarged, overlay
 
     try:
         cams = BranchCams(network)
@@ -379,8 +380,8 @@ def drawn_faces(shape: Sequence[int]) -> tuple[npt.NDArray[np.uint8], list[str]]
     Returns:
         `(8, height, width, channels)` and the names of the emotions.
     """
-    from fer_keras.data.synthetic_faces import generate
-    from fer_keras.labels import EMOTIONS
+    from fer_keras.common.labels import EMOTIONS
+    from fer_keras.data.datasets.synthetic_faces import generate
 
     found: dict[str, Any] = {}
     for face in generate(400, seed=_DRAWN_FACES, size=shape[0], channels=shape[2]):
@@ -393,8 +394,8 @@ def drawn_faces(shape: Sequence[int]) -> tuple[npt.NDArray[np.uint8], list[str]]
 
 
 def _track(path: Path, folder: Path, found: Sequence[Measured]) -> None:
-    from fer_keras.studies.base import mlflow_run_id
-    from fer_keras.tracking import Tracker
+    from fer_keras.studies.shared.models import mlflow_run_id
+    from fer_keras.tracking.tracker import Tracker
 
     run_id = mlflow_run_id(path)
     tracker = Tracker(bool(run_id))

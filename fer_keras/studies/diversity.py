@@ -1,7 +1,8 @@
 """Whether branches that are kept apart answer better: an ensemble with and without diversification.
 
 Trains the same network with the same budget without diversification, where the likeness of the
-branches is only measured, and with each form of the loss of fer_keras.diversity: -log det, -det and
+branches is only measured, and with each form of the loss of fer_keras.methods.diversity: -log det,
+-det and
 the sum of the similarities. --legacy adds -det of the matrix with zeros on the diagonal, as
 the authors of the loss have it, which for an odd number of branches makes them MORE alike.
 
@@ -25,10 +26,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_keras.errors import ConfigError
-from fer_keras.files import write_text
-from fer_keras.studies.results import markdown_table, output_folder, write_csv
-from fer_keras.studies.series import (
+from fer_keras.common.errors import ConfigError
+from fer_keras.common.files import write_text
+from fer_keras.reporting.tables import markdown_table, write_csv
+from fer_keras.studies.shared.output import output_folder
+from fer_keras.studies.shared.series import (
     accuracy_cell,
     add_series_arguments,
     difference_cell,
@@ -40,7 +42,7 @@ from fer_keras.studies.series import (
     shared_changes,
     train_series,
 )
-from fer_keras.studies.trained import Outcome, Row
+from fer_keras.studies.shared.trained_rows import Outcome, Row
 
 KINDS = ("logdet", "det", "direct")
 _LABELS = {"logdet": "-log det", "det": "-det", "direct": "sum of similarities"}
@@ -217,7 +219,7 @@ def _draw(
     curves: Mapping[str, Sequence[Sequence[Mapping[str, float]]]],
     experiment: str,
 ) -> None:
-    from fer_keras.plots import Line, Panel, plot_panels
+    from fer_keras.reporting.plots import Line, Panel, plot_panels
 
     panels = []
     for key, title in (

@@ -20,9 +20,10 @@ import argparse
 import json
 from pathlib import Path
 
-from fer_keras.files import write_text
-from fer_keras.studies.results import markdown_table, output_folder
-from fer_keras.studies.trained import (
+from fer_keras.common.files import write_text
+from fer_keras.reporting.tables import markdown_table
+from fer_keras.studies.shared.output import output_folder
+from fer_keras.studies.shared.trained_rows import (
     BUILT_IN,
     HEADER,
     SMALL_ENCODER,

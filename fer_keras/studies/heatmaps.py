@@ -1,6 +1,7 @@
 """Where a network finds its answer, and whether it needs those places.
 
-Every map that a network allows (fer_keras.heatmaps): CAM, Grad-CAM and Eigen-CAM at its feature
+Every map that a network allows (fer_keras.studies.shared.maps): CAM, Grad-CAM and Eigen-CAM at its
+feature
 map, for ddamfn after MFN and after DDAN, and the map of each attention head. Explained is the
 answer that the network gives. Then the quarter of the picture where a map is highest is hidden in
 its mean grey. A map that shows what the network needs costs more accuracy than the quarter
@@ -29,21 +30,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_keras.decode import resize
-from fer_keras.errors import ConfigError
-from fer_keras.files import write_text
-from fer_keras.studies.base import (
+from fer_keras.common.decode import resize
+from fer_keras.common.errors import ConfigError
+from fer_keras.common.files import write_text
+from fer_keras.reporting.tables import file_stem, markdown_table, write_csv
+from fer_keras.studies.shared.models import (
     StudiedModel,
     add_model_arguments,
     describe,
     load_data,
     load_models,
 )
-from fer_keras.studies.results import file_stem, markdown_table, output_folder, track, write_csv
+from fer_keras.studies.shared.output import output_folder, track
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
-    from fer_keras.heatmaps import Explainer
+    from fer_keras.studies.shared.maps import Explainer
 
 HIDDEN_SHARE = 0.25
 # Rows of 48 in which aligned faces have their eyes and their mouth, as `study robustness` hides.
@@ -85,8 +87,8 @@ def run(arguments: argparse.Namespace) -> str:
     Raises:
         FerKerasError: A model has no maps, or the data cannot be used.
     """
-    from fer_keras.heatmaps import Explainer
-    from fer_keras.loading import load_network
+    from fer_keras.loading.keras_files import load_network
+    from fer_keras.studies.shared.maps import Explainer
 
     if arguments.per_class < 1:
         raise ConfigError(f"--per-class: expected at least 1. Received: {arguments.per_class}.")
@@ -149,7 +151,7 @@ def measure(model: StudiedModel, explainer: "Explainer", samples: "Samples") -> 
     """
     from tqdm import tqdm
 
-    from fer_keras.metrics import accuracy_report
+    from fer_keras.common.metrics import accuracy_report
 
     right: dict[str, list[npt.NDArray[np.bool_]]] = {}
     shares: dict[str, list[npt.NDArray[np.float64]]] = {}
@@ -226,7 +228,7 @@ def _right(
 
 
 def _large(maps: Floats, images: Images) -> Floats:
-    from fer_keras.heatmaps import enlarged
+    from fer_keras.studies.shared.maps import enlarged
 
     return enlarged(maps, (images.shape[1], images.shape[2]))
 
@@ -311,9 +313,9 @@ def _spread(samples: "Samples", per_class: int) -> npt.NDArray[np.int64]:
 
 def _drawn(model: StudiedModel, arguments: argparse.Namespace) -> "Samples":
     """Drawn faces of the model's size, some of each emotion, at full strength."""
+    from fer_keras.common.labels import EMOTIONS
+    from fer_keras.data.datasets.synthetic_faces import generate
     from fer_keras.data.samples import Samples, one_hot
-    from fer_keras.data.synthetic_faces import generate
-    from fer_keras.labels import EMOTIONS
 
     wanted: dict[str, list[Any]] = {emotion: [] for emotion in EMOTIONS}
     side, channels = model.image_shape[0], model.image_shape[2]
@@ -343,8 +345,8 @@ def _draw_faces(
     path: Path, model: StudiedModel, explainer: "Explainer", samples: "Samples"
 ) -> None:
     """Draws a row for each picture: the picture, then each map over it."""
-    from fer_keras.heatmaps import enlarged, overlay
-    from fer_keras.plots import plot_pictures
+    from fer_keras.reporting.plots import plot_pictures
+    from fer_keras.studies.shared.maps import enlarged, overlay
 
     images = np.asarray(samples.images)
     probabilities = model.predict_proba(images)
@@ -368,8 +370,8 @@ def _draw_means(
     studied_on: str,
 ) -> None:
     """Draws the mean map of each class; no picture can be seen in it."""
-    from fer_keras.heatmaps import enlarged, overlay
-    from fer_keras.plots import plot_pictures
+    from fer_keras.reporting.plots import plot_pictures
+    from fer_keras.studies.shared.maps import enlarged, overlay
 
     classes = list(next(iter(means.values())))
     size = (_SHOWN_PX, _SHOWN_PX)

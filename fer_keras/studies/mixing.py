@@ -27,9 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from fer_keras.files import write_text
-from fer_keras.studies.results import markdown_table, output_folder, write_csv
-from fer_keras.studies.series import (
+from fer_keras.common.files import write_text
+from fer_keras.reporting.tables import markdown_table, write_csv
+from fer_keras.studies.shared.output import output_folder
+from fer_keras.studies.shared.series import (
     Outcomes,
     accuracy_cell,
     accuracy_interval,
@@ -43,7 +44,7 @@ from fer_keras.studies.series import (
     shared_changes,
     train_series,
 )
-from fer_keras.studies.trained import Row
+from fer_keras.studies.shared.trained_rows import Row
 
 _EXPERIMENT = "ferplus_cel"
 _LABELS = {
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> str:
         ConfigError: An unknown policy.
         FerKerasError: The data set is missing, or a training failed.
     """
-    from fer_keras.data.augment import check_policy
+    from fer_keras.data.augmentation.policies import check_policy
 
     for name in arguments.policies:
         check_policy(name)
@@ -158,8 +159,8 @@ def write_report(folder: Path, outcomes: Mapping[str, Outcomes]) -> str:
 
 
 def _draw(folder: Path, records: list[dict[str, Any]], subject: str) -> None:
-    from fer_keras.plots import plot_intervals
-    from fer_keras.studies.figures import plot_bars
+    from fer_keras.reporting.bars import plot_bars
+    from fer_keras.reporting.plots import plot_intervals
 
     shown = {r["label"]: (r["accuracy"], r["low"], r["high"]) for r in records}
     ends = [end for _, *both in shown.values() for end in both]
@@ -180,9 +181,9 @@ def _draw_faces(path: Path, policies: Sequence[str]) -> None:
     """What each policy makes of drawn faces, with the two largest parts of every target."""
     import tensorflow as tf
 
-    from fer_keras.data.augment import build_policy
-    from fer_keras.data.synthetic_faces import draw_samples
-    from fer_keras.plots import plot_pictures
+    from fer_keras.data.augmentation.policies import build_policy
+    from fer_keras.data.datasets.synthetic_faces import draw_samples
+    from fer_keras.reporting.plots import plot_pictures
 
     faces = draw_samples("train", limit=_SHOWN_FACES)
     sheet = []

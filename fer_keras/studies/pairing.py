@@ -23,10 +23,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fer_keras.errors import ConfigError
-from fer_keras.files import write_text
-from fer_keras.studies.results import markdown_table, output_folder, write_csv
-from fer_keras.studies.trained import (
+from fer_keras.common.errors import ConfigError
+from fer_keras.common.files import write_text
+from fer_keras.reporting.tables import markdown_table, write_csv
+from fer_keras.studies.shared.output import output_folder
+from fer_keras.studies.shared.trained_rows import (
     HEADER,
     SMALL_ENCODER,
     Outcome,
@@ -142,9 +143,9 @@ def partner_accuracies(run_dir: Path, count: int) -> list[float]:
         that leaves no choice.
     """
     from fer_keras.config import load_experiment
-    from fer_keras.data import describe
+    from fer_keras.data.load import describe
     from fer_keras.data.splits import load_splits, load_test
-    from fer_keras.loading import load_model
+    from fer_keras.loading.load import load_model
 
     experiment = load_experiment(str(run_dir))
     config = experiment.dataset
@@ -208,7 +209,7 @@ def write_report(
 def _draw(
     path: Path, outcomes: dict[str, Outcome], spreads: dict[str, list[float]], subject: str
 ) -> None:
-    from fer_keras.plots import plot_intervals
+    from fer_keras.reporting.plots import plot_intervals
 
     shown: dict[str, dict[str, tuple[float, float, float]]] = {
         "95 % interval": {}, "range of other partners": {}

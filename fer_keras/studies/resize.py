@@ -28,17 +28,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_keras.errors import ConfigError
-from fer_keras.files import write_text
-from fer_keras.opencv import cv2
-from fer_keras.studies.base import (
+from fer_keras.common.errors import ConfigError
+from fer_keras.common.files import write_text
+from fer_keras.common.opencv import cv2
+from fer_keras.reporting.tables import markdown_table, write_csv
+from fer_keras.studies.shared.models import (
     StudiedModel,
     add_model_arguments,
     describe,
     load_data,
     load_models,
 )
-from fer_keras.studies.results import markdown_table, output_folder, track, write_csv
+from fer_keras.studies.shared.output import output_folder, track
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -149,7 +150,7 @@ def measure(
     """
     from tqdm import tqdm
 
-    from fer_keras.metrics import accuracy_report
+    from fer_keras.common.metrics import accuracy_report
 
     labels, rows = samples.labels, []
     total = len(PAIRS) * len(sizes) * len(models) * len(samples)
@@ -229,7 +230,7 @@ def _draw(
     sizes: Sequence[int],
     studied_on: str,
 ) -> None:
-    from fer_keras.plots import Line, Panel, plot_panels
+    from fer_keras.reporting.plots import Line, Panel, plot_panels
 
     ticks = [str(size) for size in sizes]
     panels = []

@@ -26,10 +26,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_keras.errors import ConfigError, did_you_mean
-from fer_keras.files import write_text
-from fer_keras.metrics import wilson_interval
-from fer_keras.studies.results import markdown_table, output_folder, write_csv
+from fer_keras.common.errors import ConfigError, did_you_mean
+from fer_keras.common.files import write_text
+from fer_keras.common.metrics import wilson_interval
+from fer_keras.reporting.tables import markdown_table, write_csv
+from fer_keras.studies.shared.output import output_folder
 
 # What two runs of one setting may differ in.
 _FREE = ("name", "seed", "dataset.source", "growth.previous")
@@ -130,8 +131,8 @@ def read_run(path: Path, split: str) -> Finished:
     Raises:
         ConfigError: It is not finished, or was not evaluated on the split.
     """
+    from fer_keras.common.files import read_json
     from fer_keras.config import flatten, load_experiment
-    from fer_keras.file_checks import read_json
 
     experiment = load_experiment(str(path / "experiment.json"))
     kind = "out_of_fold" if experiment.dataset.every_fold else split
@@ -182,7 +183,7 @@ def _emotion(first: Finished, asked: str | None) -> str:
 
 
 def _row(label: str, group: Sequence[Finished], emotion: str) -> dict[str, Any]:
-    from fer_keras.comparison.report import published
+    from fer_keras.studies.comparison.report import published
 
     results = [each.result for each in group]
     accuracies = [result["accuracy"] for result in results]
@@ -203,7 +204,7 @@ def _row(label: str, group: Sequence[Finished], emotion: str) -> dict[str, Any]:
 
 
 def _differences(groups: Mapping[str, Sequence[Finished]], emotion: str) -> list[dict[str, Any]]:
-    from fer_keras.comparison.scores import mcnemar
+    from fer_keras.common.significance import mcnemar
 
     (_, first), *others = groups.items()
     by_seed = {each.seed: each for each in first}
@@ -281,7 +282,7 @@ def report(
 
 
 def _draw(path: Path, groups: Mapping[str, Sequence[Finished]], studied_on: str) -> None:
-    from fer_keras.plots import plot_intervals
+    from fer_keras.reporting.plots import plot_intervals
 
     shown: dict[str, dict[str, tuple[float, float, float]]] = {}
     for label, group in groups.items():

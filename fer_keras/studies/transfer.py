@@ -26,13 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from fer_keras.errors import ConfigError
-from fer_keras.files import write_text
-from fer_keras.labels import canonical
-from fer_keras.metrics import wilson_interval
-from fer_keras.studies.results import markdown_table, output_folder, write_csv
-from fer_keras.studies.series import parent_run
-from fer_keras.studies.trained import Row, train_row
+from fer_keras.common.errors import ConfigError
+from fer_keras.common.files import write_text
+from fer_keras.common.labels import canonical
+from fer_keras.common.metrics import wilson_interval
+from fer_keras.reporting.tables import markdown_table, write_csv
+from fer_keras.studies.shared.output import output_folder
+from fer_keras.studies.shared.series import parent_run
+from fer_keras.studies.shared.trained_rows import Row, train_row
 
 # (source, target) -> accuracy and number of pictures.
 Matrix = dict[tuple[str, str], tuple[float, int]]
@@ -134,7 +135,7 @@ def changes(arguments: argparse.Namespace, dataset: str) -> tuple[str, ...]:
     Returns:
         `part.field=value`, those of `--set` last.
     """
-    from fer_keras.data import describe
+    from fer_keras.data.load import describe
 
     made = [f"dataset.name={dataset}"]
     if not describe(dataset).has_votes:
@@ -157,8 +158,8 @@ def score(source: Path, target: Path, split: str) -> tuple[float, int]:
     Returns:
         Accuracy 0..1 and the number of pictures.
     """
-    from fer_keras.evaluate import run_samples
-    from fer_keras.loading import load_model
+    from fer_keras.evaluation.run_data import run_samples
+    from fer_keras.loading.load import load_model
 
     model = load_model(source)
     samples, _ = run_samples(target, split, model.image_shape[0])
@@ -231,7 +232,7 @@ def _cell(value: tuple[float, int]) -> str:
 
 
 def _draw(path: Path, names: Sequence[str], kinds: Mapping[str, Matrix], subject: str) -> None:
-    from fer_keras.plots import plot_intervals
+    from fer_keras.reporting.plots import plot_intervals
 
     groups: dict[str, dict[str, tuple[float, float, float]]] = {kind: {} for kind in kinds}
     for kind, matrix in kinds.items():

@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_keras.files import write_text
-from fer_keras.studies.results import markdown_table, output_folder, write_csv
-from fer_keras.studies.series import (
+from fer_keras.common.files import write_text
+from fer_keras.reporting.tables import markdown_table, write_csv
+from fer_keras.studies.shared.output import output_folder
+from fer_keras.studies.shared.series import (
     Outcomes,
     accuracy_cell,
     accuracy_interval,
@@ -45,7 +46,7 @@ from fer_keras.studies.series import (
     shared_changes,
     train_series,
 )
-from fer_keras.studies.trained import Outcome, Row
+from fer_keras.studies.shared.trained_rows import Outcome, Row
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -139,7 +140,7 @@ def vote_distances(
 def _all_votes(outcome: Outcome, split: str) -> "Samples":
     """The pictures of a split whose strongest answer is an emotion, with shares of the votes."""
     from fer_keras.config import load_experiment
-    from fer_keras.data import load_samples
+    from fer_keras.data.load import load_samples
 
     config = load_experiment(str(outcome.run_dir)).dataset
     return load_samples(
@@ -152,9 +153,9 @@ def _probabilities(outcome: Outcome, samples: "Samples") -> npt.NDArray[np.float
     """The plain softmax, in the order of the classes of the samples."""
     import keras
 
-    from fer_keras.labels import name_mapping
-    from fer_keras.loading import load_model
-    from fer_keras.metrics import softmax
+    from fer_keras.common.labels import name_mapping
+    from fer_keras.common.metrics import softmax
+    from fer_keras.loading.load import load_model
 
     model = load_model(outcome.run_dir)
     columns = list(name_mapping(model.class_names, samples.class_names))
@@ -225,8 +226,8 @@ def write_report(
 def _draw(
     folder: Path, outcomes: Mapping[str, Outcomes], records: list[dict[str, Any]], subject: str
 ) -> None:
-    from fer_keras.plots import plot_intervals
-    from fer_keras.studies.figures import plot_bars
+    from fer_keras.reporting.bars import plot_bars
+    from fer_keras.reporting.plots import plot_intervals
 
     shown: dict[str, dict[str, tuple[float, float, float]]] = {"here, 95 % interval": {}}
     published = shown.setdefault("published ± deviation", {})

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_keras.comparison.complexity import (
+from fer_keras.studies.comparison.complexity import (
     onnx_macs,
     onnx_parameters,
     tflite_macs,
@@ -17,7 +17,7 @@ from fer_keras.comparison.complexity import (
 def test_a_tflite_graph_is_counted() -> None:
     import keras
 
-    from fer_keras.conversion import convert, frozen_function
+    from fer_keras.conversion.tflite import convert, frozen_function
 
     image = keras.Input((12, 12, 1))
     x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(image)  # 12*12*4 * 9

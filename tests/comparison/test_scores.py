@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from fer_keras.comparison.scores import (
+from fer_keras.common.significance import holm, mcnemar
+from fer_keras.studies.comparison.scores import (
     annotator_ceiling,
     annotator_figures,
     compare_pairs,
     emotion_votes,
-    holm,
-    mcnemar,
     model_figures,
     pareto_front,
 )

@@ -9,21 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_keras.data import (
-    affectnet,
-    affectnet7,
-    affectnet_files,
-    affectnet_small,
-    describe,
-    find_source,
-    list_datasets,
-    load_samples,
-    prepare,
-)
+from fer_keras.common.errors import DataError
+from fer_keras.data import list_datasets
 from fer_keras.data.__main__ import main
+from fer_keras.data.datasets import affectnet, affectnet7, affectnet_files, affectnet_small
+from fer_keras.data.load import describe, find_source, load_samples, prepare
 from fer_keras.data.prepared import read_content
 from fer_keras.data.samples import Example, SourceContent, pixel_sha256
-from fer_keras.errors import DataError
 
 # The data set's own documentation.
 NAMES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")

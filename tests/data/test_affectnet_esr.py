@@ -5,10 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_keras.data import find_source, load_samples
-from fer_keras.data.affectnet_esr import INFO, find, read, source_files
+from fer_keras.common.errors import DataError
+from fer_keras.data.datasets.affectnet_esr import INFO, find, read, source_files
+from fer_keras.data.load import find_source, load_samples
 from fer_keras.data.samples import Example
-from fer_keras.errors import DataError
 
 # Folder -> file name -> emotion; the numbers of the folders are not those of the classes.
 TRAIN = {

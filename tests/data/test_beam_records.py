@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from test_folder import _divided
 
-from fer_keras.data import beam_records, prepare
+from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.data import beam_records
 from fer_keras.data.__main__ import main
+from fer_keras.data.load import prepare
 from fer_keras.data.prepared import read_content
 from fer_keras.data.registry import open_prepared
-from fer_keras.errors import ConfigError, DataError
 
 
 def test_workers_need_apache_beam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

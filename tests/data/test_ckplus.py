@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from drawn_trees import pixels, write_ck48, write_ckplus
 
-from fer_keras.data import describe, load_samples, prepare
-from fer_keras.data.ckplus import INFO
-from fer_keras.errors import DataError
+from fer_keras.common.errors import DataError
+from fer_keras.data.datasets.ckplus import INFO
+from fer_keras.data.load import describe, load_samples, prepare
 
 
 def test_first_and_last_three_frames(tmp_path: Path) -> None:

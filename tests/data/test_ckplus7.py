@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 from drawn_trees import pixels, write_ck48, write_ckplus
 
-from fer_keras.data import describe, load_samples
-from fer_keras.data.ckplus7 import read
+from fer_keras.data.datasets.ckplus7 import read
+from fer_keras.data.load import describe, load_samples
 
 
 def test_the_repackaging(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from drawn_trees import draw, write_ck48, write_ckplus
 
-from fer_keras.data import ckplus, ckplus7
-from fer_keras.data.ckplus_files import find_ckplus, read_raw, source_files
-from fer_keras.errors import DataError
+from fer_keras.common.errors import DataError
+from fer_keras.data.datasets import ckplus, ckplus7
+from fer_keras.data.datasets.ckplus_files import find_ckplus, read_raw, source_files
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from drawn_trees import CKPLUS_SEQUENCES, write_ck48, write_ckplus
 
-from fer_keras.data import load_samples
-from fer_keras.data.ckplus_sequences import read
-from fer_keras.errors import DataError
+from fer_keras.common.errors import DataError
+from fer_keras.data.datasets.ckplus_sequences import read
+from fer_keras.data.load import load_samples
 
 
 def test_every_frame_has_the_emotion_of_its_sequence(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.config import DatasetConfig
 from fer_keras.data.clips import make_clips, real_frames, with_clips
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError, DataError
 
 # Sequence a has five frames, b two; the rows are mixed.
 _SEQUENCES = ["a", "b", "a", "a", "b", "a", "a"]
@@ -104,7 +104,7 @@ def test_an_experiment_asks_for_clips() -> None:
 
 
 def test_all_frames_of_a_clip_are_augmented_alike() -> None:
-    from fer_keras.data.augment import build_policy
+    from fer_keras.data.augmentation.policies import build_policy
 
     rng = np.random.default_rng(0)
     frame = rng.integers(1, 256, (3, 1, 24, 24, 1))

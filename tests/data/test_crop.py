@@ -12,17 +12,17 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_keras.data import crop as crop_module
-from fer_keras.data import load_samples
+from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.common.labels import EMOTIONS
 from fer_keras.data.__main__ import main
-from fer_keras.data.crop import CropSettings, crop_folder, draw_faces
-from fer_keras.data.crop_table import COLUMNS, STATUSES, output_stems
-from fer_keras.data.face_drawing import draw_face
-from fer_keras.data.synthetic_faces import make_identity
-from fer_keras.errors import ConfigError, DataError
-from fer_keras.faces import Face
-from fer_keras.faces.align import TEMPLATE
-from fer_keras.labels import EMOTIONS
+from fer_keras.data.crop import crop as crop_module
+from fer_keras.data.crop.crop import CropSettings, crop_folder, draw_faces
+from fer_keras.data.crop.crop_table import COLUMNS, STATUSES, output_stems
+from fer_keras.data.datasets.synthetic_faces import make_identity
+from fer_keras.data.drawn_faces.face_drawing import draw_face
+from fer_keras.data.load import load_samples
+from fer_keras.runtime.faces import Face
+from fer_keras.runtime.faces.align import TEMPLATE
 
 GREY = 150
 

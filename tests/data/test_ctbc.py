@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from drawn_trees import draw, pixels
 
-from fer_keras.data import is_available, load_samples
-from fer_keras.data.ctbc import find, read
-from fer_keras.errors import DataError
+from fer_keras.common.errors import DataError
+from fer_keras.data.datasets.ctbc import find, read
+from fer_keras.data.load import is_available, load_samples
 
 LABELS = """\
 1 -> happy

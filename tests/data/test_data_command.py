@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_keras.data import augment
+from fer_keras.common.errors import DataError
 from fer_keras.data.__main__ import main
-from fer_keras.errors import DataError
+from fer_keras.data.augmentation import policies as augment
 
 
 @pytest.fixture

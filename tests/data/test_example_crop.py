@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import DataError
 from fer_keras.data.prepared import decode_once, prepare_once, read_content
 from fer_keras.data.samples import DatasetInfo, Example, SourceContent, pixel_sha256
-from fer_keras.errors import DataError
 
 
 def _module(

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import DataError
 from fer_keras.config import DatasetConfig
-from fer_keras.data import describe, is_available, load_samples, prepare
-from fer_keras.data.fer2013 import INFO, find, read
+from fer_keras.data.datasets.fer2013 import INFO, find, read
+from fer_keras.data.load import describe, is_available, load_samples, prepare
 from fer_keras.data.splits import load_splits
-from fer_keras.errors import DataError
 
 USAGES = ("Training", "Training", "Training", "PublicTest", "PublicTest", "PrivateTest")
 CODES = (0, 3, 6, 1, 3, 5)

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from drawn_trees import draw
 
-from fer_keras.data import describe, load_samples
-from fer_keras.data.fer2013_folders import read
-from fer_keras.errors import DataError
+from fer_keras.common.errors import DataError
+from fer_keras.data.datasets.fer2013_folders import read
+from fer_keras.data.load import describe, load_samples
 
 FOLDERS = {
     "angry": "anger",

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from drawn_trees import draw
 
-from fer_keras.data import describe, is_available, load_samples
-from fer_keras.data.fer2013plus import read
-from fer_keras.errors import DataError
-from fer_keras.labels import EMOTIONS
+from fer_keras.common.errors import DataError
+from fer_keras.common.labels import EMOTIONS
+from fer_keras.data.datasets.fer2013plus import read
+from fer_keras.data.load import describe, is_available, load_samples
 
 # Both spellings in which the class folders are found, and what they mean.
 SPELLINGS = (

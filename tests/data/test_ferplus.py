@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_keras.data import describe, find_source, is_available, load_samples
-from fer_keras.data.ferplus import read
+from fer_keras.common.errors import DataError
+from fer_keras.common.labels import EMOTIONS
+from fer_keras.data.datasets.ferplus import read
+from fer_keras.data.load import describe, find_source, is_available, load_samples
 from fer_keras.data.votes import targets_from_votes
-from fer_keras.errors import DataError
-from fer_keras.labels import EMOTIONS
 
 _HEADER = (
     "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"

@@ -5,9 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_keras.data import find_source, load_samples, prepare
-from fer_keras.data.folder import read
-from fer_keras.errors import DataError
+from fer_keras.common.errors import DataError
+from fer_keras.data.datasets.folder import read
+from fer_keras.data.load import find_source, load_samples, prepare
 
 
 def _draw(path: Path, seed: int, size: tuple[int, int] = (20, 30)) -> None:

@@ -4,12 +4,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.config import DatasetConfig
-from fer_keras.data import folds, load_samples
+from fer_keras.data import folds
 from fer_keras.data.label_noise import with_label_noise
+from fer_keras.data.load import load_samples
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.data.splits import load_splits, load_test, oversample
-from fer_keras.errors import ConfigError, DataError
 
 
 def _samples(num_subjects: int = 24, num_classes: int = 3, seed: int = 0) -> Samples:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import fer_keras.data.prepared as prepared
-from fer_keras.data import list_datasets, load_samples, prepare
+from fer_keras.common.errors import DataError
+from fer_keras.data import list_datasets
+from fer_keras.data.load import load_samples, prepare
 from fer_keras.data.samples import Samples, one_hot, pixel_sha256
-from fer_keras.errors import DataError
 
 
 @pytest.fixture
@@ -173,12 +174,12 @@ def test_a_full_disk_gives_one_error_and_keeps_what_is_there(
     prepare("fer2013", source, cache)
     code = (
         "import resource, sys, fer_keras.data as d\n"
-        "import tensorflow_datasets, fer_keras.errors\n"
+        "import tensorflow_datasets, fer_keras.common.errors\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({num_bytes}, {num_bytes}))\n"
         "try:\n"
         f"    d.load_samples('fer2013', 'train', source={str(source)!r}, "
         f"cache_dir={str(cache)!r})\n"
-        "except fer_keras.errors.DataError as error:\n"
+        "except fer_keras.common.errors.DataError as error:\n"
         "    sys.exit(str(error))"
     )
     done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True)
@@ -193,11 +194,11 @@ def test_a_full_disk_while_preparing(source: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     code = (
         "import resource, sys, fer_keras.data as d\n"
-        "import tensorflow_datasets, fer_keras.errors\n"
+        "import tensorflow_datasets, fer_keras.common.errors\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))\n"
         "try:\n"
         f"    d.prepare('fer2013', {str(source)!r}, {str(cache)!r})\n"
-        "except fer_keras.errors.DataError as error:\n"
+        "except fer_keras.common.errors.DataError as error:\n"
         "    sys.exit(str(error))"
     )
     done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True)

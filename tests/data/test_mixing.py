@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from fer_keras.data.augment import build_policy, list_policies, mixes_pictures
-from fer_keras.data.mixing import CutMix, MixUp
+from fer_keras.common.errors import ConfigError
+from fer_keras.data.augmentation.mixing import CutMix, MixUp
+from fer_keras.data.augmentation.policies import build_policy, list_policies, mixes_pictures
+from fer_keras.data.augmentation.rand_augment import OPERATIONS, equalise, rand_augment
 from fer_keras.data.pipeline import balanced_class_weights, training_dataset
-from fer_keras.data.rand_augment import OPERATIONS, equalise, rand_augment
 from fer_keras.data.samples import Samples
-from fer_keras.errors import ConfigError
 
 BATCH, SIZE = 64, 20
 

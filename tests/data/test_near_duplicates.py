@@ -4,10 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_keras.data.near_duplicates import near_duplicate_audit, pairs_within, perceptual_hashes
+from fer_keras.common.errors import DataError
+from fer_keras.data.audit.near_duplicates import (
+    near_duplicate_audit,
+    pairs_within,
+    perceptual_hashes,
+)
+from fer_keras.data.datasets.synthetic_faces import generate
 from fer_keras.data.samples import Samples, one_hot, pixel_sha256
-from fer_keras.data.synthetic_faces import generate
-from fer_keras.errors import DataError
 
 _FACES = np.stack([face.image for face in generate(16, subjects=range(16))])
 _RNG = np.random.default_rng(0)

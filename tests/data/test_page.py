@@ -7,14 +7,15 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_keras.data import describe, list_datasets
+from fer_keras.common.errors import DataError
+from fer_keras.data import list_datasets
 from fer_keras.data.__main__ import main
-from fer_keras.data.near_duplicates import near_duplicate_audit
-from fer_keras.data.page import PageContent, build_page, native_sizes
+from fer_keras.data.audit.duplicates import duplicate_audit
+from fer_keras.data.audit.near_duplicates import near_duplicate_audit
+from fer_keras.data.audit.page import PageContent, build_page, native_sizes
+from fer_keras.data.datasets.synthetic_faces import generate
+from fer_keras.data.load import describe
 from fer_keras.data.samples import DatasetInfo, Samples, one_hot, pixel_sha256
-from fer_keras.data.splits import duplicate_audit
-from fer_keras.data.synthetic_faces import generate
-from fer_keras.errors import DataError
 
 _FACES = np.stack([face.image for face in generate(16, subjects=range(16))])
 _NAMES = ("anger", "fear", "neutral")
@@ -242,7 +243,7 @@ def test_describe_writes_a_page_without_the_data(
 
 
 def test_native_sizes(pictures: Path, tmp_path: Path) -> None:
-    from fer_keras.data import prepare
+    from fer_keras.data.load import prepare
 
     folder = prepare("folder", pictures, tmp_path / "c")
     assert native_sizes(folder, ["train", "validation"]) == {(48, 48): 4, (50, 60): 1}

@@ -3,12 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.config import DatasetConfig
+from fer_keras.data.datasets.synthetic_faces import draw_samples
 from fer_keras.data.pairs import make_pairs, with_neutral
 from fer_keras.data.pipeline import evaluation_dataset
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.data.synthetic_faces import draw_samples
-from fer_keras.errors import ConfigError, DataError
 
 _CLASSES = ("neutral", "fear")
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.data import pipeline
-from fer_keras.data.augment import build_policy, list_policies
+from fer_keras.data.augmentation.policies import build_policy, list_policies
 from fer_keras.data.pipeline import (
     Shard,
     balanced_class_weights,
@@ -20,7 +21,6 @@ from fer_keras.data.pipeline import (
     training_dataset,
 )
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError, DataError
 
 
 def make_samples(n: int = 50, size: int = 16) -> Samples:
@@ -263,7 +263,7 @@ def test_recipes_of_ddamfn() -> None:
     """Shares of the pictures that are changed, and how far, over 2,000 pictures."""
     import tensorflow as tf
 
-    from fer_keras.data.augment_recipes import sometimes_erase, sometimes_warp
+    from fer_keras.data.augmentation.recipes import sometimes_erase, sometimes_warp
 
     images = tf.fill((2000, 20, 20, 3), 200.0)
     erased = sometimes_erase(0.5, (0.1, 0.2))(images, tf.constant([0, 1])).numpy()

@@ -5,10 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_keras.data import find_source, load_samples
-from fer_keras.data.rafdb import INFO, find, read
+from fer_keras.common.errors import DataError
+from fer_keras.data.datasets.rafdb import INFO, find, read
+from fer_keras.data.load import find_source, load_samples
 from fer_keras.data.samples import Example, pixel_sha256
-from fer_keras.errors import DataError
 
 # As in the release: five digits in train, four in test.
 LINES = {

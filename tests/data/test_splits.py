@@ -1,17 +1,11 @@
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import DataError
+from fer_keras.data.audit.duplicates import duplicate_audit
+from fer_keras.data.groups import connected_groups, cut_mask
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.data.splits import (
-    balanced_draw,
-    connected_groups,
-    cut_mask,
-    cut_validation,
-    drop_duplicates_of,
-    duplicate_audit,
-    duplicated_in,
-)
-from fer_keras.errors import DataError
+from fer_keras.data.splits import balanced_draw, cut_validation, drop_duplicates_of, duplicated_in
 
 
 def _samples(

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import DataError
 from fer_keras.config import DatasetConfig
-from fer_keras.data import load_samples, synthetic_clips
 from fer_keras.data.clips import with_clips
-from fer_keras.errors import DataError
+from fer_keras.data.datasets import synthetic_clips
+from fer_keras.data.load import load_samples
 
 
 @pytest.mark.parametrize("num_frames", range(synthetic_clips.MIN_FRAMES, 13))

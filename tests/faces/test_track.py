@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_keras.faces import Face
-from fer_keras.faces.track import Tracker
-from fer_keras.runtime.scene import draw_scene
+from fer_keras.runtime.faces import Face
+from fer_keras.runtime.faces.track import Tracker
+from fer_keras.runtime.timing.scene import draw_scene
 
 # The drawn face of the scene, cut out with some margin, and where the face is in it.
 PATCH = draw_scene()[110:360, 210:430]

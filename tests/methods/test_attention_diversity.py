@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.methods import build_method
 
 from .conftest import NAMES, build_tiny_network

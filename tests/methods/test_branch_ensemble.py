@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from fer_keras.diversity import diversity_loss, similarity_matrix
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.methods import build_method
+from fer_keras.methods.diversity import diversity_loss, similarity_matrix
 
 from .conftest import NAMES
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.methods import build_method
 from fer_keras.methods.disentanglement import cross_covariance, reverse_gradient, standardized
 

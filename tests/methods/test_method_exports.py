@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras import conversion
-from fer_keras.errors import ExportError
-from fer_keras.loading import load_network, save_network
+from fer_keras.common.errors import ExportError
+from fer_keras.conversion import tflite as conversion
+from fer_keras.loading.keras_files import load_network, save_network
 from fer_keras.methods import build_method
 
 from .conftest import NAMES, build_tiny_network

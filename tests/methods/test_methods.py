@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.methods import build_method, list_methods
 from fer_keras.models.layers import class_names_of, with_class_names
 

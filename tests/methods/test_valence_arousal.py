@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
+from fer_keras.common.metrics import concordance_correlation, root_mean_squared_error
 from fer_keras.methods import build_method
 from fer_keras.methods.valence_arousal import Agreement
-from fer_keras.metrics import concordance_correlation, root_mean_squared_error
 from fer_keras.models import build_model
 
 from .conftest import NAMES

@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.errors import ConfigError, DataError
-from fer_keras.labels import EMOTIONS
+from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.common.labels import EMOTIONS
 from fer_keras.methods import build_method
 from fer_keras.methods.word2vec import LOSSES, nearest_words, words_of_classes
+from fer_keras.methods.word_vectors import load_word_vectors
 from fer_keras.models.layers import ClassVectors
-from fer_keras.word_vectors import load_word_vectors
 
 from .conftest import NAMES, build_tiny_network
 

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.clip_export import cut
-from fer_keras.errors import ConfigError
-from fer_keras.loading import from_network, load_network, save_network
+from fer_keras.common.errors import ConfigError
+from fer_keras.conversion.clips import cut
+from fer_keras.loading.classifier import from_network
+from fer_keras.loading.keras_files import load_network, save_network
 from fer_keras.models import build_model, list_models
 from fer_keras.models.layers import with_class_names
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.errors import ConfigError
+from fer_keras.common.errors import ConfigError
 from fer_keras.models import build_model
 from fer_keras.models.ddamfn import SMALL, MixedDepthwiseConv2D
 

@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.errors import ConfigError, ModelFileError
-from fer_keras.loading import load_network, save_network
+from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.loading.keras_files import load_network, save_network
+from fer_keras.loading.weights import load_arrays
 from fer_keras.methods import build_method
 from fer_keras.models import build_model
 from fer_keras.models.difference_of_embeddings import READS
 from fer_keras.models.encoders import build_encoder, load_vggface2
 from fer_keras.models.layers import FrozenEncoder
-from fer_keras.weight_files import load_arrays
 
 NAMES = ("neutral", "happiness", "anger")
 SHAPE = (16, 16, 1)

@@ -4,7 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.conversion import convert, deploy_graph, frozen_function, tflite_probabilities
+from fer_keras.conversion.tflite import (
+    convert,
+    deploy_graph,
+    frozen_function,
+    tflite_probabilities,
+)
 from fer_keras.models import build_model
 from fer_keras.models.layers import with_class_names
 

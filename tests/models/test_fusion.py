@@ -7,15 +7,16 @@ import keras
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.config import Experiment, load_experiment
-from fer_keras.conversion import convert, deploy_graph, frozen_function, in_float32
-from fer_keras.errors import ConfigError, DataError
-from fer_keras.fallback import with_fallback
-from fer_keras.loading import load_network, load_tflite_bytes, save_network
+from fer_keras.conversion.tflite import convert, deploy_graph, frozen_function, in_float32
+from fer_keras.loading.keras_files import load_network, save_network
+from fer_keras.loading.tflite_files import load_tflite_bytes
 from fer_keras.models import build_model
 from fer_keras.models.fusion import AVERAGES, FITTED, SMALL, fuse, in_order
 from fer_keras.models.layers import with_class_names
-from fer_keras.pretrained import with_bases, with_earlier_stages
+from fer_keras.training.fallback import with_fallback
+from fer_keras.training.start import with_bases, with_earlier_stages
 
 CLASS_NAMES = ("anger", "disgust", "fear")
 TINY = SMALL["bases"][0]["options"]

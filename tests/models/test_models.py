@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.errors import ConfigError, ModelFileError
+from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.models import build_model, list_models
 from fer_keras.models.layers import ClassNames, class_names_of, conv, with_class_names
 

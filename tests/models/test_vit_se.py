@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras import conversion
-from fer_keras.errors import ConfigError
-from fer_keras.loading import load_tflite_bytes
+from fer_keras.common.errors import ConfigError
+from fer_keras.conversion import tflite as conversion
+from fer_keras.loading.tflite_files import load_tflite_bytes
 from fer_keras.models.vit_se import SMALL, ClassToken, PositionEmbedding, build
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (3, 16, 24, 1)).astype("float32")

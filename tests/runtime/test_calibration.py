@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from tiny_models import BRIGHT, MIDDLE, write_export
 
-from fer_keras.errors import ModelFileError
-from fer_keras.faces import Face
+from fer_keras.common.errors import ModelFileError
 from fer_keras.runtime import Recognizer
-from fer_keras.runtime.calibration import Decision
+from fer_keras.runtime.decision import Decision
+from fer_keras.runtime.faces import Face
 
 FACE = Face((0, 0, 24, 24), None, 1.0)
 

@@ -17,7 +17,7 @@ _CODE = """
 import sys, time
 start = time.perf_counter()
 from fer_keras import Recognizer
-from fer_keras.runtime.machine import peak_memory_mib
+from fer_keras.runtime.timing.machine import peak_memory_mib
 recognizer = Recognizer(sys.argv[1], precision="int8")
 import numpy as np
 recognizer.predict_proba(np.zeros((1, 24, 24), np.uint8))

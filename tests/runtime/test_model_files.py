@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from tiny_models import tflite, write_export
 
-from fer_keras.errors import ModelFileError
-from fer_keras.runtime import Recognizer, default_model, model_files
-from fer_keras.runtime.model_files import SHIPPED_MODEL, read_model_files
+from fer_keras.common.errors import ModelFileError
+from fer_keras.runtime import Recognizer, default_model
+from fer_keras.runtime import export_files as model_files
+from fer_keras.runtime.export_files import SHIPPED_MODEL, read_model_files
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_keras.faces import Face
-from fer_keras.runtime.neutral import WaitingFace
-from fer_keras.runtime.overlay import Status, draw_moment
-from fer_keras.runtime.recording import VideoRecorder
-from fer_keras.runtime.sources import Frame
-from fer_keras.runtime.stream import Moment, StreamFace
+from fer_keras.runtime.faces import Face
+from fer_keras.runtime.stream.neutral import WaitingFace
+from fer_keras.runtime.stream.overlay import Status, draw_moment
+from fer_keras.runtime.stream.recording import VideoRecorder
+from fer_keras.runtime.stream.sources import Frame
+from fer_keras.runtime.stream.stream import Moment, StreamFace
 
 BLUE, YELLOW = (86, 180, 233), (240, 200, 60)
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")

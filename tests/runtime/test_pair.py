@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tiny_models import BRIGHT, DARK, LEFT, MIDDLE, SIDE, tflite, write_export, write_pair_export
 
-from fer_keras.errors import ConfigError, DataError, ModelFileError
-from fer_keras.faces import Face
+from fer_keras.common.errors import ConfigError, DataError, ModelFileError
 from fer_keras.runtime import Recognizer
+from fer_keras.runtime.faces import Face
 
 PICTURES = np.stack([BRIGHT, MIDDLE, DARK, LEFT])
 

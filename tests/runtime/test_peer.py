@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_keras.errors import ModelFileError
-from fer_keras.labels import canonical
-from fer_keras.runtime.peer import open_peer
-from fer_keras.runtime.peer_card import PeerCard, read_card, shipped_card, shipped_cards
+from fer_keras.common.errors import ModelFileError
+from fer_keras.common.labels import canonical
+from fer_keras.loading.peer import open_peer
+from fer_keras.loading.peer_card import PeerCard, read_card, shipped_card, shipped_cards
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

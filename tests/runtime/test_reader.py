@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_keras.errors import DataError
-from fer_keras.runtime.reader import FrameReader
-from fer_keras.runtime.sources import ArraySource, Frame
+from fer_keras.common.errors import DataError
+from fer_keras.runtime.stream.reader import FrameReader
+from fer_keras.runtime.stream.sources import ArraySource, Frame
 
 
 class FakeCamera:

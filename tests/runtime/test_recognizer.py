@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from tiny_models import BRIGHT, CLASS_NAMES, DARK, LEFT, MIDDLE, SIDE, tflite, write_export
 
-from fer_keras.errors import ConfigError, DataError, ModelFileError
-from fer_keras.faces import Face
-from fer_keras.runtime import Recognizer, model_files
+from fer_keras.common.errors import ConfigError, DataError, ModelFileError
+from fer_keras.runtime import Recognizer
+from fer_keras.runtime import export_files as model_files
+from fer_keras.runtime.faces import Face
 
 PICTURES = np.stack([BRIGHT, MIDDLE, DARK, LEFT])
 ANSWERS = ["happiness", "neutral", "sadness", "surprise"]

@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 from tiny_models import BRIGHT, CLASS_NAMES, DARK, write_export
 
-from fer_keras.errors import ConfigError, DataError
-from fer_keras.faces import Face
-from fer_keras.faces.centre_box import CentreBoxDetector
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.runtime import Recognizer
-from fer_keras.runtime.smoothing import ProbabilitySmoother
-from fer_keras.runtime.sources import ArraySource, NetworkStream, VideoFile, open_source
-from fer_keras.runtime.stream import Moment, Stream
+from fer_keras.runtime.faces import Face
+from fer_keras.runtime.faces.centre_box import CentreBoxDetector
+from fer_keras.runtime.stream.smoothing import ProbabilitySmoother
+from fer_keras.runtime.stream.sources import (
+    ArraySource,
+    NetworkStream,
+    VideoFile,
+    open_source,
+)
+from fer_keras.runtime.stream.stream import Moment, Stream
 
 Pixels = np.ndarray[Any, Any]
 

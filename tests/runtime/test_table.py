@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tiny_models import BRIGHT, CLASS_NAMES, DARK, write_export
 
-from fer_keras.errors import ConfigError, DataError
-from fer_keras.faces import Face
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.runtime import Recognizer
+from fer_keras.runtime.faces import Face
 
 
 class ByBrightness:

@@ -18,8 +18,8 @@ NUM_PICTURES, SHARD_SIZE = 4000, 200
 
 
 def faces() -> list[Pixels]:
-    from fer_keras.data.face_drawing import draw_face
-    from fer_keras.data.face_parameters import make_identity
+    from fer_keras.data.drawn_faces.face_drawing import draw_face
+    from fer_keras.data.drawn_faces.face_parameters import make_identity
 
     return [draw_face(make_identity(0, number), {}, None, 96)[0] for number in range(8)]
 

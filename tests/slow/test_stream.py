@@ -17,9 +17,9 @@ import pytest
 from tiny_models import BRIGHT, DARK, write_export
 
 from fer_keras.runtime import Recognizer
-from fer_keras.runtime.reader import FrameReader
-from fer_keras.runtime.sources import ArraySource, open_source, quiet_ffmpeg
-from fer_keras.runtime.stream import Stream
+from fer_keras.runtime.stream.reader import FrameReader
+from fer_keras.runtime.stream.sources import ArraySource, open_source, quiet_ffmpeg
+from fer_keras.runtime.stream.stream import Stream
 
 
 def resident_mb() -> float:

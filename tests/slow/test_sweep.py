@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import (
     DatasetConfig,
     Experiment,
@@ -22,8 +23,7 @@ from fer_keras.config import (
     load_experiment,
     to_json,
 )
-from fer_keras.errors import ConfigError
-from fer_keras.sweep_study import locked, open_study, read_history, read_sweep
+from fer_keras.training.sweep.trials import locked, open_study, read_history, read_sweep
 
 _SEARCH = ("--search", "training.learning_rate=0.001..0.1:log", "--trials", "3", "--no-prune")
 _EPOCHS = 3

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import fer_keras.evaluate as evaluate_module
+from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError, ModelFileError
-from fer_keras.heatmaps import BranchCams
-from fer_keras.loading import save_network
+from fer_keras.loading.keras_files import save_network
 from fer_keras.models import build_model
 from fer_keras.models.layers import with_class_names
 from fer_keras.studies import branches
+from fer_keras.studies.shared.maps import BranchCams
 
 NAMES = ("neutral", "happiness", "anger")
 
@@ -86,7 +86,7 @@ def test_the_study(grown: Path, tmp_path: Path) -> None:
         rows = {(row["kind"], row["branches"]): row for row in csv.DictReader(file)}
     # By name: the mean of both branches is the answer of the network.
     samples, _ = evaluate_module.run_samples(grown, "validation")
-    from fer_keras.loading import load_model
+    from fer_keras.loading.load import load_model
 
     model = load_model(grown / "best.keras")
     answers = model.logits(samples.images)[:, ::-1].argmax(axis=1)

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import load_experiment, override
-from fer_keras.errors import ConfigError
-from fer_keras.studies import diversity, series
-from fer_keras.studies.trained import Outcome, Row
+from fer_keras.studies import diversity
+from fer_keras.studies.shared import series
+from fer_keras.studies.shared.trained_rows import Outcome, Row
 
 NAMES = ("control", "logdet", "det", "direct", "legacy")
 

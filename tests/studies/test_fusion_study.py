@@ -9,16 +9,17 @@ import keras
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError
+from fer_keras.common.metrics import softmax
+from fer_keras.common.opencv import cv2
 from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, to_json
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError
-from fer_keras.loading import load_model, save_network
-from fer_keras.metrics import softmax
+from fer_keras.loading.keras_files import save_network
+from fer_keras.loading.load import load_model
 from fer_keras.models import build_model
 from fer_keras.models.fusion import SMALL
 from fer_keras.models.layers import with_class_names
-from fer_keras.opencv import cv2
-from fer_keras.studies.fusion_rules import RULES, apply, cross_fit, fit
+from fer_keras.studies.fusion.rules import RULES, apply, cross_fit, fit
 from fer_keras.study import main
 
 CLASS_NAMES = ("anger", "disgust", "fear")
@@ -137,7 +138,7 @@ def test_the_study(runs: list[Path], tmp_path: Path, capsys: Any) -> None:
     assert json.loads((out / "fusion.json").read_text())["split"] == "validation"
 
     # The first base alone, and the saved fusion, measured by hand from the files.
-    from fer_keras.evaluate import run_samples
+    from fer_keras.evaluation.run_data import run_samples
 
     samples, _ = run_samples(runs[0], "validation")
     alone = _accuracy(load_model(runs[0]).predict(samples.images), samples.labels)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_keras.errors import ConfigError
-from fer_keras.opencv import cv2
+from fer_keras.common.errors import ConfigError
+from fer_keras.common.opencv import cv2
 from fer_keras.study import main
 
 SIDE = 16
@@ -19,7 +19,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Says happiness where a bright spot is, else sadness: the map is the picture's brightness."""
     import keras
 
-    from fer_keras.loading import save_network
+    from fer_keras.loading.keras_files import save_network
     from fer_keras.models.layers import with_class_names
 
     image = keras.Input((SIDE, SIDE, 1))

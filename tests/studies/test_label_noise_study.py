@@ -9,20 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import load_experiment, override
 from fer_keras.data import splits as splits_module
 from fer_keras.data.label_noise import with_label_noise
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError
 from fer_keras.studies import label_noise
 from fer_keras.studies.label_noise import rows, write_report
-from fer_keras.studies.label_noise_findings import (
-    Findings,
-    auroc,
-    correlations,
-    map_agreement,
-)
-from fer_keras.studies.trained import Outcome, Row
+from fer_keras.studies.label_noise.findings import Findings, auroc, correlations, map_agreement
+from fer_keras.studies.shared.trained_rows import Outcome, Row
 
 NAMES = ("neutral", "happiness", "anger")
 TINY = (

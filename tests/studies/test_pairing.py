@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import load_experiment, override
-from fer_keras.errors import ConfigError
 from fer_keras.studies import embeddings, pairing
-from fer_keras.studies.trained import Outcome, Row
+from fer_keras.studies.shared.trained_rows import Outcome, Row
 
 
 def outcome(row: Row, run_dir: Path, right: int) -> Outcome:

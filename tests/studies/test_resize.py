@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_keras.errors import ConfigError
-from fer_keras.opencv import cv2
+from fer_keras.common.errors import ConfigError
+from fer_keras.common.opencv import cv2
 from fer_keras.studies.resize import PAIRS, PUBLISHED, SIZES, through_size
 from fer_keras.study import main
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_keras.corruptions import CORRUPTIONS, STANDARD_POINTS
-from fer_keras.errors import ConfigError, FerKerasError, ModelFileError
-from fer_keras.opencv import cv2
-from fer_keras.runtime.peer import fer_model
-from fer_keras.runtime.peer_card import shipped_card
+from fer_keras.common.errors import ConfigError, FerKerasError, ModelFileError
+from fer_keras.common.opencv import cv2
+from fer_keras.loading.peer import fer_model
+from fer_keras.loading.peer_card import shipped_card
 from fer_keras.studies.robustness import Outcome, compare, figures
-from fer_keras.studies.robustness_report import CLEAN, CONDITIONS
+from fer_keras.studies.robustness.corruptions import CORRUPTIONS, STANDARD_POINTS
+from fer_keras.studies.robustness.report import CLEAN, CONDITIONS
 from fer_keras.study import main
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -163,7 +163,7 @@ def test_the_figures_go_to_the_run_of_the_model(
 ) -> None:
     import mlflow
 
-    from fer_keras.tracking import Tracker
+    from fer_keras.tracking.tracker import Tracker
 
     tracker = Tracker()
     run_id = tracker.start("folder", "tiny-seed0", {}, {})

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from fer_keras.studies import series
-from fer_keras.studies.series import (
+from fer_keras.studies.shared import series
+from fer_keras.studies.shared.series import (
     accuracy_cell,
     add_series_arguments,
     difference_cell,
@@ -17,7 +17,7 @@ from fer_keras.studies.series import (
     shared_changes,
     train_series,
 )
-from fer_keras.studies.trained import Outcome, Row
+from fer_keras.studies.shared.trained_rows import Outcome, Row
 
 
 def arguments(*words: str) -> argparse.Namespace:
@@ -57,7 +57,7 @@ def test_trainings_are_nested_resumed_and_their_files_stored(
 ) -> None:
     import mlflow
 
-    from fer_keras.callbacks import Interrupted
+    from fer_keras.training.callbacks import Interrupted
 
     seen: list[tuple[str, int, str]] = []
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError
+from fer_keras.common.metrics import evaluate_predictions
 from fer_keras.config import Experiment, override, to_json
 from fer_keras.data.samples import one_hot
-from fer_keras.errors import ConfigError
-from fer_keras.metrics import evaluate_predictions
 from fer_keras.study import main
 
 NAMES = ("anger", "disgust", "fear")

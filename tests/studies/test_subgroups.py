@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.common.opencv import cv2
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError, DataError
-from fer_keras.opencv import cv2
 from fer_keras.studies.subgroups import attribute_values, group_of, proxy
-from fer_keras.studies.subgroups_gaps import (
+from fer_keras.studies.subgroups.gaps import (
     compare_groups,
     difference_interval,
     holm,

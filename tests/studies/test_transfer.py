@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import fer_keras.evaluate as evaluate_module
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import load_experiment, override
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.errors import ConfigError
-from fer_keras.loading import save_network
+from fer_keras.loading.keras_files import save_network
 from fer_keras.models.layers import with_class_names
 from fer_keras.studies import transfer
-from fer_keras.studies.trained import Outcome, Row
+from fer_keras.studies.shared.trained_rows import Outcome, Row
 
 
 def arguments(*words: str) -> argparse.Namespace:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import load_experiment, override
 from fer_keras.data.samples import Samples
-from fer_keras.errors import ConfigError
-from fer_keras.studies import mixing, series, votes
-from fer_keras.studies.trained import Outcome, Row
+from fer_keras.studies import mixing, votes
+from fer_keras.studies.shared import series
+from fer_keras.studies.shared.trained_rows import Outcome, Row
 from fer_keras.studies.votes import vote_distances
 
 

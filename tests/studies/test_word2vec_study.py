@@ -8,19 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_keras.common.labels import EMOTIONS
 from fer_keras.config import load_experiment, override
-from fer_keras.data.compound_faces import COMPOUNDS, combine, draw_compounds
-from fer_keras.data.face_parameters import Expression
-from fer_keras.labels import EMOTIONS
-from fer_keras.studies import series, word2vec
-from fer_keras.studies.semantics import (
+from fer_keras.data.drawn_faces.face_parameters import Expression
+from fer_keras.studies import word2vec
+from fer_keras.studies.shared import series
+from fer_keras.studies.shared.trained_rows import Outcome, Row
+from fer_keras.studies.word2vec.compound_faces import COMPOUNDS, combine, draw_compounds
+from fer_keras.studies.word2vec.semantics import (
     CompoundScores,
     OpenWords,
     compound_scores,
     mistakes,
     word_families,
 )
-from fer_keras.studies.trained import Outcome, Row
 
 NAMES = ("anger", "fear", "happiness")
 
@@ -107,7 +108,9 @@ def test_every_loss_towards_all_vectors_and_the_failure(
         class_names = NAMES
 
     monkeypatch.setattr(series, "train_row", train)
-    monkeypatch.setattr("fer_keras.evaluate.run_samples", lambda folder, split: (Held(), None))
+    monkeypatch.setattr(
+        "fer_keras.evaluation.run_data.run_samples", lambda folder, split: (Held(), None)
+    )
     monkeypatch.setattr(word2vec, "true_cosines", lambda outcome, samples: np.full(5, 0.3))
     words = OpenWords(0.4, (0.3, 0.5), 0.1, 10, {"anger": [("mad", 0.6)]})
     monkeypatch.setattr(word2vec, "_open_words", lambda *_: {"cosine word": words})

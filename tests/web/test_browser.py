@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from tiny_models import CLASS_NAMES, SIDE, write_export
 
-from fer_keras.data.face_canvas import View
-from fer_keras.data.face_drawing import draw_face
-from fer_keras.data.face_parameters import PROTOTYPES, make_identity
-from fer_keras.decode import resize
-from fer_keras.errors import ConfigError
-from fer_keras.faces import crop_face
+from fer_keras.common.decode import resize
+from fer_keras.common.errors import ConfigError
+from fer_keras.data.drawn_faces.face_canvas import View
+from fer_keras.data.drawn_faces.face_drawing import draw_face
+from fer_keras.data.drawn_faces.face_parameters import PROTOTYPES, make_identity
 from fer_keras.runtime import Recognizer
-from fer_keras.runtime.smoothing import ProbabilitySmoother
-from fer_keras.web import vendored
-from fer_keras.web.server import PageServer
-from fer_keras.web.site import build_site
+from fer_keras.runtime.faces import crop_face
+from fer_keras.runtime.stream.smoothing import ProbabilitySmoother
+from fer_keras.runtime.web import vendored
+from fer_keras.runtime.web.server import PageServer
+from fer_keras.runtime.web.site import build_site
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 

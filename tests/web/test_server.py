@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from fer_keras.errors import ConfigError
-from fer_keras.web.server import CONTENT_POLICY, PageServer
-from fer_keras.web.site import SiteFile
+from fer_keras.common.errors import ConfigError
+from fer_keras.runtime.web.server import CONTENT_POLICY, PageServer
+from fer_keras.runtime.web.site import SiteFile
 
 SITE = {
     "index.html": SiteFile(b"<p>page</p>", "text/html; charset=utf-8"),
     "vendor/wasm/x.wasm": SiteFile(b"\0asm", "application/wasm"),
 }
-STATIC = Path(__file__).parents[2] / "fer_keras" / "web" / "static"
+STATIC = Path(__file__).parents[2] / "fer_keras" / "runtime" / "web" / "static"
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from tiny_models import CLASS_NAMES, SIDE, tflite, write_export
 
-from fer_keras.errors import ConfigError, ModelFileError
-from fer_keras.web import __main__ as command
-from fer_keras.web import site, vendored
-from fer_keras.web.vendored import NpmPackage
+from fer_keras import web as command
+from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.runtime.web import site, vendored
+from fer_keras.runtime.web.vendored import NpmPackage
 
 ENTRY = b'import { createWasmLib } from "@litertjs/wasm-utils";\n'
 
@@ -277,7 +277,7 @@ def test_save_writes_the_page_as_files(model: Path, tmp_path: Path) -> None:
 def test_a_missing_build_ends_the_command_with_2(model: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from fer_keras.web import __main__, vendored;"
-        "from fer_keras.errors import run_command;"
+        "from fer_keras.common.errors import run_command;"
         f"vendored.read_vendored.__defaults__ = (Path({str(tmp_path / 'none')!r}),);"
         f"run_command(lambda: __main__.main(['--model', {str(model)!r}]))"
     )
@@ -312,7 +312,7 @@ def test_a_wrong_port_is_refused(port: str, capsys: pytest.CaptureFixture[str]) 
 
 def test_the_page_needs_no_training_stack() -> None:
     code = (
-        "import sys, fer_keras.web.site, fer_keras.web.server, fer_keras.web.__main__;"
+        "import sys, fer_keras.runtime.web.site, fer_keras.runtime.web.server, fer_keras.web;"
         "heavy = {'tensorflow', 'keras', 'mlflow', 'sklearn', 'scipy', 'matplotlib'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

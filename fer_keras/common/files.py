@@ -1,0 +1,116 @@
+"""Writing files so that a kill, a full disk or a crash never costs the old version."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fer_keras.common.errors import ModelFileError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path that takes the place of `path` when the block ends well.
+
+    The data is on the disk before the rename, and the rename before the function returns. When the
+    block raises, the temporary file is gone and `path` is as it was.
+
+    Args:
+        path: The final place; its folder must exist.
+
+    Yields:
+        A path in the same folder, with the same suffix, to write to.
+
+    Raises:
+        OSError: No space, no permission; `path` is untouched.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a text file in one step.
+
+    Args:
+        path: The file; its folder must exist.
+        text: The content, written as UTF-8.
+
+    Raises:
+        OSError: No space, no permission; the old file is untouched.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+MAX_CONFIG_BYTES = 16 << 20
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The content of a file of at most `limit` bytes; a `ModelFileError` for any other."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise ModelFileError(f"{size} bytes; at most {limit} are read: {path}")
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ModelFileError(f"Cannot read ({error.strerror}): {path}") from error
+    if len(data) > limit:
+        raise ModelFileError(f"More than {limit} bytes: {path}")
+    return data
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Reads a small JSON object.
+
+    Args:
+        path: The file, at most 16 MiB.
+
+    Returns:
+        The object.
+
+    Raises:
+        ModelFileError: Missing, too large, or not a JSON object.
+    """
+    where = Path(path)
+    data = read_bounded(where, MAX_CONFIG_BYTES)
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"Not valid JSON ({first_line(error)}): {where}") from error
+    if not isinstance(value, dict):
+        raise ModelFileError(f"Expected a JSON object. Received: {type(value).__name__}: {where}")
+    return value
+
+
+def file_sha256(path: str | Path) -> str:
+    """The sha256 of a file, hexadecimal.
+
+    Args:
+        path: The file.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the pages that Keras and LiteRT add."""
+    text = str(error).strip()
+    return (text.splitlines()[0] if text else type(error).__name__)[:200]

@@ -1,0 +1,386 @@
+"""Exports a run: SavedModel and TFLite, each compared with Keras before anything is published."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_keras.common.errors import DataError, ExportError
+from fer_keras.common.files import atomic_path, write_text
+from fer_keras.common.risk_coverage import risk_coverage
+from fer_keras.conversion import tflite as conversion
+from fer_keras.conversion.clips import PRECISIONS as CLIP_PRECISIONS
+from fer_keras.conversion.clips import build_clip_files, encoder_file, head_file
+from fer_keras.conversion.folder import check_target, file_table, publish
+from fer_keras.conversion.parity import Parity, compare
+from fer_keras.evaluation.thresholds import FittedDecision, coverage_problem, fit_decision
+from fer_keras.reporting.card import render_card, training_facts
+
+if TYPE_CHECKING:
+    from fer_keras.data.samples import Samples
+
+
+_PRECISION_FILES = {
+    "float32": "model_float32.tflite",
+    "float16": "model_float16.tflite",
+    "dynamic": "model_dynamic.tflite",
+    "int8": "model_int8.tflite",
+}
+
+
+_RISK_COVERAGE = "risk_coverage.png"
+
+
+def export_run(
+    run_dir: str | Path,
+    output_dir: str | Path | None = None,
+    *,
+    calibration_images: int = 512,
+    parity_images: int = 1000,
+    int8: bool = True,
+    mirror: bool = False,
+    reject_accuracy: float = 0.95,
+) -> dict[str, Any]:
+    """Exports the best network of a run.
+
+    Args:
+        run_dir: A run folder with `best.keras` and `experiment.json`.
+        output_dir: The export folder; `run_dir/export` by default. An earlier export there is
+            replaced after everything has succeeded.
+        calibration_images: Training images by which the ranges of the int8 file are found.
+        parity_images: Validation images for the comparison with Keras, spread over the split.
+        int8: Whether to make the int8 file.
+        mirror: Whether the files average the logits of a picture and of its mirror image, which
+            takes twice the time and brings some accuracy
+            (`fer_keras.evaluation.tta.mirror_average`).
+        reject_accuracy: Accuracy at which the answers that are not "unsure" aim, above 0 and at
+            most 1 (`fer_keras.evaluation.thresholds`).
+
+    Returns:
+        The content of `manifest.json`.
+
+    Raises:
+        ExportError: A file differs from Keras by more than is allowed (nothing is published), a
+            conversion failed, or the folder holds something else.
+        ModelFileError: `best.keras` is missing or refused.
+        DataError: The data set of the run is missing.
+    """
+    folder = Path(run_dir)
+    target = Path(output_dir) if output_dir is not None else folder / "export"
+    check_target(target)
+    if calibration_images < 1 or parity_images < 1:
+        raise ExportError(
+            "Expected at least 1 calibration image and 1 parity image. Received: "
+            f"{calibration_images} and {parity_images}"
+        )
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    import keras
+
+    from fer_keras.common.files import read_json
+
+    if keras.backend.backend() != "tensorflow":
+        _export_on_tensorflow(
+            folder, target, calibration_images, parity_images, int8, mirror, reject_accuracy
+        )
+        return read_json(target / "manifest.json")
+
+    from fer_keras.config import load_experiment
+    from fer_keras.data.load import describe
+    from fer_keras.data.splits import load_splits
+    from fer_keras.evaluation.tta import mirror_average
+    from fer_keras.loading.classifier import from_network
+    from fer_keras.loading.keras_files import load_network
+
+    network, sha256 = load_network(folder / "best.keras")
+    network = conversion.in_float32(network)
+    is_clip = "frame_mask" in network.output
+    if mirror and is_clip:
+        raise ExportError("--mirror: expected a network of pictures. Received one of clips.")
+    if mirror:
+        network = mirror_average(network)
+    model = from_network(network, path=folder / "best.keras", sha256=sha256)
+    experiment = load_experiment(str(folder / "experiment.json"))
+    result_path = folder / "result.json"
+    result = read_json(result_path) if result_path.exists() else {}
+    if result.get("model_sha256") != sha256:
+        result = {"model_sha256": sha256}
+    _, validation, train = load_splits(experiment.dataset, experiment.seed)
+    if validation.class_names != model.class_names:
+        raise DataError(
+            f"The network names {', '.join(model.class_names)}, the data set "
+            f"{', '.join(validation.class_names)}: {folder / 'best.keras'}"
+        )
+    figures, probabilities = _validation_figures(model, validation, train)
+    fitted = fit_decision(probabilities, validation, accuracy_target=reject_accuracy)
+    held_out = validation.take(_spread(len(validation), parity_images))
+    calibration = train.images[_random_rows(len(train), 0 if is_clip else calibration_images)]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise ExportError(f"Cannot write ({error.strerror}): {target.parent}") from error
+    try:
+        temperature = figures["temperature"]
+        if is_clip:
+            names = model.class_names
+            parity = build_clip_files(network, temperature, names, building, held_out)
+            parity["machine"] = _machine()
+            file_names = {name: encoder_file(name) for name in CLIP_PRECISIONS}
+        else:
+            deploy = conversion.deploy_graph(network, temperature)
+            parity = _build_files(deploy, building, held_out, calibration, int8)
+            file_names = _PRECISION_FILES
+        decision = _decision(fitted, probabilities, validation, building)
+        manifest = {
+            "format": 1,
+            "name": experiment.name,
+            "class_names": list(model.class_names),
+            "image_size": list(model.image_shape[:2]),
+            "channels": model.image_shape[2],
+            "input_kind": model.input_kind,
+            "input": "raw pixels 0..255",
+            **({"neutral": experiment.dataset.neutral} if model.input_kind == "pair" else {}),
+            **({"clip_frames": model.num_pictures} if is_clip else {}),
+            "temperature": figures["temperature"],
+            "output": "probabilities",
+            "mirror_average": mirror,
+            "precision_files": {
+                precision: name
+                for precision, name in file_names.items()
+                if precision in parity["models"]
+            },
+            # What the encoder of a frame, in `precision_files`, makes of the last frames is read by
+            # a second file.
+            **({"head_files": {name: head_file(name) for name in file_names}} if is_clip else {}),
+            **({"decision": decision} if decision else {}),
+            "files": {},
+            "dataset": validation.name,
+            "label_rule": train.label_rule,
+            "training": training_facts(experiment, describe(train.name), result),
+            "parity": parity,
+            "validation": figures,
+        }
+        if "uncertainty" in network.output:
+            manifest["uncertainty_file"] = conversion.write_uncertainty_file(
+                network, deploy, building, held_out.images[:50]
+            )
+        write_text(building / "labels.txt", "\n".join(model.class_names) + "\n")
+        write_text(building / "card.md", render_card(manifest))
+        manifest["files"] = file_table(building)
+        write_text(building / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        publish(building, target)
+        for name in ("card.md", _RISK_COVERAGE):
+            if (target / name).is_file():
+                with atomic_path(folder / name) as temporary:
+                    shutil.copyfile(target / name, temporary)
+    except OSError as error:
+        raise ExportError(
+            f"The export could not be written ({error.strerror or error}). What was there before "
+            f"is unchanged: {target}"
+        ) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return manifest
+
+
+def _export_on_tensorflow(
+    run_dir: Path,
+    target: Path,
+    calibration_images: int,
+    parity_images: int,
+    int8: bool,
+    mirror: bool,
+    reject_accuracy: float,
+) -> None:
+    """Does the export in a process of its own, because a process has one Keras backend."""
+    command = [
+        sys.executable, "-m", "fer_keras.export", str(run_dir), "--output", str(target),
+        "--calibration-images", str(calibration_images), "--parity-images", str(parity_images),
+        "--reject-accuracy", str(reject_accuracy),
+    ]  # fmt: skip
+    if not int8:
+        command.append("--no-int8")
+    if mirror:
+        command.append("--mirror")
+    done = subprocess.run(
+        command,
+        env={**os.environ, "KERAS_BACKEND": "tensorflow"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        reason = next((s for s in reversed(lines) if s.startswith("error: ")), "")
+        raise ExportError(
+            reason.removeprefix("error: ")
+            or f"The TensorFlow process failed ({lines[-1] if lines else done.returncode})"
+        )
+
+
+def _validation_figures(
+    model: Any, validation: "Samples", train: "Samples"
+) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
+    """The figures of the model card, and the calibrated probabilities `(n, classes)`."""
+    from fer_keras.common.metrics import (
+        evaluate_predictions,
+        expected_calibration_error,
+        fit_temperature,
+        negative_log_likelihood,
+        softmax,
+    )
+
+    logits = model.logits(validation.images)
+    temperature = fit_temperature(logits, validation.targets)
+    duplicates = np.isin(validation.facts["sha256"], train.facts["sha256"])
+    figures = evaluate_predictions(
+        softmax(logits), validation.targets, validation.class_names, duplicates=duplicates
+    )
+    figures.pop("reliability")
+    p = softmax(logits, temperature)
+    correct = p.argmax(axis=1) == validation.labels
+    figures |= {
+        "split": validation.split,
+        "label_rule": validation.label_rule,
+        "dataset_fingerprint": validation.fingerprint,
+        "temperature": temperature,
+        "temperature_fitted_on": "this validation split",
+        "calibrated": {
+            "nll": negative_log_likelihood(p, validation.targets),
+            "ece": expected_calibration_error(p.max(axis=1), correct),
+        },
+    }
+    return figures, p
+
+
+def _decision(
+    fitted: FittedDecision | None,
+    probabilities: npt.NDArray[np.float64],
+    validation: "Samples",
+    folder: Path,
+) -> dict[str, Any] | None:
+    """The thresholds with what they bring, also in the int8 file; draws the curve."""
+    from fer_keras.reporting.plots import plot_risk_coverage
+
+    if fitted is None:
+        return None
+    keras = probabilities[fitted.held_out]
+    curves: dict[str, npt.NDArray[Any]] = {"Keras": keras}
+    block = fitted.block(keras)
+    int8 = folder / _PRECISION_FILES["int8"]
+    if int8.is_file():
+        images = validation.images[fitted.held_out]
+        curves["int8"] = conversion.tflite_probabilities(int8.read_bytes(), images)
+        block["measured"]["int8"] = fitted.measure(curves["int8"])
+        problem = coverage_problem(block, "int8")
+        if problem:
+            raise ExportError(f"Not published: {problem}. Leave it out with --no-int8")
+    plot_risk_coverage(
+        {name: risk_coverage(p, fitted.labels)[:2] for name, p in curves.items()},
+        folder / _RISK_COVERAGE,
+        chosen=(block["reject_coverage"], block["reject_accuracy"]),
+        target=fitted.accuracy_target,
+        title=f"Errors among the answers that are kept, n = {block['n_measured']:,} ("
+        f"{validation.name} {validation.split})",
+    )
+    return block
+
+
+def _build_files(
+    deploy: Any, folder: Path, held_out: "Samples", calibration: npt.NDArray[np.uint8], int8: bool
+) -> dict[str, Any]:
+    """Writes every file, compares each with Keras; returns the parity record or raises."""
+    images, labels = np.asarray(held_out.images), held_out.labels
+    reference = deploy.predict(images.astype(np.float32), batch_size=64, verbose=0)
+    models: dict[str, dict[str, Any]] = {}
+    problems: list[str] = []
+
+    def note(precision: str, parity: Parity, size: int, **more: Any) -> None:
+        models[precision] = {
+            "bytes": size,
+            "max_difference": parity.max_difference,
+            "same_arg_max": parity.same_arg_max,
+            "accuracy": parity.accuracy,
+            "ece": parity.ece,
+            **more,
+        }
+        problem = parity.problem(precision)
+        if problem:
+            problems.append(problem)
+
+    saved_model = folder / "saved_model"
+    conversion.quietly(lambda: conversion.write_saved_model(deploy, saved_model))
+    probabilities = conversion.saved_model_probabilities(saved_model, images)
+    size = sum(path.stat().st_size for path in saved_model.rglob("*") if path.is_file())
+    note("saved_model", compare(probabilities, reference, labels), size)
+
+    def passes(precision: str) -> Callable[[bytes], bool]:
+        def passed(data: bytes) -> bool:
+            answers = conversion.tflite_probabilities(data, images)
+            return compare(answers, reference, labels).problem(precision) is None
+
+        return passed
+
+    frozen = conversion.frozen_function(deploy)
+    float32 = conversion.convert(frozen, "float32")
+    contents: dict[str, tuple[bytes, dict[str, int]]] = {
+        "float32": (float32, {}),
+        "float16": conversion.convert_float16(float32, passes("float16")),
+        "dynamic": (conversion.convert(frozen, "dynamic"), {}),
+    }
+    if int8:
+        contents["int8"] = conversion.convert_int8(frozen, calibration, passes("int8"))
+    for precision, (data, facts) in contents.items():
+        parity = compare(conversion.tflite_probabilities(data, images), reference, labels)
+        # A file that is refused need not be timed.
+        ms = None if parity.problem(precision) else conversion.ms_per_face(data, images)
+        note(precision, parity, len(data), ms_per_face=ms, **facts)
+        (folder / _PRECISION_FILES[precision]).write_bytes(data)
+    if problems:
+        if all(problem.startswith("int8") for problem in problems):
+            problems[-1] += ". Leave it out with --no-int8"
+        raise ExportError(
+            f"Not published: on {len(images)} validation images {len(problems)} of {len(models)} "
+            f"files differ from Keras by more than is allowed. {'. '.join(problems)}."
+        )
+    return {
+        "n": len(images),
+        "split": held_out.split,
+        "keras_accuracy": float((reference.argmax(axis=1) == labels).mean()),
+        "timing_runs": conversion.TIMING_RUNS,
+        "machine": _machine(),
+        "models": models,
+    }
+
+
+def _spread(total: int, wanted: int) -> npt.NDArray[np.int64]:
+    """Indices spread evenly: the first rows of a source are often all of one class."""
+    return np.linspace(0, total - 1, min(total, wanted)).round().astype(np.int64)
+
+
+def _random_rows(total: int, wanted: int) -> npt.NDArray[np.int64]:
+    """Sorted random rows, the same in every export."""
+    chosen = np.random.default_rng(0).permutation(total)[: min(total, wanted)]
+    return np.sort(chosen)
+
+
+def _machine() -> str:
+    """The processor, by what the system calls it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("model name", "Model")):
+                return f"{line.split(':', 1)[1].strip()} ({platform.machine()})"
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,1 @@
+"""Changes of training pictures, as policies by name."""

@@ -1,0 +1,436 @@
+"""Augmentation policies, made of Keras' preprocessing layers and, where Keras has none, keras-cv's.
+
+The exceptions are the warp of `standard`, which does in one resampling what Keras does in three,
+what `camera` adds: losses of a webcam that Keras has no layer for or that cost it too much, and
+CutMix, MixUp and RandAugment, for the reasons in `mixing.py` and `rand_augment.py`.
+
+A policy is a pure function of (images, targets, seed): the layers draw from a seed that the
+pipeline derives from the run's seed and the step, so a resumed run sees the same pictures, however
+many threads work on them. Each policy can be looked at:
+`python -m fer_keras.data preview DATASET --augment POLICY`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from fer_keras.common.errors import ConfigError, did_you_mean
+from fer_keras.data.augmentation.affine import affine
+from fer_keras.data.augmentation.mixing import CutMix, MixUp
+from fer_keras.data.augmentation.rand_augment import rand_augment
+from fer_keras.data.augmentation.recipes import RECIPES
+from fer_keras.data.augmentation.step_seeds import draw_from, step_seeds
+
+_RANGE = (0.0, 255.0)
+
+Policy = Callable[[Any, Any, Any], tuple[Any, Any]]
+
+
+def _shift(share: float) -> Any:
+    """A shift by whole pixels: interpolation would blur faces of 48 pixels, as no held-out one is.
+
+    Args:
+        share: Largest shift as a share of the picture.
+    """
+    from keras import layers
+
+    return layers.RandomTranslation(share, share, fill_mode="nearest", interpolation="nearest")
+
+
+def _warp(*, shift: float, rotation: float, scale: float) -> Callable[[Any, Any], Any]:
+    """A random rotation, scale and shift in one resampling.
+
+    Keras has a layer for each, and every layer interpolates anew: after three of them a face of 48
+    pixels is blurred as no held-out one is. Where a picture ends, its last pixels go on.
+
+    Args:
+        shift: Largest shift as a share of the picture.
+        rotation: Largest rotation in degrees, either way.
+        scale: Largest change of size: 0.1 = from 0.9 to 1.1 times.
+
+    Returns:
+        A function of images `(batch, height, width, channels)` and an int32 seed `(2,)`.
+    """
+
+    def warp(images: Any, seed: Any) -> Any:
+        import tensorflow as tf
+
+        draws = tf.random.stateless_uniform((4, tf.shape(images)[0]), seed, -1.0, 1.0)
+        angle = draws[0] * rotation * math.pi / 180
+        zero = tf.zeros_like(angle)
+        moved = (draws[2] * shift, draws[3] * shift)
+        return affine(images, tf.stack([angle, zero, *moved, draws[1] * scale]))
+
+    return warp
+
+
+def _dim(images: Any, seed: Any) -> Any:
+    """Half the pictures under another light: 0.35 to 1.3 times as bright, evenly on a log scale."""
+    import tensorflow as tf
+
+    draws = tf.random.stateless_uniform((2, tf.shape(images)[0], 1, 1, 1), seed)
+    low, high = math.log(0.35), math.log(1.3)
+    gain = tf.exp(low + draws[0] * (high - low))
+    return tf.where(draws[1] < 0.5, images * gain, images)
+
+
+def _coarsen(images: Any, seed: Any) -> Any:
+    """A sixth of the pictures as from far away: a third to three quarters of their pixels a side.
+
+    One size for all pictures of a step: a resize of each picture by itself would take longer than
+    the training step.
+    """
+    import tensorflow as tf
+
+    batch, side = tf.shape(images)[0], tf.shape(images)[1:3]
+    chosen = tf.random.stateless_uniform((batch, 1, 1, 1), tf.random.fold_in(seed, 0)) < 1 / 6
+    share = tf.random.stateless_uniform((), tf.random.fold_in(seed, 1), 0.33, 0.75)
+    small = tf.cast(tf.cast(side, tf.float32) * share, tf.int32)
+    coarse = tf.image.resize(tf.image.resize(images, small, antialias=True), side)
+    return tf.where(chosen, coarse, images)
+
+
+def _defocus(images: Any, seed: Any) -> Any:
+    """A sixth of the pictures blurred by a Gaussian, one sigma of 0.6 to 2 pixels for a step."""
+    import tensorflow as tf
+
+    batch, channels = tf.shape(images)[0], images.shape[-1]
+    chosen = tf.random.stateless_uniform((batch, 1, 1, 1), tf.random.fold_in(seed, 0)) < 1 / 6
+    sigma = tf.random.stateless_uniform((), tf.random.fold_in(seed, 1), 0.6, 2.0)
+    kernel = tf.exp(-0.5 * (tf.range(-4.0, 5.0) / sigma) ** 2)
+    kernel = tf.tile((kernel / tf.reduce_sum(kernel))[:, None, None, None], (1, 1, channels, 1))
+    padded = tf.pad(images, [[0, 0], [4, 4], [4, 4], [0, 0]], mode="SYMMETRIC")
+    rows = tf.nn.depthwise_conv2d(padded, kernel, [1, 1, 1, 1], "VALID")
+    blurred = tf.nn.depthwise_conv2d(
+        rows, tf.transpose(kernel, (1, 0, 2, 3)), [1, 1, 1, 1], "VALID"
+    )
+    return tf.where(chosen, blurred, images)
+
+
+def _grain(images: Any, seed: Any) -> Any:
+    """Sensor noise on a quarter of the pictures: Gaussian, of up to 16 grey levels."""
+    import tensorflow as tf
+
+    draws = tf.random.stateless_uniform(
+        (2, tf.shape(images)[0], 1, 1, 1), tf.random.fold_in(seed, 0)
+    )
+    noise = tf.random.stateless_normal(tf.shape(images), tf.random.fold_in(seed, 1))
+    return images + tf.where(draws[0] < 0.25, draws[1] * 16, 0.0) * noise
+
+
+def _hide(images: Any, seed: Any) -> Any:
+    """A rectangle over 40 % of the pictures: a hand, a mask, glasses; of any grey.
+
+    It is 0.3 to 1 times as wide and 0.12 to 0.42 times as high as the picture, and lies anywhere.
+    """
+    import tensorflow as tf
+
+    batch = tf.shape(images)[0]
+    size = tf.cast(tf.shape(images)[1:3], tf.float32)
+    draws = tf.random.stateless_uniform((6, batch, 1, 1), seed)
+    height, width = size[0] * (0.12 + 0.3 * draws[0]), size[1] * (0.3 + 0.7 * draws[1])
+    top, left = draws[2] * (size[0] - height), draws[3] * (size[1] - width)
+    y = tf.range(size[0])[None, :, None]
+    x = tf.range(size[1])[None, None, :]
+    inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
+    covered = inside & (draws[4] < 0.4)
+    return tf.where(covered[..., None], 255.0 * draws[5][..., None], images)
+
+
+def _hide_rows(images: Any, seed: Any) -> Any:
+    """A band over the whole width of 35 % of the pictures, in their mean grey: eyes, nose or mouth.
+
+    It is 0.12 to 0.42 times as high as the picture and lies at any height.
+    """
+    import tensorflow as tf
+
+    height = tf.cast(tf.shape(images)[1], tf.float32)
+    draws = tf.random.stateless_uniform((3, tf.shape(images)[0], 1), seed)
+    rows = height * (0.12 + 0.3 * draws[0])
+    top = draws[1] * (height - rows)
+    y = tf.range(height)[None, :]
+    covered = (y >= top) & (y < top + rows) & (draws[2] < 0.35)
+    mean = tf.reduce_mean(images, axis=(1, 2), keepdims=True)
+    return tf.where(covered[..., None, None], mean, images)
+
+
+def _none(image_shape: tuple[int, int, int]) -> list[Any]:
+    return []
+
+
+def _flip(image_shape: tuple[int, int, int]) -> list[Any]:
+    from keras import layers
+
+    return [layers.RandomFlip("horizontal")]
+
+
+def _light(image_shape: tuple[int, int, int]) -> list[Any]:
+    """Mirror and shift by up to a tenth of the picture, a little brightness and contrast."""
+    from keras import layers
+
+    return [
+        layers.RandomFlip("horizontal"),
+        _shift(0.1),
+        layers.RandomBrightness(0.1, value_range=_RANGE),
+        layers.RandomContrast(0.15, value_range=_RANGE),
+    ]
+
+
+def _standard(image_shape: tuple[int, int, int]) -> list[Any]:
+    """Mirror, shift by 8 %, rotation to 12 degrees, scale 0.9 to 1.1, brightness and contrast."""
+    from keras import layers
+
+    return [
+        layers.RandomFlip("horizontal"),
+        _warp(shift=0.08, rotation=12, scale=0.1),
+        layers.RandomBrightness(0.15, value_range=_RANGE),
+        layers.RandomContrast(0.25, value_range=_RANGE),
+    ]
+
+
+def _strong(image_shape: tuple[int, int, int]) -> list[Any]:
+    """`standard` with erased rectangles (Zhong et al. 2020) of 2 to 20 per cent of the picture."""
+    from keras import layers
+
+    # RandomErasing always erases; a factor from 0 makes nearly half the rectangles too small to
+    # matter, which stands for the usual probability of 0.5.
+    erasing = layers.RandomErasing(
+        factor=(0.0, 1.0), scale=(0.02, 0.2), fill_value=127.0, value_range=_RANGE
+    )
+    return [*_standard(image_shape), erasing]
+
+
+def _camera(image_shape: tuple[int, int, int], rotation: float = 20) -> list[Any]:
+    """What webcams do: wider warps than `standard`, dim light, few pixels, blur, noise, a hand."""
+    from keras import layers
+
+    return [
+        layers.RandomFlip("horizontal"),
+        _warp(shift=0.08, rotation=rotation, scale=0.12),
+        layers.RandomContrast(0.25, value_range=_RANGE),
+        _dim,
+        _coarsen,
+        _defocus,
+        _grain,
+        _hide,
+    ]
+
+
+def _camera_hard(image_shape: tuple[int, int, int]) -> list[Any]:
+    """`camera` with rotations to 32 degrees and, in 35 % of the pictures, a band of rows hidden."""
+    return [*_camera(image_shape, rotation=32), _hide_rows]
+
+
+def _ferplus(image_shape: tuple[int, int, int]) -> list[Any]:
+    """The warps of Barsoum et al. 2016: shift 8 %, scale 1.05, rotation 20 degrees, skew .05."""
+    from keras import layers
+
+    return [
+        layers.RandomFlip("horizontal"),
+        _shift(0.08),
+        layers.RandomZoom(0.05, 0.05, fill_mode="nearest"),
+        layers.RandomRotation(20 / 360, fill_mode="nearest"),
+        layers.RandomShear(0.05, 0.05, fill_mode="nearest"),
+    ]
+
+
+def _rand_augment(image_shape: tuple[int, int, int]) -> list[Any]:
+    """Mirror, then two of eight operations for grey faces: RandAugment (Cubuk et al. 2020)."""
+    from keras import layers
+
+    return [layers.RandomFlip("horizontal"), rand_augment()]
+
+
+def _cut_mix(image_shape: tuple[int, int, int]) -> list[Any]:
+    """`light`, then a rectangle of another face in half the pictures: CutMix (Yun et al. 2019)."""
+    return [*_light(image_shape), CutMix()]
+
+
+def _cut_mix_halves(image_shape: tuple[int, int, int]) -> list[Any]:
+    """`light`, then, in half the pictures, the eyes or the mouth of another face."""
+    return [*_light(image_shape), CutMix(halves=True)]
+
+
+def _mix_up(image_shape: tuple[int, int, int]) -> list[Any]:
+    """`light`, then a blend with another face: MixUp (Zhang et al. 2018) with alpha 0.2."""
+    return [*_light(image_shape), MixUp()]
+
+
+def _grid_mask(image_shape: tuple[int, int, int]) -> list[Any]:
+    """`light`, then GridMask (Chen et al. 2020) from keras-cv: regular holes over the face."""
+    import keras_cv
+    import tensorflow as tf
+
+    # Its layer asks for the global generator, which deterministic training refuses to make; nothing
+    # is drawn from it.
+    tf.random.set_global_generator(tf.random.Generator.from_seed(0))
+
+    class RatioFromStep(keras_cv.core.FactorSampler):
+        """Draws the share of the grid that is masked from the step's seed."""
+
+        seeds: Any = None
+
+        def __call__(self, shape: Any = (), dtype: Any = "float32") -> Any:
+            return tf.random.stateless_uniform(shape, self.seeds.next(), 0.0, 0.5, dtype)
+
+    # Its own rotation draws from a stateful generator, so the grid stays upright.
+    return [
+        *_light(image_shape),
+        keras_cv.layers.GridMask(ratio_factor=RatioFromStep(), rotation_factor=0.0),
+    ]
+
+
+# These mix the targets with the pictures.
+_MIXING = ("cut_mix", "cut_mix_halves", "mix_up")
+
+_POLICIES: dict[str, Callable[[Any], list[Any]]] = {
+    "none": _none,
+    "flip": _flip,
+    "light": _light,
+    "standard": _standard,
+    "strong": _strong,
+    "camera": _camera,
+    "camera_hard": _camera_hard,
+    "ferplus": _ferplus,
+    "rand_augment": _rand_augment,
+    "cut_mix": _cut_mix,
+    "cut_mix_halves": _cut_mix_halves,
+    "mix_up": _mix_up,
+    "grid_mask": _grid_mask,
+    **RECIPES,
+}
+
+
+def list_policies() -> tuple[str, ...]:
+    """The names of all policies."""
+    return tuple(_POLICIES)
+
+
+def check_policy(name: str) -> None:
+    """Refuses an unknown policy before anything is loaded.
+
+    Args:
+        name: The name to look up.
+
+    Raises:
+        ConfigError: There is none of this name; the nearest are listed.
+    """
+    if name not in _POLICIES:
+        raise ConfigError(f"Unknown augmentation {name!r}. {did_you_mean(name, _POLICIES)}")
+
+
+def mixes_pictures(name: str) -> bool:
+    """Whether a policy mixes pictures and their targets.
+
+    Args:
+        name: One of `list_policies()`.
+    """
+    return name in _MIXING
+
+
+def build_policy(name: str, image_shape: tuple[int, ...]) -> Policy | None:
+    """Builds an augmentation policy.
+
+    Args:
+        name: One of `list_policies()`.
+        image_shape: `(height, width, channels)` of a picture; `(2, height, width, channels)` of a
+            pair, whose pictures are then augmented each by itself; `(frames, height, width,
+            channels)` of a clip, all of whose frames are then changed alike, and padding not.
+
+    Returns:
+        A function of images `(batch, height, width, channels)` float32 in 0..255, targets
+        `(batch, classes)` and an int32 seed `(2,)`, which returns images and targets alike. The
+        same seed gives the same result; it runs eagerly and inside tf.data. None for `none`, which
+        leaves everything as it is.
+
+    Raises:
+        ConfigError: An unknown name, or one that mixes samples for several pictures.
+    """
+    import keras
+
+    check_policy(name)
+    if len(image_shape) == 4:
+        if mixes_pictures(name):
+            raise ConfigError(
+                f"augmentation={name!r} mixes pictures: it cannot be used for pairs and clips."
+            )
+        is_pair = image_shape[0] == 2
+        return (_picture_by_picture if is_pair else _all_frames_alike)(name, image_shape)
+    # A network in mixed precision must not make its pictures coarse: bfloat16 has 8 bits.
+    network_precision = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        layers = _POLICIES[name](image_shape)
+    finally:
+        keras.config.set_dtype_policy(network_precision)
+    if not layers:
+        return None
+
+    def policy(images: Any, targets: Any, seed: Any) -> tuple[Any, Any]:
+        import tensorflow as tf
+
+        seeds = step_seeds(seed)
+        for layer in layers:
+            if isinstance(layer, CutMix | MixUp):
+                images, targets = layer(images, targets, seeds.next())
+                continue
+            if not isinstance(layer, keras.layers.Layer):
+                images = layer(images, seeds.next())
+                continue
+            draw_from(layer, seeds)
+            if hasattr(layer, "_random_generator"):
+                images = _image_by_image(layer, images, seeds.next())
+            else:
+                images = layer(images, training=True)
+        return tf.clip_by_value(tf.cast(images, tf.float32), 0.0, 255.0), targets
+
+    return policy
+
+
+def _picture_by_picture(name: str, image_shape: tuple[int, ...]) -> Policy | None:
+    """A policy for `(batch, k, height, width, channels)`: every picture draws its own numbers."""
+    policy = build_policy(name, image_shape[1:])
+    if policy is None:
+        return None
+
+    def of_all(images: Any, targets: Any, seed: Any) -> tuple[Any, Any]:
+        import tensorflow as tf
+
+        flat = tf.reshape(images, (-1, *image_shape[1:]))
+        # The targets pass through; one row for each picture is what a policy expects.
+        changed, _ = policy(flat, tf.repeat(targets, image_shape[0], axis=0), seed)
+        return tf.reshape(changed, (-1, *image_shape)), targets
+
+    return of_all
+
+
+def _all_frames_alike(name: str, image_shape: tuple[int, ...]) -> Policy | None:
+    """A policy for clips: a head that jumps from frame to frame would be another course."""
+    policy = build_policy(name, image_shape[1:])
+    if policy is None:
+        return None
+
+    def of_clips(clips: Any, targets: Any, seed: Any) -> tuple[Any, Any]:
+        import tensorflow as tf
+
+        # A policy is a function of its seed, so every frame of a clip gets the same draws.
+        by_frame = tf.transpose(clips, (1, 0, 2, 3, 4))
+        changed = tf.map_fn(lambda frames: policy(frames, targets, seed)[0], by_frame)
+        real = tf.reduce_any(clips > 0, axis=(2, 3, 4), keepdims=True)
+        changed = tf.where(real, tf.transpose(changed, (1, 0, 2, 3, 4)), 0.0)
+        return tf.ensure_shape(changed, clips.shape), targets
+
+    return of_clips
+
+
+def _image_by_image(layer: Any, images: Any, seed: Any) -> Any:
+    """Applies a keras-cv layer that draws one set of numbers for a whole batch to each picture."""
+    import tensorflow as tf
+
+    def one(pair: tuple[Any, Any]) -> Any:
+        image, index = pair
+        draw_from(layer, step_seeds(tf.random.fold_in(seed, index)))
+        return layer(image, training=True)
+
+    indices = tf.range(tf.shape(images)[0])
+    return tf.map_fn(one, (images, indices), fn_output_signature=tf.float32)

@@ -1,0 +1,1 @@
+"""Cuts faces out of pictures and writes a data set of them."""

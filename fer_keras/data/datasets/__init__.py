@@ -1,0 +1,1 @@
+"""One data set a file, found by name: `INFO`, `find`, `source_files`, `read`."""

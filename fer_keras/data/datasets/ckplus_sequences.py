@@ -1,0 +1,60 @@
+"""CK+ as sequences: every frame of every labelled sequence, from neutral to peak.
+
+Source: Lucey et al., "The Extended Cohn-Kanade Dataset (CK+)", CVPR Workshops 2010. A frame carries
+the emotion of its sequence, the first and neutral one too: it is made for clips, which take a
+sequence as a whole. The number of frames is nowhere official; 327 sequences of 118 subjects are.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from fer_keras.data.datasets import ckplus_files
+from fer_keras.data.samples import DatasetInfo, SourceContent
+
+_CODES = {code: name for code, name in ckplus_files.CODES.items() if name != "neutral"}
+
+INFO = DatasetInfo(
+    name="ckplus_sequences",
+    title="CK+, all frames of 327 posed sequences in 7 classes",
+    class_names=tuple(_CODES.values()),
+    codes=_CODES,
+    official_counts={},
+    splits=("train",),
+    licence=ckplus_files.LICENCE,
+    citation=ckplus_files.CITATION,
+    how_to_get=(
+        f"{ckplus_files.RAW_STEPS}\n"
+        "The repackaging CK+48 has peak frames only: use the data set ckplus7 for it."
+    ),
+    channels=3,  # some sequences are in colour
+    attributes={"sequence": "str", "frame": "int64", "phase": "str", "position": "float32"},
+)
+
+
+def find(folder: Path) -> Path | None:
+    """The root of either layout in a data folder; `read` refuses CK+48 and says why."""
+    return ckplus_files.find_ckplus(folder)
+
+
+def source_files(source: Path) -> Iterable[Path]:
+    """The pictures and emotion files a prepared copy depends on."""
+    return ckplus_files.source_files(source)
+
+
+def read(source: Path) -> SourceContent:
+    """Every frame of every labelled sequence.
+
+    Args:
+        source: The folder with `cohn-kanade-images` and `Emotion`.
+
+    Returns:
+        One split, "train", with subjects and the attributes sequence, frame, phase and position
+        (0 the first frame of its sequence, 1 the last).
+
+    Raises:
+        DataError: The layout is not as it should be (lists every fault by path), or is CK+48.
+    """
+    frames, notes = ckplus_files.read_raw(source, INFO)
+    return SourceContent(
+        INFO.class_names, {"train": ckplus_files.examples(source, frames, INFO)}, notes
+    )

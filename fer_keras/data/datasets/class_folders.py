@@ -1,0 +1,207 @@
+"""Pictures in folders named after emotions, read strictly: `train/happy/1.png`, `happy/1.png`.
+
+A stray, empty, nested or missing folder is refused by name. A loader that takes whatever folders it
+finds would make `__MACOSX` class 0 and shift every label.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fer_keras.common.decode import IMAGE_SUFFIXES, read_image
+from fer_keras.common.errors import DataError
+from fer_keras.common.labels import EMOTIONS, canonical
+from fer_keras.data.groups import cut_mask
+from fer_keras.data.samples import SPLITS, Example, pixel_sha256
+
+CUT_SEED = 0  # of every split that is cut while reading: the same pictures give the same split
+
+# Emotion -> its picture files, sorted by path.
+Classes = Mapping[str, tuple[Path, ...]]
+Labelled = list[tuple[Path, int]]
+
+_SPLIT_NAMES: dict[str, str] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def has_split_folders(root: Path) -> bool:
+    """Whether a folder holds anything named after a split; False where there is no such folder."""
+    return root.is_dir() and any(path.name.lower() in _SPLIT_NAMES for path in root.iterdir())
+
+
+def list_files(root: Path) -> Iterator[Path]:
+    """Every file below a folder, in a fixed order."""
+    for folder, names, files in os.walk(root):
+        names.sort()
+        yield from (Path(folder, name) for name in sorted(files))
+
+
+def list_folder(folder: Path, faults: list[str]) -> list[Path]:
+    """What is in a folder, sorted; one that cannot be read is added to `faults`."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        faults.append(f"{folder}: cannot be read as a folder: {error.strerror}")
+        return []
+
+
+def read_split_folders(
+    root: Path,
+    faults: list[str],
+    *,
+    class_names: Sequence[str] | None = None,
+    splits: Sequence[str] = SPLITS,
+    required: Sequence[str] = ("train",),
+) -> dict[str, Classes]:
+    """Reads `ROOT/SPLIT/CLASS/PICTURE`.
+
+    Args:
+        root: The folder with the split folders, in any of their usual spellings.
+        faults: Everything out of place is added, one line each, beginning with its path.
+        class_names: The emotions every split must have; without it all that any split has.
+        splits: The splits that may be there.
+        required: The splits that must be there.
+
+    Returns:
+        Split -> emotion -> files, as far as they were found.
+    """
+    found: dict[str, Classes] = {}
+    for path in list_folder(root, faults):
+        split = _SPLIT_NAMES.get(path.name.lower(), "")
+        if split not in splits or not path.is_dir():
+            faults.append(f"{path}: expected only the folders {', '.join(splits)} here")
+        elif split in found:
+            faults.append(f"{path}: a second folder for the split {split}")
+        else:
+            found[split] = read_class_folders(path, faults, class_names)
+    missing = [split for split in required if split not in found]
+    faults += [f"{root / split}: missing" for split in missing]
+    if class_names is None and not missing:
+        every = {name for classes in found.values() for name in classes}
+        for split, classes in found.items():
+            faults += [
+                f"{root / split}: no folder for {name}, which another split has"
+                for name in EMOTIONS
+                if name in every - set(classes)
+            ]
+    return found
+
+
+def read_class_folders(
+    folder: Path, faults: list[str], class_names: Sequence[str] | None = None
+) -> dict[str, tuple[Path, ...]]:
+    """Reads `FOLDER/CLASS/PICTURE`.
+
+    Args:
+        folder: The folder with the class folders, named after emotions in any known spelling.
+        faults: Everything out of place is added, one line each, beginning with its path.
+        class_names: The emotions that must be there, and no other; without it at least two.
+
+    Returns:
+        Emotion -> files, as far as they were found.
+    """
+    known = class_names or EMOTIONS
+    classes: dict[str, tuple[Path, ...]] = {}
+    for path in list_folder(folder, faults):
+        if not path.is_dir():
+            faults.append(f"{path}: expected only folders named after emotions here")
+            continue
+        try:
+            name = canonical(path.name)
+        except DataError:
+            faults.append(f"{path}: not an emotion. Known: {', '.join(known)}")
+            continue
+        if name not in known:
+            faults.append(f"{path}: not a class of this data set. Known: {', '.join(known)}")
+        elif name in classes:
+            faults.append(f"{path}: a second folder for {name}")
+        else:
+            classes[name] = tuple(read_pictures(path, faults))
+    if class_names is None and len(classes) < 2:
+        faults.append(f"{folder}: expected folders for at least two emotions, found {len(classes)}")
+    faults += [
+        f"{folder}: no folder for {name}" for name in class_names or () if name not in classes
+    ]
+    return classes
+
+
+def read_pictures(folder: Path, faults: list[str]) -> Iterator[Path]:
+    """The pictures of one class, sorted; anything else, or nothing, is added to `faults`."""
+    is_empty = True
+    for path in list_folder(folder, faults):
+        is_empty = False
+        if path.is_dir():
+            faults.append(f"{path}: a folder inside the folder of an emotion")
+        elif path.suffix.lower() not in IMAGE_SUFFIXES:
+            faults.append(f"{path}: not a picture. Known: {', '.join(IMAGE_SUFFIXES)}")
+        else:
+            yield path
+    if is_empty:
+        faults.append(f"{folder}: empty")
+
+
+def refuse(source: Path, faults: Sequence[str]) -> None:
+    """Raises one error that lists every fault of a layout.
+
+    Args:
+        source: The root of the data set.
+        faults: One line for each fault; without any, nothing happens.
+
+    Raises:
+        DataError: There are faults.
+    """
+    if faults:
+        listed = "\n  ".join(faults)
+        raise DataError(f"{source}: {len(faults)} faults in the folder layout:\n  {listed}")
+
+
+def labelled(classes: Classes, class_names: Sequence[str]) -> Labelled:
+    """All pictures with the index of their emotion among the class names, class by class."""
+    return [(path, label) for label, name in enumerate(class_names) for path in classes[name]]
+
+
+def examples(root: Path, pictures: Labelled) -> Iterator[Example]:
+    """Pictures as examples; their source is the path below the root."""
+    for path, label in pictures:
+        yield Example(image=path, label=label, source=path.relative_to(root).as_posix())
+
+
+def cut(root: Path, pictures: Labelled, fraction: float) -> tuple[Labelled, Labelled]:
+    """Divides pictures by class, keeping those with equal pixels together.
+
+    Args:
+        root: Named in the error.
+        pictures: What to divide.
+        fraction: Share of the second part, above 0 and at most 0.5.
+
+    Returns:
+        The rest and the part that was cut; it depends on the pictures alone.
+
+    Raises:
+        DataError: There are not two different pictures to divide.
+    """
+    hashes = np.array([_pixel_group(path) for path, _ in pictures])
+    _, groups = np.unique(hashes, return_inverse=True)
+    try:
+        chosen = cut_mask(np.array([label for _, label in pictures]), groups, fraction, CUT_SEED)
+    except DataError as error:
+        raise DataError(f"{root}: {error}") from error
+    rest = [item for item, taken in zip(pictures, chosen, strict=True) if not taken]
+    return rest, [item for item, taken in zip(pictures, chosen, strict=True) if taken]
+
+
+def _pixel_group(path: Path) -> str:
+    try:
+        return pixel_sha256(read_image(path))
+    except DataError:
+        # Preparation decodes it once more, and lists it with all others that cannot be read.
+        return str(path)

@@ -1,0 +1,95 @@
+"""Your own pictures in folders named after emotions: `ROOT/train/happy/1.png`, `ROOT/happy/1.png`.
+
+The layout is read strictly (see `class_folders`): a wrong one is refused with every fault by path.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from fer_keras.common.labels import EMOTIONS
+from fer_keras.data.datasets.class_folders import (
+    CUT_SEED,
+    Classes,
+    cut,
+    examples,
+    has_split_folders,
+    labelled,
+    list_files,
+    read_class_folders,
+    read_split_folders,
+    refuse,
+)
+from fer_keras.data.samples import SPLITS, DatasetInfo, Example, SourceContent
+
+_SHARE = 0.1  # of the images that becomes a split that is not there
+
+INFO = DatasetInfo(
+    name="folder",
+    title="Your own pictures in folders named after emotions",
+    class_names=EMOTIONS,
+    codes={},
+    official_counts={},
+    splits=SPLITS,
+    licence="Yours to know.",
+    citation="",
+    how_to_get=(
+        "Put the pictures (JPEG, PNG, BMP, WebP) in folders named after emotions, and name the "
+        "root as source:\n"
+        "  ROOT/train/happy/1.png  ROOT/validation/happy/2.png  ROOT/test/happy/3.png\n"
+        "or undivided, ROOT/happy/1.png. Every split needs the same emotions; a missing validation "
+        "split is cut from train."
+    ),
+    needs_path=True,
+    channels=3,
+)
+
+
+def find(folder: Path) -> Path | None:
+    """The folder itself."""
+    return folder
+
+
+def source_files(source: Path) -> Iterable[Path]:
+    """Every file below the root, in a fixed order."""
+    return list_files(source)
+
+
+def read(source: Path) -> SourceContent:
+    """All pictures below a root folder.
+
+    Args:
+        source: The root.
+
+    Returns:
+        The splits on the disk; where there is no validation split, a tenth of train is cut for it,
+        and an undivided root gives a tenth each to validation and test. The cut depends on the
+        pictures alone, and copies of a picture stay on one side.
+
+    Raises:
+        DataError: The layout is not as it should be; lists every fault by path.
+    """
+    faults: list[str] = []
+    is_divided = has_split_folders(source)
+    found: dict[str, Classes] = (
+        read_split_folders(source, faults)
+        if is_divided
+        else {"train": read_class_folders(source, faults)}
+    )
+    refuse(source, faults)
+    class_names = tuple(name for name in EMOTIONS if name in found["train"])
+    pictures = {split: labelled(classes, class_names) for split, classes in found.items()}
+    notes: list[str] = []
+    if not is_divided:
+        pictures["train"], pictures["test"] = cut(source, pictures["train"], _SHARE)
+        notes.append(f"test: {_SHARE:.0%} of the pictures, cut with seed {CUT_SEED}")
+    if "validation" not in pictures:
+        # A tenth of all, also where a tenth has gone to test already.
+        share = _SHARE if is_divided else _SHARE / (1 - _SHARE)
+        pictures["train"], pictures["validation"] = cut(source, pictures["train"], share)
+        notes.append(f"validation: {share:.0%} of train, cut with seed {CUT_SEED}")
+    if "test" not in pictures:
+        notes.append("no test folder")
+    splits: dict[str, Iterable[Example]] = {
+        split: examples(source, pictures[split]) for split in SPLITS if split in pictures
+    }
+    return SourceContent(class_names, splits, tuple(notes))

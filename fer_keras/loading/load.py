@@ -1,0 +1,166 @@
+"""The only reader of model files: the trust boundary of the project.
+
+Two formats are read. A `.keras` archive may hold Keras' own layers and layers registered by
+`fer_keras`, nothing else: its configuration is checked before Keras sees it, and Keras' safe mode
+stays on. A `.tflite` file may hold built-in operators only. Size caps are checked before a file is
+opened, checksums before it is interpreted. SavedModels of others are never loaded: their graph may
+read and write files while it runs.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fer_keras.common.errors import ModelFileError
+from fer_keras.common.files import read_json
+from fer_keras.loading.checks import (
+    check_tflite_operators,
+)
+from fer_keras.loading.classifier import Images, LoadedModel, Scores, from_network
+from fer_keras.loading.keras_files import load_network
+from fer_keras.loading.tflite_files import load_tflite_bytes
+
+if TYPE_CHECKING:
+    from fer_keras.runtime.export_files import ModelFiles
+
+_SAVED_MODEL_REFUSED = (
+    "SavedModels are never loaded: their graph can read and write files when it runs. "
+    "Use the .keras file of the run or a .tflite file of its export"
+)
+
+
+def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1) -> LoadedModel:
+    """Reads a model for prediction.
+
+    Args:
+        path: A run folder (its `best.keras`, with the temperature of `calibration.json` where it
+            belongs to that file), a `.keras` file, a `.tflite` file with `manifest.json` or
+            `labels.txt` beside it, or an export folder.
+        precision: Which file of an export folder: `float32`, `float16`, `dynamic` or `int8`.
+        threads: Processor threads of a `.tflite` model.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelFileError: Missing, too large, damaged, of an untrusted kind, or without class names.
+    """
+    where = Path(path)
+    if where.is_dir():
+        if (where / "best.keras").is_file():
+            return _load_run(where)
+        if (where / "manifest.json").is_file():
+            return _load_tflite(where, precision, threads)
+        if (where / "saved_model.pb").exists():
+            raise ModelFileError(f"{_SAVED_MODEL_REFUSED}: {where}")
+        raise ModelFileError(
+            "Expected a run folder (best.keras), an export folder (manifest.json) or a model "
+            f"file. Received a folder with neither: {where}"
+        )
+    if where.suffix == ".keras":
+        network, sha256 = load_network(where)
+        return from_network(network, path=where, sha256=sha256)
+    if where.suffix == ".tflite":
+        return _load_tflite(where, None, threads)
+    if where.suffix == ".pb":
+        raise ModelFileError(f"{_SAVED_MODEL_REFUSED}: {where}")
+    if not where.exists():
+        raise ModelFileError(f"No such model file or folder: {where}")
+    raise ModelFileError(
+        "Expected a .keras or .tflite file, a run folder or an export folder. "
+        f"Received: {where.suffix or 'no suffix'}. No other format is read: {where}"
+    )
+
+
+def _load_run(folder: Path) -> LoadedModel:
+    network, sha256 = load_network(folder / "best.keras")
+    temperature = 1.0
+    calibration = folder / "calibration.json"
+    if calibration.is_file():
+        record = read_json(calibration)
+        # A run that was trained on has a new best.keras; a temperature fitted to the old one is
+        # not used for it.
+        if record.get("model_sha256") == sha256:
+            temperature = _temperature(record, calibration)
+    return from_network(network, path=folder, sha256=sha256, temperature=temperature)
+
+
+def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel:
+    from fer_keras.runtime.export_files import read_model_files
+
+    files = read_model_files(path, precision)
+    if files.input_kind == "clip":
+        return _load_clip_files(files, threads)
+    run, shape, _ = load_tflite_bytes(files.content, files.path, threads=threads)
+    image_shape = (shape[-3], shape[-2], shape[-1])
+    input_kind = "pair" if len(shape) == 5 else "image"
+    if files.input_kind not in (None, input_kind):
+        raise ModelFileError(
+            f"manifest.json says input_kind {files.input_kind}, but the model takes {shape}: "
+            f"{files.path}"
+        )
+    if files.image_size is not None and image_shape != (*files.image_size, files.channels):
+        raise ModelFileError(
+            f"manifest.json says image_size {list(files.image_size)}, channels {files.channels}, "
+            f"but the model takes {image_shape}: {files.path}"
+        )
+    probe = run(np.zeros(shape, np.uint8))
+    if probe.shape != (1, len(files.class_names)):
+        raise ModelFileError(
+            f"The model has {probe.shape[-1]} outputs but {len(files.class_names)} class names "
+            f"({', '.join(files.class_names)}): {files.path}"
+        )
+    manifest = files.manifest
+    temperature = _temperature(manifest, files.path) if "temperature" in manifest else 1.0
+    sha256 = hashlib.sha256(files.content).hexdigest()
+    return LoadedModel(
+        files.path, "tflite", files.class_names, image_shape, sha256, temperature, manifest, run, 1,
+        input_kind, 2 if input_kind == "pair" else 1,
+    )  # fmt: skip
+
+
+def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:
+    """Encoder and head of a clip model, one clip a call."""
+    from fer_keras.runtime.clips import ClipNetwork
+
+    for content in (files.content, files.head):
+        check_tflite_operators(content, files.path)
+    network = ClipNetwork(files, threads)
+
+    def read(clips: Images) -> tuple[Scores, Scores]:
+        real = clips[0].any(axis=(1, 2, 3))
+        return network.read([network.encode(frame) for frame in clips[0][real]])
+
+    def run(clips: Images) -> Scores:
+        return read(clips)[0][np.newaxis]
+
+    def run_frames(clips: Images) -> Scores:
+        scores = np.zeros((1, network.num_frames, len(files.class_names)), np.float32)
+        frames = read(clips)[1]
+        scores[0, : len(frames)] = frames
+        return scores
+
+    return LoadedModel(
+        files.path,
+        "tflite",
+        files.class_names,
+        (*network.image_size, network.channels),
+        hashlib.sha256(files.content + files.head).hexdigest(),
+        _temperature(files.manifest, files.path),
+        files.manifest,
+        run,
+        1,
+        "clip",
+        network.num_frames,
+        run_frames,
+    )
+
+
+def _temperature(record: Mapping[str, Any], where: Path) -> float:
+    value = record.get("temperature")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1000:
+        raise ModelFileError(f"Expected a positive temperature. Received: {value!r}: {where}")
+    return float(value)

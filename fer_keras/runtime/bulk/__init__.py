@@ -1,0 +1,1 @@
+"""Predictions for pictures by the million, in shards."""

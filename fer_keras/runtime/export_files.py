@@ -1,0 +1,267 @@
+"""Which file of an export folder is run, and whether it is the one that was exported."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, cast
+
+from fer_keras.common.errors import ModelFileError
+
+MANIFEST = "manifest.json"
+LABELS = "labels.txt"
+MAX_MODEL_BYTES = 256 * 1024 * 1024
+# A manifest or a label file is a page of text.
+MAX_TEXT_BYTES = 1024 * 1024
+MANIFEST_FORMAT = 1
+SHIPPED_MODEL = "ferplus"
+_EXPORT_HINT = "Write an export folder with: python -m fer_keras.export RUN"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A TFLite model's bytes and what belongs to them.
+
+    Attributes:
+        path: The `.tflite` file.
+        content: Its bytes: the very ones whose sha256 was compared.
+        class_names: Labels in the order of the model's output.
+        image_size: `(height, width)` of the input in pixels; None where no manifest says it.
+        channels: 1 or 3; None where no manifest says it.
+        input_kind: "image", "pair" where an input is a reference and a face, or "clip"; None where
+            no manifest says it.
+        head: Bytes of the second file of a clip model, which reads what the first one makes of the
+            frames; empty for others.
+        clip_frames: Frames of a clip; 0 for others.
+        manifest: The whole `manifest.json`; empty for a bare file.
+    """
+
+    path: Path
+    content: bytes
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int] | None = None
+    channels: int | None = None
+    input_kind: str | None = None
+    head: bytes = b""
+    clip_frames: int = 0
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+def default_model() -> Path:
+    """The export folder of the model that is shipped.
+
+    Returns:
+        `saved_models/ferplus` of the checkout that this package lies in, or the copy of it that a
+        wheel brings inside the package.
+
+    Raises:
+        ModelFileError: There is neither.
+    """
+    package = Path(__file__).parents[1]
+    # setup.py puts the checkout's folder of models into the wheel's package.
+    places = [parent / "saved_models" / SHIPPED_MODEL for parent in (package.parent, package)]
+    for folder in places:
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise ModelFileError(
+        "no model is shipped with this copy of fer_keras: give the folder of one, or make it from "
+        "a trained run with python -m fer_keras.export RUN, then python -m fer_keras.ship "
+        f"RUN/export --output {places[0]}. Looked for: {places[0]}, {places[1]}"
+    )
+
+
+def read_model_files(model: str | PathLike[str], precision: str | None = None) -> ModelFiles:
+    """Read and verify a model for LiteRT.
+
+    Args:
+        model: An export folder (with `manifest.json`), a `.tflite` file inside one, or a `.tflite`
+            file of its own with `labels.txt` beside it.
+        precision: Which of the folder's files: "float32", "float16", "dynamic" or "int8"; None
+            takes the manifest's `default_precision`, otherwise float32, or the first there is.
+            For a path to a file: None, or what the file is.
+
+    Returns:
+        The verified files.
+
+    Raises:
+        ModelFileError: A file is missing, too large or malformed, its sha256 is not the
+            manifest's, or the labels contradict each other.
+    """
+    path = Path(model)
+    if path.is_dir():
+        folder = path
+    elif path.is_file() and path.suffix == ".tflite":
+        folder = path.parent
+    elif path.exists():
+        raise ModelFileError(
+            f"model: expected an export folder or a .tflite file, received another file: {path}"
+        )
+    else:
+        raise ModelFileError(f"no model found. {_EXPORT_HINT}. Received: {path}")
+    if (folder / MANIFEST).is_file():
+        return _read_with_manifest(path, folder, precision)
+    if path == folder:
+        inner = folder / "export"
+        mend = f"Use {inner}" if (inner / MANIFEST).is_file() else _EXPORT_HINT
+        raise ModelFileError(f"the folder has no {MANIFEST}. {mend}. Received: {folder}")
+    if precision is not None:
+        raise ModelFileError(
+            f"precision {precision!r} can be chosen only in an export folder: {path} has no "
+            f"{MANIFEST} beside it. Leave the precision out"
+        )
+    if not (folder / LABELS).is_file():
+        raise ModelFileError(
+            f"the labels of the model are unknown: expected {MANIFEST} or {LABELS} (one label a "
+            f"line, in the order of the outputs) beside it. {_EXPORT_HINT}, or write {LABELS}: "
+            f"{path}"
+        )
+    names = _check_names(_read_text(folder / LABELS).splitlines(), folder / LABELS)
+    return ModelFiles(path, _read_bytes(path, MAX_MODEL_BYTES), names)
+
+
+def _read_with_manifest(path: Path, folder: Path, precision: str | None) -> ModelFiles:
+    where = folder / MANIFEST
+    manifest = _read_manifest(where)
+    names = _check_names(_field(manifest, "class_names", list, where), where)
+    choices = _field(manifest, "precision_files", dict, where)
+    if path != folder:
+        if path.name not in choices.values():
+            raise ModelFileError(
+                f"the model is not listed among the precision_files of {where}, so it cannot be "
+                f"verified: expected one of {sorted(map(str, choices.values()))}, received "
+                f"{path.name}. {_EXPORT_HINT}"
+            )
+        if precision is not None and choices.get(precision) != path.name:
+            raise ModelFileError(
+                f"precision {precision!r} is {choices.get(precision)} in {where}, received "
+                f"{path.name}. Leave the precision out"
+            )
+        file_name = path.name
+    else:
+        file_name = choices[_precision(precision, manifest, choices, where)]
+    labels = _read_text(folder / LABELS).splitlines() if (folder / LABELS).exists() else None
+    if labels is None:
+        raise ModelFileError(f"{LABELS} is missing. {_EXPORT_HINT}. Folder: {folder}")
+    # Compared before its sha256, because the two lists say more than two hashes.
+    if tuple(labels) != names:
+        raise ModelFileError(
+            f"the labels contradict each other: {MANIFEST} has {list(names)}, {LABELS} has "
+            f"{labels}. {_EXPORT_HINT}. Folder: {folder}"
+        )
+    _verified(folder, LABELS, manifest, MAX_TEXT_BYTES)
+    content = _verified(folder, file_name, manifest, MAX_MODEL_BYTES)
+    size = _field(manifest, "image_size", list, where)
+    if len(size) != 2 or not all(type(side) is int and 1 <= side <= 4096 for side in size):
+        raise ModelFileError(f"image_size: expected [height, width], received {size}: {where}")
+    channels = _field(manifest, "channels", int, where)
+    if channels not in (1, 3):
+        raise ModelFileError(f"channels: expected 1 or 3, received {channels}: {where}")
+    # Exports from before there were pairs say nothing.
+    kind = manifest.get("input_kind", "image")
+    if kind not in ("image", "pair", "clip"):
+        raise ModelFileError(
+            f"input_kind: expected image, pair or clip, received {kind!r}: {where}"
+        )
+    head, clip_frames = b"", 0
+    if kind == "clip":
+        key = next(key for key, name in choices.items() if name == file_name)
+        heads = _field(manifest, "head_files", dict, where)
+        head = _verified(folder, heads.get(key), manifest, MAX_MODEL_BYTES)
+        clip_frames = _field(manifest, "clip_frames", int, where)
+        if not 3 <= clip_frames <= 1024:
+            raise ModelFileError(
+                f"clip_frames: expected 3 to 1024, received {clip_frames}: {where}"
+            )
+    return ModelFiles(
+        folder / file_name, content, names, (size[0], size[1]), channels, kind, head, clip_frames,
+        manifest,
+    )  # fmt: skip
+
+
+def _precision(
+    wanted: str | None, manifest: Mapping[str, Any], choices: Mapping[str, Any], where: Path
+) -> str:
+    key = "precision"
+    if wanted is None and "default_precision" in manifest:
+        key, wanted = (
+            "default_precision",
+            cast(str, _field(manifest, "default_precision", str, where)),
+        )
+    elif wanted is None:
+        wanted = "float32" if "float32" in choices else min(choices, default="")
+    if wanted not in choices:
+        raise ModelFileError(
+            f"{key}: expected one of {sorted(choices)}, received {wanted!r}. Export it, or choose "
+            f"another: {where}"
+        )
+    return wanted
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(_read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"not valid JSON ({error}). {_EXPORT_HINT}: {path}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != MANIFEST_FORMAT:
+        received = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        raise ModelFileError(
+            f"format: expected {MANIFEST_FORMAT}, received {received!r}. {_EXPORT_HINT}: {path}"
+        )
+    return manifest
+
+
+def _field(manifest: Mapping[str, Any], key: str, kind: type, path: Path) -> Any:
+    value = manifest.get(key)
+    if type(value) is not kind:
+        raise ModelFileError(
+            f"{key}: expected {kind.__name__}, received {value!r}. {_EXPORT_HINT}: {path}"
+        )
+    return value
+
+
+def _check_names(names: list[Any], path: Path) -> tuple[str, ...]:
+    usable = all(isinstance(name, str) and name.strip() and name.isprintable() for name in names)
+    if not usable or len(names) < 2 or len(set(names)) != len(names):
+        raise ModelFileError(
+            f"class names: expected at least two different words, received {names}: {path}"
+        )
+    return tuple(names)
+
+
+def _verified(folder: Path, name: Any, manifest: Mapping[str, Any], limit: int) -> bytes:
+    """The bytes of a file of the folder, after its size and sha256 were compared."""
+    where = folder / MANIFEST
+    # A name with a folder in it could point to any file of the machine.
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ModelFileError(f"files: expected a plain file name, received {name!r}: {where}")
+    entry = _field(manifest, "files", dict, where).get(name)
+    if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
+        raise ModelFileError(f"files: no sha256 for {name}. {_EXPORT_HINT}: {where}")
+    path = folder / name
+    if not path.is_file():
+        raise ModelFileError(f"the file that {where} lists is missing. {_EXPORT_HINT}: {path}")
+    content = _read_bytes(path, limit)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != entry["sha256"].lower():
+        raise ModelFileError(
+            f"sha256: expected {entry['sha256']}, received {digest}: the file was changed after "
+            f"the export or damaged. Copy the export folder again: {path}"
+        )
+    return content
+
+
+def _read_bytes(path: Path, limit: int) -> bytes:
+    size = path.stat().st_size
+    if size > limit:
+        raise ModelFileError(f"file too large: expected at most {limit} bytes, has {size}: {path}")
+    with path.open("rb") as stream:
+        return stream.read(limit)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return _read_bytes(path, MAX_TEXT_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelFileError(f"expected UTF-8 text ({error}): {path}") from error

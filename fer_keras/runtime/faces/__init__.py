@@ -1,0 +1,15 @@
+"""Find faces, cut them out and turn them upright: NumPy and OpenCV only."""
+
+from fer_keras.runtime.faces.align import align_face, clip_box, crop_face, similarity_transform
+from fer_keras.runtime.faces.detect import DETECTORS, Detector, Face, build_detector
+
+__all__ = [
+    "DETECTORS",
+    "Detector",
+    "Face",
+    "align_face",
+    "build_detector",
+    "clip_box",
+    "crop_face",
+    "similarity_transform",
+]

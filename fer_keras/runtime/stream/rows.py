@@ -1,0 +1,244 @@
+"""The rows of a stream, one for each face and frame, as CSV or JSON Lines.
+
+CSV columns: frame (number in the source, from 0), time_s (seconds from its first frame), track (the
+face's number), x, y, width, height (box in pixels of the source, never mirrored), dominant, score
+(the detector's, of the last detection), unsure, label_set (joined by "|"), the smoothed probability
+of every label under its name, and the frame's own under `raw_` + name. `dominant`, `unsure` and
+`label_set` follow from the smoothed ones; `dominant` changes only when another emotion is more
+probable by 0.1, so for moments it is not the most probable one. JSON Lines have the same, with
+`box`, `landmarks`, `emotions` and `raw_emotions` as structures.
+"""
+
+import csv
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TextIO
+
+from fer_keras.common.errors import ConfigError
+from fer_keras.runtime.recognizer import FaceResult
+from fer_keras.runtime.stream.sources import Frame
+from fer_keras.runtime.stream.stream import StreamFace
+
+TableFormat = Literal["csv", "jsonl"]
+
+PATH_COLUMNS = ("path", "face")
+FRAME_COLUMNS = ("frame", "time_s", "track")
+FACE_COLUMNS = ("x", "y", "width", "height", "dominant", "score", "unsure", "label_set")
+# What a kill may cost at most.
+_FLUSH_S = 1.0
+
+
+def face_cells(face: Mapping[str, Any], class_names: Sequence[str]) -> list[str]:
+    """A face as CSV cells: `FACE_COLUMNS`, then the probabilities in the order of the names."""
+    return [
+        *(f"{side:.1f}" for side in face["box"]),
+        face["dominant"],
+        f"{face['score']:.4f}",
+        # As JSON writes it, so that both tables are read alike.
+        str(face["unsure"]).lower(),
+        "|".join(face["label_set"]),
+        *(f"{face['emotions'][name]:.6f}" for name in class_names),
+    ]
+
+
+def frame_cells(frame: Frame, face: StreamFace) -> list[str]:
+    """Where in the stream a face was read, as CSV cells: `FRAME_COLUMNS`."""
+    return [str(frame.index), f"{frame.time_s:.3f}", str(face.track)]
+
+
+def raw_cells(face: StreamFace) -> list[str]:
+    """The probabilities of the frame alone as CSV cells."""
+    return [f"{p:.6f}" for p in face.raw]
+
+
+def json_row(frame: Frame, face: StreamFace, class_names: Sequence[str]) -> dict[str, Any]:
+    """A face as one JSON object."""
+    raw = {name: float(p) for name, p in zip(class_names, face.raw, strict=True)}
+    where = {"frame": frame.index, "time_s": round(frame.time_s, 3), "track": face.track}
+    return {**where, **face.result, "raw_emotions": raw}
+
+
+class RowWriter:
+    """Writes rows as they come; whoever follows the file sees them within a second.
+
+    Args:
+        stream: Text to write to; closed by whoever opened it.
+        table_format: "csv" or "jsonl".
+        class_names: In the order of the probabilities.
+        header: Whether a CSV begins with its column names.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        table_format: TableFormat,
+        class_names: Sequence[str],
+        header: bool = True,
+    ) -> None:
+        self._stream = stream
+        self._class_names = list(class_names)
+        self._csv = csv.writer(stream, lineterminator="\n") if table_format == "csv" else None
+        self._flushed_s = time.monotonic()
+        if self._csv is not None and header:
+            self._csv.writerow(csv_columns(self._class_names))
+            stream.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stream.flush()
+
+    def write(self, frame: Frame, faces: Sequence[StreamFace]) -> None:
+        """Write the faces of one frame."""
+        for face in faces:
+            if self._csv is None:
+                row = json_row(frame, face, self._class_names)
+                self._stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            else:
+                cells = face_cells(face.result, self._class_names)
+                self._csv.writerow([*frame_cells(frame, face), *cells, *raw_cells(face)])
+        if time.monotonic() - self._flushed_s > _FLUSH_S:
+            self._stream.flush()
+            self._flushed_s = time.monotonic()
+
+
+def csv_columns(class_names: Sequence[str]) -> list[str]:
+    """The column names of a stream's CSV."""
+    return [*FRAME_COLUMNS, *FACE_COLUMNS, *class_names, *(f"raw_{name}" for name in class_names)]
+
+
+def table_format(output: Path | None, chosen: TableFormat | None) -> TableFormat:
+    """The format that an --output file's name means.
+
+    Args:
+        output: The file; None for the terminal.
+        chosen: What --format says, if anything.
+
+    Raises:
+        ConfigError: The name means neither, the folder does not exist, or it is a folder.
+    """
+    if output is None:
+        return chosen or "csv"
+    if not output.parent.is_dir():
+        raise ConfigError(f"--output: the folder does not exist. Create it first: {output.parent}")
+    if output.is_dir():
+        raise ConfigError(f"--output: expected a file, received a folder: {output}")
+    suffix = output.suffix.lower()
+    if chosen is None and suffix not in (".csv", ".jsonl"):
+        raise ConfigError(
+            f"--output: expected a name ending in .csv or .jsonl, received {output.name!r}. "
+            "Rename it, or choose --format csv or --format jsonl"
+        )
+    return chosen or ("csv" if suffix == ".csv" else "jsonl")
+
+
+def open_table(
+    path: Path, chosen: TableFormat, class_names: Sequence[str], append: bool
+) -> tuple[TextIO, bool]:
+    """Open a file for rows without losing those that are in it.
+
+    Args:
+        path: The file; its folder exists.
+        chosen: "csv" or "jsonl".
+        class_names: Of the rows to come.
+        append: Whether to go on with a file that is there.
+
+    Returns:
+        The open file, and whether it needs a header.
+
+    Raises:
+        ConfigError: The file is there and `append` is false, or its columns are others.
+    """
+    # newline="" keeps Windows from doubling the ends of the lines.
+    if not path.exists() or path.stat().st_size == 0:
+        return path.open("w", encoding="utf-8", newline=""), True
+    if not append:
+        raise ConfigError(
+            f"--output: the file is there already. Choose another name, or --append: {path}"
+        )
+    stream = path.open("r+", encoding="utf-8", newline="")
+    first = stream.readline().rstrip("\n")
+    expected = ",".join(csv_columns(class_names))
+    if chosen == "csv" and first != expected:
+        stream.close()
+        raise ConfigError(
+            "--append: expected a CSV with the columns of this model, received others. Choose "
+            f"another name: {path}"
+        )
+    stream.seek(0, 2)
+    return stream, False
+
+
+# ---- rows of files
+
+
+@dataclass(frozen=True)
+class PathRow:
+    """A row of the predict command: a face of a file, or that the file has none.
+
+    Attributes:
+        path: The picture or video.
+        number: Of the face in its picture or frame, from 0; None where there is no face.
+        face: What was read.
+        frame: In videos, where.
+        stream_face: In videos, what was read from this frame alone.
+    """
+
+    path: str
+    number: int | None = None
+    face: FaceResult | None = None
+    frame: Frame | None = None
+    stream_face: StreamFace | None = None
+
+
+def printable(path: Path) -> str:
+    """The path as text; bytes that are no UTF-8 are written as \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def write_path_csv(
+    stream: TextIO, rows: Iterable[PathRow], class_names: Sequence[str], has_videos: bool
+) -> None:
+    """Write the CSV of the predict command.
+
+    Args:
+        stream: Text to write to.
+        rows: Faces of pictures and of videos.
+        class_names: In the order of the probabilities.
+        has_videos: Whether there may be rows of videos: then they have columns of their own.
+    """
+    where = FRAME_COLUMNS if has_videos else ()
+    raw = [f"raw_{name}" for name in class_names] if has_videos else []
+    columns = [*PATH_COLUMNS, *where, *FACE_COLUMNS, *class_names, *raw]
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        if row.face is None:
+            writer.writerow([row.path, *[""] * (len(columns) - 1)])
+            continue
+        place, alone = [""] * len(where), [""] * len(raw)
+        if row.frame is not None and row.stream_face is not None:
+            place, alone = frame_cells(row.frame, row.stream_face), raw_cells(row.stream_face)
+        writer.writerow([row.path, row.number, *place, *face_cells(row.face, class_names), *alone])
+
+
+def write_path_jsonl(stream: TextIO, rows: Iterable[PathRow], class_names: Sequence[str]) -> None:
+    """Write the JSON Lines of the predict command; arguments as `write_path_csv`."""
+    keys = ("box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set", "track")
+    for row in rows:
+        facts: Mapping[str, Any] = row.face or dict.fromkeys(keys)
+        if row.frame is not None and row.stream_face is not None:
+            facts = json_row(row.frame, row.stream_face, class_names)
+        line = {"path": row.path, "face": row.number, **facts}
+        stream.write(json.dumps(line, ensure_ascii=False) + "\n")

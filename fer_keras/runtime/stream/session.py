@@ -1,0 +1,208 @@
+"""One session of the camera: window, keys, snapshots, what is written."""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fer_keras.runtime.recognizer import Recognizer
+    from fer_keras.runtime.stream.recording import VideoRecorder
+    from fer_keras.runtime.stream.rows import RowWriter
+    from fer_keras.runtime.stream.sources import Source
+    from fer_keras.runtime.stream.stream import Moment, Stream
+    from fer_keras.runtime.stream.window import Window
+
+
+# A live picture that does not change for so long is a loss.
+STILL_S = 1.5
+
+
+def _outputs(
+    stack: ExitStack, arguments: argparse.Namespace, source: "Source", recognizer: "Recognizer"
+) -> "tuple[Window | None, VideoRecorder | None, RowWriter | None]":
+    """Window, video and rows, as far as they are wanted; the stack closes them."""
+    from fer_keras.runtime.stream.recording import VideoRecorder
+    from fer_keras.runtime.stream.rows import RowWriter, open_table, table_format
+    from fer_keras.runtime.stream.sources import DEFAULT_FPS
+    from fer_keras.runtime.stream.window import Window, has_screen
+
+    window, recorder, rows = None, None, None
+    names = [str(name) for name in recognizer.classes_]
+    if arguments.video:
+        recorder = VideoRecorder(arguments.video, source.fps or DEFAULT_FPS)
+        stack.callback(recorder.close)
+    chosen = table_format(arguments.output, arguments.format)
+    if arguments.output:
+        file, header = open_table(arguments.output, chosen, names, arguments.append)
+        stack.enter_context(file)
+        rows = stack.enter_context(RowWriter(file, chosen, names, header))
+    if arguments.no_window:
+        pass
+    elif has_screen():
+        window = Window("fer_keras")
+        stack.callback(window.close)
+    else:
+        print("no screen, so there is no window", file=sys.stderr)
+    if window is None and rows is None:
+        rows = stack.enter_context(RowWriter(sys.stdout, chosen, names))
+    return window, recorder, rows
+
+
+class _Session:
+    """One run: what is drawn, what the keys do, what people read on the terminal."""
+
+    def __init__(
+        self,
+        stream: "Stream",
+        arguments: argparse.Namespace,
+        window: "Window | None",
+        recorder: "VideoRecorder | None",
+        rows: "RowWriter | None",
+    ) -> None:
+        source = stream.source
+        self._stream = stream
+        self._arguments = arguments
+        self._window = window
+        self._recorder = recorder
+        self._rows = rows
+        self._mirrored = source.is_camera if arguments.mirror is None else arguments.mirror
+        self._picture: NDArray[np.uint8] | None = None
+        self._note = ""
+        # When the first frame of a file would have been shown at its own speed.
+        self._start_s: float | None = None
+        self.people: set[int] = set()
+
+    def run(self) -> None:
+        """Go on until the stream or the user ends."""
+        lost = False
+        with self._progress() as progress:
+            for moment in self._stream:
+                if (moment.state == "lost") != lost:
+                    lost = moment.state == "lost"
+                    text = "lost, trying again" if lost else "back"
+                    progress.write(f"{self._stream.source.name}: {text}", file=sys.stderr)
+                if moment.frame is not None:
+                    self._picture = moment.frame.pixels
+                    self.people.update(face.track for face in moment.faces)
+                    if self._rows is not None:
+                        self._rows.write(moment.frame, moment.faces)
+                    progress.update()
+                if not self._show(moment):
+                    return
+                limit = self._arguments.max_frames
+                if limit and self._stream.num_frames >= limit:
+                    return
+
+    def _show(self, moment: "Moment") -> bool:
+        """Draw a moment, show and record it, do what the keys say; False ends."""
+        if self._picture is None or (self._window is None and self._recorder is None):
+            return True
+        canvas = self._draw(moment, self._state_text(moment))
+        if self._recorder is not None and moment.frame is not None:
+            self._recorder.write(canvas, moment.frame.time_s)
+        if self._window is None:
+            return True
+        self._window.show(canvas)
+        key = self._window.key(self._ahead_s(moment))
+        if key == " ":
+            self._window.show(self._draw(moment, "paused   any key goes on"))
+            while not (key := self._window.key(0.2)):
+                pass
+            self._start_s = None
+        if key == "m":
+            self._mirrored = not self._mirrored
+        elif key == "n":
+            self._stream.restart_neutral()
+        elif key == "s" and not self._arguments.no_images:
+            self._note = _save_snapshot(self._arguments.snapshots, canvas)
+        return key != "quit"
+
+    def _draw(self, moment: "Moment", text: str) -> "NDArray[np.uint8]":
+        from fer_keras.runtime.stream.overlay import Status, draw_moment
+
+        keys = "q quit   space pause   m mirror" if self._window is not None else ""
+        if keys and not self._arguments.no_images:
+            keys += "   s snapshot"
+        if keys and self._stream.recognizer.input_kind == "pair":
+            keys += "   n neutral"
+        picture = cast("NDArray[np.uint8]", self._picture)
+        status = Status(text, keys, warning=moment.frame is None)
+        return draw_moment(picture, moment, status, self._mirrored)
+
+    def _state_text(self, moment: "Moment") -> str:
+        if moment.state == "lost":
+            return f"{self._stream.source.name} lost for {self._stream.lost_s:.0f} s, trying again"
+        return f"{self._stream.fps:.1f} fps   {self._note}"
+
+    def _ahead_s(self, moment: "Moment") -> float:
+        """For how long to show a frame of a file, so that it runs no faster than it was taken."""
+        if self._stream.source.live or moment.frame is None:
+            return 0.0
+        now_s = time.monotonic()
+        if self._start_s is None or now_s - self._start_s > moment.frame.time_s:
+            # The first frame, or recognition is slower than the film.
+            self._start_s = now_s - moment.frame.time_s
+        return moment.frame.time_s - (now_s - self._start_s)
+
+    def _progress(self) -> Any:
+        from tqdm import tqdm
+
+        source, limit = self._stream.source, self._arguments.max_frames
+        known = [number for number in (source.num_frames, limit) if number]
+        # Rows on the terminal and a bar would be written over each other.
+        shares_terminal = self._arguments.output is None and self._window is None
+        hidden = source.live or not sys.stderr.isatty() or (shares_terminal and sys.stdout.isatty())
+        return tqdm(total=min(known, default=None), unit="frame", disable=hidden)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """A service manager's SIGTERM ends the run as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _save_snapshot(folder: Path, canvas: "NDArray[np.uint8]") -> str:
+    """Write what is shown; tells where, or why not."""
+    from fer_keras.common.opencv import cv2
+
+    path = folder / f"snapshot-{datetime.now():%Y%m%d-%H%M%S-%f}.png"
+    encoded = cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))[1]
+    try:
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        return f"no snapshot: {error.strerror}"
+    return f"saved {path.name}"
+
+
+def _summary(stream: "Stream", people: set[int], arguments: argparse.Namespace) -> str:
+    parts = [
+        f"{_counted(stream.num_frames, 'frame')}, {_counted(stream.num_faces, 'face')}, "
+        f"{_counted(len(people), 'track')}, {stream.mean_fps:.1f} fps"
+    ]
+    if stream.source.live:
+        parts.append(f"{stream.dropped} passed over, lost {_counted(stream.losses, 'time')}")
+    stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in stream.times.mean_ms().items())
+    parts.append(f"ms each: {stages}")
+    where = [str(path) for path in (arguments.output, arguments.video) if path is not None]
+    return "; ".join(parts) + (f" -> {', '.join(where)}" if where else "")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

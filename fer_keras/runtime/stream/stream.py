@@ -1,0 +1,290 @@
+"""Expressions in a stream: read, detect, track, classify, smooth, frame by frame.
+
+A thread reads and decodes (`fer_keras.runtime.stream.reader`); all else happens where the stream is
+iterated over. Memory does not grow with the length of the stream: what is known of a face is
+forgotten when its track ends.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_keras.common.errors import ConfigError
+from fer_keras.runtime.faces.detect import Face
+from fer_keras.runtime.faces.track import Tracker
+from fer_keras.runtime.recognizer import FaceResult, Recognizer
+from fer_keras.runtime.stream.neutral import NeutralCalibration, WaitingFace
+from fer_keras.runtime.stream.reader import FrameReader, State
+from fer_keras.runtime.stream.smoothing import HALF_LIFE_S, HYSTERESIS, ProbabilitySmoother
+from fer_keras.runtime.stream.sources import Frame, Source
+
+Stage = Literal["decode", "detect", "track", "align", "classify"]
+STAGES: tuple[Stage, ...] = ("decode", "detect", "track", "align", "classify")
+_FPS_FRAMES = 30
+
+
+@dataclass(frozen=True)
+class StreamFace:
+    """A face of one frame.
+
+    Attributes:
+        result: With the smoothed probabilities, and what follows from them; `dominant` is the
+            emotion to show, and changes only where another one is clearly more probable.
+        raw: The probabilities of this frame alone, float32 `(classes,)`; those of `result` follow
+            from the frames so far: smoothed, and by a clip model of the clip that ends here.
+    """
+
+    result: FaceResult
+    raw: NDArray[np.float32]
+
+    @property
+    def track(self) -> int:
+        """Its number."""
+        return self.result["track"] or 0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a stream has to tell: a frame with its faces, or that there is none.
+
+    Attributes:
+        frame: The frame; None while the source is being opened or is lost.
+        faces: The faces that were read, by number.
+        waiting: Those that a pair model waits for.
+        ended: Numbers of the faces that have gone for good.
+        state: Of the source.
+    """
+
+    frame: Frame | None
+    faces: Sequence[StreamFace] = ()
+    waiting: Sequence[WaitingFace] = ()
+    ended: Sequence[int] = ()
+    state: State = "live"
+
+
+@dataclass
+class StageTimes:
+    """How long each stage took, summed up: no list that grows.
+
+    Attributes:
+        seconds: By stage.
+        times: How often each stage ran: a frame for decode and track, a detection for detect, a
+            face for align and classify.
+    """
+
+    seconds: dict[Stage, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    times: dict[Stage, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
+
+    def add(self, stage: Stage, seconds: float, times: int = 1) -> None:
+        """Add what a stage took."""
+        self.seconds[stage] += seconds
+        self.times[stage] += times
+
+    def mean_ms(self) -> dict[Stage, float]:
+        """Stage -> milliseconds each time, of the stages that ran."""
+        return {
+            stage: 1000 * self.seconds[stage] / self.times[stage]
+            for stage in STAGES
+            if self.times[stage]
+        }
+
+
+class Stream:
+    """The faces of a source, frame by frame; a context manager that is iterated over once.
+
+        with Stream(open_source("0"), Recognizer()) as stream:
+            for moment in stream:
+                for face in moment.faces:
+                    ...
+
+    Args:
+        source: From `fer_keras.runtime.stream.sources.open_source`, or one of your own.
+        recognizer: Finds the faces and reads them.
+        detect_every: Look for faces in every so many frames, at least 1, and follow them in
+            between; a face that cannot be followed is looked for at once.
+        half_life_s: Of the smoothing, in seconds; 0 for none: every frame speaks for itself.
+        hysteresis: By how much the shown emotion must be exceeded before it changes; see
+            `fer_keras.runtime.stream.smoothing.ProbabilitySmoother`.
+        neutral_s: For how long a pair model looks at a person's neutral face, in seconds.
+        still_s: See `fer_keras.runtime.stream.reader.FrameReader`.
+        idle_s: While there is no frame, an empty moment is given so often, in seconds, so that a
+            window stays alive.
+
+    Attributes:
+        source: As given.
+        recognizer: As given.
+        times: How long each stage took.
+        num_frames: How many frames were given.
+        num_faces: How many faces were read, over all frames.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        recognizer: Recognizer,
+        *,
+        detect_every: int = 5,
+        half_life_s: float = HALF_LIFE_S,
+        hysteresis: float = HYSTERESIS,
+        neutral_s: float = 2.0,
+        still_s: float | None = 1.5,
+        idle_s: float = 0.1,
+    ) -> None:
+        if detect_every < 1:
+            raise ConfigError(f"detect_every: expected at least 1, received {detect_every}")
+        self.source = source
+        self.recognizer = recognizer
+        self.times = StageTimes()
+        self.num_frames = 0
+        self.num_faces = 0
+        self._detect_every = detect_every
+        self._since_detection = detect_every
+        self._idle_s = idle_s
+        self._tracker = Tracker()
+        self._smoother = ProbabilitySmoother(half_life_s, hysteresis if half_life_s > 0 else 0.0)
+        self._neutral = NeutralCalibration(recognizer, neutral_s)
+        self._visible: tuple[int, ...] = ()
+        self._recent_s: deque[float] = deque(maxlen=_FPS_FRAMES)
+        self._first_s = 0.0
+        recognizer.clear_clips()  # Another stream numbers its faces from the start again.
+        # Last, because it starts a thread.
+        self._reader = FrameReader(source, still_s=still_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reader.close()
+
+    @property
+    def fps(self) -> float:
+        """Frames per second over the last frames, as they were given."""
+        if len(self._recent_s) < 2:
+            return 0.0
+        return (len(self._recent_s) - 1) / max(self._recent_s[-1] - self._recent_s[0], 1e-9)
+
+    @property
+    def mean_fps(self) -> float:
+        """Frames per second from the first frame to the last one."""
+        if len(self._recent_s) < 2:
+            return 0.0
+        return (self.num_frames - 1) / max(self._recent_s[-1] - self._first_s, 1e-9)
+
+    @property
+    def dropped(self) -> int:
+        """How many frames of a live source came and were passed over, because newer ones came."""
+        return self._reader.dropped
+
+    @property
+    def losses(self) -> int:
+        """How often a live source was lost."""
+        return self._reader.losses
+
+    @property
+    def lost_s(self) -> float:
+        """For how long the source has been lost, in seconds; 0 where it is not."""
+        return self._reader.lost_s
+
+    def restart_neutral(self) -> None:
+        """Ask everybody who is seen for another neutral face (pair models)."""
+        self._neutral.restart(self._visible)
+
+    def __iter__(self) -> Iterator[Moment]:
+        """Give what happens, until a file ends; a live source has no end.
+
+        Raises:
+            DataError: The source cannot be opened at first, or a frame cannot be read.
+        """
+        while True:
+            frame = self._reader.next(self._idle_s)
+            if frame is not None:
+                yield self._read(frame)
+            elif self._reader.state == "ended":
+                return
+            else:
+                yield Moment(None, state=self._reader.state)
+
+    def _read(self, frame: Frame) -> Moment:
+        self.times.add("decode", frame.decode_s)
+        tracked = self._follow(frame)
+        self._visible = tuple(track for track, _ in tracked)
+        ended = self._tracker.ended
+        self._smoother.drop(ended)
+        self._neutral.drop(ended)
+        self.recognizer.clear_clips(ended)
+        ready, waiting = self._neutral.split(frame, tracked)
+        faces = self._classify(frame, ready)
+        self.num_frames += 1
+        self.num_faces += len(faces)
+        self._recent_s.append(time.perf_counter())
+        self._first_s = self._first_s or self._recent_s[0]
+        return Moment(frame, faces, waiting, ended)
+
+    def _follow(self, frame: Frame) -> list[tuple[int, Face]]:
+        found: list[Face] | None = None
+        if self._since_detection >= self._detect_every:
+            found = self._detect(frame)
+        start = time.perf_counter()
+        tracked = self._tracker.update(frame.pixels, frame.time_s, found)
+        self.times.add("track", time.perf_counter() - start)
+        if found is not None:
+            self._since_detection = 1
+        elif self._tracker.uncertain:
+            self._since_detection = self._detect_every
+        else:
+            self._since_detection += 1
+        return tracked
+
+    def _detect(self, frame: Frame) -> list[Face]:
+        start = time.perf_counter()
+        found = self.recognizer.detect(frame.pixels)
+        self.times.add("detect", time.perf_counter() - start)
+        return found
+
+    def _classify(self, frame: Frame, ready: Sequence[tuple[int, Face]]) -> list[StreamFace]:
+        if not ready:
+            return []
+        tracks, faces = [track for track, _ in ready], [face for _, face in ready]
+        start = time.perf_counter()
+        crops = self.recognizer.crop_faces(frame.pixels, faces)
+        cropped = time.perf_counter()
+        probabilities, alone = self.recognizer.read_over_time(crops, tracks)
+        self.times.add("align", cropped - start, len(ready))
+        self.times.add("classify", time.perf_counter() - cropped, len(ready))
+        return [
+            self._face(track, face, (row, raw), frame.time_s)
+            for track, face, row, raw in zip(tracks, faces, probabilities, alone, strict=True)
+        ]
+
+    def _face(
+        self,
+        track: int,
+        face: Face,
+        read: tuple[NDArray[np.float32], NDArray[np.float32]],
+        time_s: float,
+    ) -> StreamFace:
+        probabilities, raw = read
+        smooth = self._smoother.update(track, probabilities, time_s)
+        result = self.recognizer.result(face, smooth, track)
+        shown = str(self.recognizer.classes_[self._smoother.dominant(track)])
+        if shown != result["dominant"]:
+            # Hysteresis holds it; the set keeps what is in it by its threshold.
+            threshold = self.recognizer.decision.conformal_threshold
+            others = [name for name in result["label_set"] if result["emotions"][name] >= threshold]
+            result["label_set"] = [shown, *(name for name in others if name != shown)]
+            result["dominant"] = shown
+        return StreamFace(result, raw)

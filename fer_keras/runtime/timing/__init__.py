@@ -1,0 +1,1 @@
+"""Milliseconds of models and detectors, taken in turns."""

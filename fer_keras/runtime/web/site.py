@@ -1,0 +1,154 @@
+"""All files of the page, held in memory: what is not in this list does not exist for the server."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.runtime.export_files import ModelFiles, read_model_files
+from fer_keras.runtime.faces.blazeface import weights_file
+from fer_keras.runtime.recognizer import Precision, Recognizer
+from fer_keras.runtime.web.vendored import PACKAGES, read_vendored
+
+_STATIC_FOLDER = Path(__file__).parent / "static"
+_STATIC_FILES = (
+    "index.html", "icon.svg", "style.css", "app.js", "classifier.js", "faces.js", "pixels.js",
+    "smoothing.js", "view.js",
+)  # fmt: skip
+_MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+    ".tflite": "application/octet-stream",
+}
+_MODEL_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SiteFile:
+    """One file of the page.
+
+    Attributes:
+        content: Its bytes.
+        media_type: For the Content-Type header.
+    """
+
+    content: bytes
+    media_type: str
+
+
+def build_site(
+    model: str | PathLike[str], precision: Precision | None = None
+) -> dict[str, SiteFile]:
+    """Read everything the page consists of.
+
+    The model is verified and run once, as `Recognizer` does it. The face detector is part of the
+    page where the package that carries its network is installed.
+
+    Args:
+        model: As for `Recognizer`.
+        precision: As for `Recognizer`.
+
+    Returns:
+        Path relative to the page ("index.html", "model/model.tflite") -> file.
+
+    Raises:
+        ModelFileError: The model cannot be used, or not in the page.
+        ConfigError: The files of LiteRT.js are not built.
+    """
+    files = {f"vendor/{name}": content for name, content in read_vendored().items()}
+    for name in _STATIC_FILES:
+        files[name] = (_STATIC_FOLDER / name).read_bytes()
+    files["model/model.tflite"], description = _read_model(model, precision)
+    try:
+        files["model/face_detector.tflite"] = weights_file().read_bytes()
+        description["detector"] = "blazeface"
+    except ConfigError:
+        description["detector"] = None
+    files["model/model.json"] = json.dumps(description, ensure_ascii=False, indent=2).encode()
+    return {
+        name: SiteFile(content, _MEDIA_TYPES[Path(name).suffix])
+        for name, content in sorted(files.items())
+    }
+
+
+def save_site(site: dict[str, SiteFile], folder: Path) -> None:
+    """Write the page as a folder of static files, for another web server.
+
+    Args:
+        site: From `build_site`.
+        folder: Must not exist, or be empty.
+
+    Raises:
+        ConfigError: The folder holds files already.
+        OSError: It cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"--output: expected a new or empty folder, it holds files: {folder}")
+    for name, file in site.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.content)
+
+
+def _read_model(
+    model: str | PathLike[str], precision: Precision | None
+) -> tuple[bytes, dict[str, Any]]:
+    """The model's bytes and what the page must know about it."""
+    files = read_model_files(model, precision)
+    if files.manifest.get("input_kind", "image") != "image":
+        raise ModelFileError(
+            f"input_kind: the page runs models of one image, received "
+            f"{files.manifest['input_kind']!r}. Use python -m fer_keras.camera: {files.path}"
+        )
+    # Checks the file as the Python runtime does, and knows its size without a manifest.
+    recognizer = Recognizer(files.path, detector="none")
+    height, width = recognizer.image_size
+    if height != width:
+        raise ModelFileError(
+            f"image_size: the page cuts out squares and needs a square input, received "
+            f"{[height, width]}: {files.path}"
+        )
+    precisions = {name: kind for kind, name in files.manifest.get("precision_files", {}).items()}
+    return files.content, {
+        "format": _MODEL_FORMAT,
+        "name": files.manifest.get("name", files.path.stem),
+        "precision": precisions.get(files.path.name),
+        "sha256": hashlib.sha256(files.content).hexdigest(),
+        "class_names": list(files.class_names),
+        "input": _read_input(files),
+        "side": height,
+        "channels": recognizer.channels,
+        "decision": {
+            "reject_threshold": recognizer.decision.reject_threshold,
+            "conformal_threshold": recognizer.decision.conformal_threshold,
+        },
+        "runtime": f"{PACKAGES[0].name} {PACKAGES[0].version} ({PACKAGES[0].licence})",
+    }
+
+
+def _read_input(files: ModelFiles) -> dict[str, Any]:
+    """The type of the input, and what one step of it is, which LiteRT.js does not say."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    details = Interpreter(model_content=files.content).get_input_details()[0]
+    dtype = details["dtype"].__name__
+    if dtype not in ("float32", "uint8"):
+        raise ModelFileError(
+            f"input: LiteRT.js takes float32 or uint8 pixels, received {dtype}. Choose another "
+            f"--precision: {files.path}"
+        )
+    batch_size = int(details["shape_signature"][0])
+    if batch_size != 1:
+        raise ModelFileError(
+            f"input: LiteRT.js needs a fixed batch size of 1, as exports of this project have, "
+            f"received {batch_size}. Convert the model with it: {files.path}"
+        )
+    scale, zero_point = details["quantization"]
+    return {"dtype": dtype, "scale": float(scale) or 1.0, "zero_point": int(zero_point)}

@@ -1,0 +1,132 @@
+/**
+ * Where the faces are: a square in the middle, or BlazeFace where its network is part of the page.
+ *
+ * The arithmetic is that of `fer_keras/runtime/faces/blazeface.py` and `detect.py`, which name its sources.
+ */
+
+import { Network } from "./classifier.js";
+import { resize, roundHalfEven } from "./pixels.js";
+
+const SIDE = 128;
+// Stride of a feature map in pixels, and how many anchors lie on each of its cells.
+const LAYERS = [
+  [8, 2],
+  [16, 6],
+];
+const MIN_SCORE = 0.5;
+const SAME_FACE_OVERLAP = 0.3;
+// The boxes end above the brows; raised by this share of their height they hold the forehead.
+const RAISE = 0.2;
+
+/** The square in the middle of a picture with a share of its shorter side. */
+export function centreBox({ width, height }, share) {
+  const side = Math.max(1, Math.round(Math.min(width, height) * share));
+  return {
+    left: Math.floor((width - side) / 2),
+    top: Math.floor((height - side) / 2),
+    width: side,
+    height: side,
+  };
+}
+
+/** Intersection over union of two boxes. */
+export function overlap(a, b) {
+  const side = (start, length) =>
+    Math.max(Math.min(a[start] + a[length], b[start] + b[length]) - Math.max(a[start], b[start]), 0);
+  const shared = side("left", "width") * side("top", "height");
+  return shared / Math.max(a.width * a.height + b.width * b.height - shared, 1e-9);
+}
+
+/** MediaPipe's short-range face detector. */
+export class BlazeFace {
+  static async load() {
+    return new BlazeFace(await Network.load("face_detector.tflite"));
+  }
+
+  constructor(network) {
+    this.network = network;
+    this.anchors = anchorCentres();
+  }
+
+  /**
+   * @param picture RGB picture.
+   * @returns Boxes inside the picture, the largest first.
+   */
+  async detect(picture) {
+    const scale = SIDE / Math.max(picture.width, picture.height);
+    const width = Math.max(1, roundHalfEven(picture.width * scale));
+    const height = Math.max(1, roundHalfEven(picture.height * scale));
+    const left = Math.floor((SIDE - width) / 2);
+    const top = Math.floor((SIDE - height) / 2);
+    const small = resize(picture, width, height);
+    const input = new Float32Array(SIDE * SIDE * 3).fill(-1);
+    for (let y = 0; y < height; y++) {
+      const row = small.data.subarray(y * width * 3, (y + 1) * width * 3);
+      input.set(Float32Array.from(row, (v) => v / 127.5 - 1), ((top + y) * SIDE + left) * 3);
+    }
+    const outputs = await this.network.run(input);
+    const [regressors, logits] = [...outputs].sort((a, b) => b.length - a.length);
+    const toPicture = (box) => ({
+      left: ((box.left - left) / width) * picture.width,
+      top: ((box.top - RAISE * box.height - top) / height) * picture.height,
+      width: (box.width / width) * picture.width,
+      height: ((box.height * (1 + RAISE)) / height) * picture.height,
+    });
+    return this.decode(regressors, logits)
+      .map((box) => clip(toPicture(box), picture))
+      .filter((box) => box.width >= 1 && box.height >= 1)
+      .sort((a, b) => b.width * b.height - a.width * a.height);
+  }
+
+  /** The network's outputs as boxes; those that overlap are one face, their weighted mean. */
+  decode(regressors, logits) {
+    let found = [];
+    logits.forEach((logit, i) => {
+      const score = 1 / (1 + Math.exp(-logit));
+      if (score < MIN_SCORE) return;
+      const [x, y, width, height] = regressors.subarray(i * 16, i * 16 + 4);
+      const [anchorX, anchorY] = this.anchors[i];
+      const left = x + anchorX - width / 2;
+      const top = y + anchorY - height / 2;
+      found.push({ left, top, width, height, score });
+    });
+    found.sort((a, b) => b.score - a.score);
+    const faces = [];
+    while (found.length) {
+      const same = found.filter((box, i) => i === 0 || overlap(found[0], box) > SAME_FACE_OVERLAP);
+      found = found.filter((box) => !same.includes(box));
+      const total = same.reduce((sum, box) => sum + box.score, 0);
+      const mean = (key) => same.reduce((sum, box) => sum + box.score * box[key], 0) / total;
+      faces.push({
+        left: mean("left"),
+        top: mean("top"),
+        width: mean("width"),
+        height: mean("height"),
+      });
+    }
+    return faces;
+  }
+}
+
+/** The centres of the anchors in the order of the network's outputs. */
+function anchorCentres() {
+  return LAYERS.flatMap(([stride, perCell]) => {
+    const cells = SIDE / stride;
+    return Array.from({ length: cells * cells * perCell }, (_, i) => {
+      const cell = Math.floor(i / perCell);
+      return [((cell % cells) + 0.5) * stride, (Math.floor(cell / cells) + 0.5) * stride];
+    });
+  });
+}
+
+/** The part of a box that lies inside the picture. */
+function clip(box, picture) {
+  const left = Math.min(Math.max(box.left, 0), picture.width);
+  const top = Math.min(Math.max(box.top, 0), picture.height);
+  return {
+    left,
+    top,
+    width: Math.min(Math.max(box.left + box.width, left), picture.width) - left,
+    height: Math.min(Math.max(box.top + box.height, top), picture.height) - top,
+  };
+}

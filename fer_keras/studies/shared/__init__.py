@@ -1,0 +1,1 @@
+"""What studies share: models, series of runs, maps, output."""

@@ -1,0 +1,1 @@
+"""MLflow, which no other room imports."""

@@ -1,0 +1,144 @@
+"""The MLflow server behind `python -m fer_keras.ui`."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from fer_keras.common.errors import ConfigError, TrainingError
+from fer_keras.tracking.page_view import view_address
+
+_HOST = "127.0.0.1"
+
+
+# Importing MLflow and opening the store takes seconds, on a busy machine many.
+_START_TIMEOUT_S = 120
+
+
+def check_store(uri: str) -> None:
+    """Refuses a store that has no page to be started for.
+
+    Args:
+        uri: Of `tracking.store_uri`.
+
+    Raises:
+        ConfigError: It is a server, or a file that is not there.
+    """
+    if uri.startswith(("http://", "https://")):
+        raise ConfigError(f"The runs are tracked by a server, which has the page: open {uri}.")
+    path = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not path.is_file():
+        raise ConfigError(
+            f"No tracked runs at {path.absolute()}. Change to the folder where you train, train "
+            "something first, or name the store in MLFLOW_TRACKING_URI."
+        )
+
+
+def check_port(port: int) -> None:
+    """Refuses a port that is taken.
+
+    Raises:
+        ConfigError: Something listens there.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            raise ConfigError(
+                f"Port {port} cannot be used: {error.strerror}. Choose another one: --port N."
+            ) from None
+
+
+def serve(uri: str, port: int, log: Path | None = None) -> "subprocess.Popen[bytes]":
+    """Starts MLflow's server in a process group of its own and waits until it answers.
+
+    Args:
+        uri: The store.
+        port: A free port of the loopback interface.
+        log: Gets what the server says; None throws it away.
+
+    Returns:
+        The server; `stop` ends it.
+
+    Raises:
+        TrainingError: It ended, or did not answer in time.
+    """
+    environment = {
+        **os.environ,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Jobs of language models, with worker processes of their own.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--host", _HOST, "--port", str(port), "--workers", "1"]
+    with (log or Path(os.devnull)).open("ab") as output:
+        server = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # MLflow's worker outlives a killed server: the group is ended as one.
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    try:
+        while not _answers(port):
+            if server.poll() is not None:
+                raise TrainingError(f"MLflow's server ended with {server.returncode} on {uri}.")
+            if time.monotonic() > deadline:
+                raise TrainingError(f"MLflow's server did not answer in {_START_TIMEOUT_S} s.")
+            time.sleep(0.2)
+    except BaseException:
+        stop(server)
+        raise
+    return server
+
+
+def stop(server: "subprocess.Popen[bytes]") -> None:
+    """Ends the server and its workers."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            server.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def experiment_lines(base: str) -> list[str]:
+    """Name and address of the table of runs of each experiment.
+
+    Args:
+        base: The address of a server that answers.
+    """
+    request = urllib.request.Request(
+        f"{base}/api/2.0/mlflow/experiments/search",
+        data=b'{"max_results": 100}',
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        found = json.load(answer).get("experiments", [])
+    lines = []
+    for each in sorted(found, key=lambda each: each["name"]):
+        tags = {tag["key"]: tag["value"] for tag in each.get("tags", [])}
+        if each["name"] != "Default":
+            address = view_address(base, each["experiment_id"], tags)
+            lines.append(f"  {each['name']:<16} {address}")
+    return lines
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{_HOST}:{port}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,324 @@
+"""MLflow, and the only importer of it.
+
+A run is useful without its tracking server: everything is also in the run folder, and a server that
+is dead or dies on the way costs one warning, never the training.
+"""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fer_keras.common.errors import ConfigError
+from fer_keras.tracking.page_view import view_tags
+
+# The validation figures of the kept epoch that are metrics of the run; result.json has all.
+TRACKED_FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", "ece")
+
+_ALIAS = "champion"
+_SYSTEM_METRICS_EVERY_S = 30
+
+
+def store_uri() -> str:
+    """Where runs are tracked: `MLFLOW_TRACKING_URI`, or `mlflow.db` in the current folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+class Tracker:
+    """One MLflow run, or nothing where tracking is off or its server does not answer.
+
+    Args:
+        enabled: False tracks nothing.
+    """
+
+    def __init__(self, enabled: bool = True) -> None:
+        self._enabled = enabled
+        self._client: Any = None
+        self._monitor: Any = None
+        self.run_id = ""
+
+    def start(
+        self,
+        experiment_name: str,
+        run_name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        run_id: str = "",
+        parent_run_id: str = "",
+    ) -> str:
+        """Opens a run, or opens the given one again.
+
+        Args:
+            experiment_name: MLflow's experiment: the data set.
+            run_name: Experiment and seed.
+            params: Flat parameters of the run.
+            tags: Commit, data set, backend and the like.
+            run_id: The MLflow run of a resumed training.
+            parent_run_id: The MLflow run that this one is nested in: a fold in its
+                cross-validation, a trial in its sweep.
+
+        Returns:
+            MLflow's run id, empty where nothing is tracked.
+        """
+        if parent_run_id:
+            tags = {**tags, "mlflow.parentRunId": parent_run_id}
+        if self._enabled:
+            self._guard(self._start, experiment_name, run_name, params, tags, run_id)
+        return self.run_id
+
+    def attach(self, run_id: str) -> str:
+        """Opens a run to add to it, and leaves its status as it is.
+
+        Args:
+            run_id: The MLflow run of a training.
+
+        Returns:
+            The run id, empty where nothing is tracked or the run is not there.
+        """
+        if self._enabled:
+            self._guard(self._attach, run_id)
+        return self.run_id
+
+    @property
+    def active(self) -> bool:
+        """Whether a run is open and everything so far has reached it."""
+        return self._client is not None
+
+    def log(self, figures: Mapping[str, float], step: int) -> None:
+        """Logs metrics of one epoch.
+
+        Args:
+            figures: Name -> value.
+            step: The epoch, from 1.
+        """
+        if self._client is not None:
+            self._guard(self._log, figures, step)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Adds tags to the run.
+
+        Args:
+            tags: Name -> value.
+        """
+        if self._client is not None:
+            self._guard(self._set_tags, tags)
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Stores a file or folder with the run.
+
+        Args:
+            path: The file or folder.
+            folder: Where among the artifacts.
+        """
+        if self._client is not None and path.exists():
+            log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+            self._guard(log, self.run_id, str(path), folder or None)
+
+    def finish(self, status: str) -> None:
+        """Ends the run.
+
+        Args:
+            status: `FINISHED`, `FAILED` or `KILLED`.
+        """
+        if self._monitor is not None:
+            self._monitor.finish()
+        if self._client is not None:
+            self._guard(self._client.set_terminated, self.run_id, status)
+
+    def champion(self, model_name: str) -> dict[str, str] | None:
+        """What is registered as the best model under a name.
+
+        Args:
+            model_name: A registered model.
+
+        Returns:
+            The tags of the version with the alias `champion`; None where there is none, or where
+            nothing is tracked.
+        """
+        found: list[dict[str, str]] = []
+        if self._client is not None:
+            self._guard(lambda: found.extend(self._champion(model_name)))
+        return found[0] if found else None
+
+    def register_champion(self, model_name: str, tags: Mapping[str, str]) -> None:
+        """Registers the files of the run as a model and moves the alias `champion` to it.
+
+        Args:
+            model_name: The registered model; made if missing.
+            tags: What the next challenger is compared with.
+        """
+        if self._client is not None:
+            self._guard(self._register_champion, model_name, tags)
+
+    def _champion(self, model_name: str) -> list[dict[str, str]]:
+        for model in self._client.search_registered_models(f"name = '{model_name}'"):
+            if _ALIAS in model.aliases:
+                version = self._client.get_model_version_by_alias(model_name, _ALIAS)
+                return [dict(version.tags)]
+        return []
+
+    def _register_champion(self, model_name: str, tags: Mapping[str, str]) -> None:
+        client = self._client
+        if not client.search_registered_models(f"name = '{model_name}'"):
+            client.create_registered_model(model_name)
+        # All files: what is fetched by the alias is a run folder, which every command reads.
+        source = client.get_run(self.run_id).info.artifact_uri
+        version = client.create_model_version(model_name, source, self.run_id, tags=dict(tags))
+        client.set_registered_model_alias(model_name, _ALIAS, version.version)
+
+    def _connect(self) -> Any:
+        # MLflow's own defaults keep a run waiting for minutes when the server is gone.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ["MLFLOW_TRACKING_URI"] = store_uri()
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        import logging
+
+        import mlflow
+
+        for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        return mlflow.MlflowClient()
+
+    def _attach(self, run_id: str) -> None:
+        client = self._connect()
+        client.get_run(run_id)
+        self._client, self.run_id = client, run_id
+
+    def _start(
+        self,
+        experiment_name: str,
+        run_name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        run_id: str,
+    ) -> None:
+        client = self._connect()
+        from mlflow.entities import Param, RunTag
+
+        if run_id:
+            client.get_run(run_id)
+            client.update_run(run_id, status="RUNNING")
+        else:
+            experiment = client.get_experiment_by_name(experiment_name)
+            experiment_id = (
+                experiment.experiment_id
+                if experiment is not None
+                else client.create_experiment(experiment_name, _artifact_location(experiment_name))
+            )
+            for key, value in view_tags().items():
+                if experiment is None or experiment.tags.get(key) != value:
+                    client.set_experiment_tag(experiment_id, key, value)
+            run_id = client.create_run(experiment_id, run_name=run_name).info.run_id
+        self._client, self.run_id = client, run_id
+        client.log_batch(
+            run_id,
+            params=[Param(_param_name(key), str(value)[:500]) for key, value in params.items()],
+            tags=[RunTag(key, value[:5000]) for key, value in tags.items()],
+        )
+        self._watch_system(run_id)
+
+    def _watch_system(self, run_id: str) -> None:
+        """Logs processor, memory, disk and network beside the run, where psutil is installed."""
+        if importlib.util.find_spec("psutil") is None:
+            return
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._monitor = SystemMetricsMonitor(
+            run_id, sampling_interval=_SYSTEM_METRICS_EVERY_S, resume_logging=True
+        )
+        self._monitor.start()
+
+    def _log(self, figures: Mapping[str, float], step: int) -> None:
+        import time
+
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, float(value), now, step) for name, value in figures.items()]
+        self._client.log_batch(self.run_id, metrics=metrics)
+
+    def _set_tags(self, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self._client.set_tag(self.run_id, key, value)
+
+    def _guard(self, action: Any, *arguments: Any) -> None:
+        """Runs one call to MLflow; whatever it raises must not end the training."""
+        try:
+            action(*arguments)
+        except Exception as error:
+            reason = str(error).split("\n")[0][:200]
+            print(
+                f"warning: MLflow is out of reach, tracking stops here; the run folder has "
+                f"everything. {type(error).__name__}: {reason}",
+                file=sys.stderr,
+            )
+            self._client = None
+
+
+def _param_name(key: str) -> str:
+    """A setting's name as MLflow takes it: patterns of layer names have characters it refuses."""
+    return re.sub(r"[^\w\-. :/]", "_", key.replace("*", "all"))
+
+
+def fetch_run(run_id: str, folder: Path) -> Path:
+    """Copies what MLflow keeps of a finished training into a folder.
+
+    Args:
+        run_id: MLflow's run id.
+        folder: Receives the model and its records; made if missing.
+
+    Returns:
+        The folder, which is then read like a run folder.
+
+    Raises:
+        ConfigError: The store does not answer, or has no such run, or the run has no model.
+    """
+    names = ("best.keras", "experiment.json", "result.json", "calibration.json")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    try:
+        client = Tracker()._connect()
+        there = {artifact.path for artifact in client.list_artifacts(run_id)}
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if name in there:
+                client.download_artifacts(run_id, name, str(folder))
+    # MLflow raises its own classes and those of its store.
+    except Exception as error:
+        reason = str(error).split("\n")[0][:200]
+        uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+        raise ConfigError(f"MLflow run {run_id} cannot be read ({reason}). Store: {uri}") from error
+    if names[0] not in there:
+        raise ConfigError(f"MLflow run {run_id} holds no {names[0]}: it has not finished.")
+    (folder / "mlflow_run_id.txt").write_text(run_id + "\n", encoding="utf-8")
+    return folder
+
+
+def _artifact_location(experiment_name: str) -> str | None:
+    """Beside the database: MLflow's own default is the current folder, whatever the database is."""
+    uri = store_uri()
+    if not uri.startswith("sqlite:///"):
+        return None
+    database = Path(uri.removeprefix("sqlite:///")).absolute()
+    return (database.parent / "mlruns" / experiment_name).as_uri()
+
+
+def git_commit() -> str:
+    """The commit of the package's checkout, `-dirty` where it was changed, or `unknown`."""
+    folder = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return described.stdout.strip()

@@ -1,0 +1,138 @@
+"""The fastest backend for an experiment on this machine: `--backend auto`.
+
+Each installed backend takes 20 steps of the experiment, with its data, network and method, in a
+process of its own, since Keras chooses its backend once per process.
+"""
+
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fer_keras.common.errors import ConfigError
+from fer_keras.config import Experiment, from_json, to_json
+
+BACKENDS = ("tensorflow", "jax", "torch")
+_STEPS = 20
+# The first ones compile, fill the pipeline and warm up.
+_LEFT_OUT = 5
+_TIMEOUT_S = 900
+
+
+def fastest_backend(experiment: Experiment, report: Callable[[str], None]) -> str:
+    """Tries the installed backends, one after the other.
+
+    Args:
+        experiment: What will run. Networks that it starts or learns from must be trained.
+        report: Gets one line for each backend, and one with the choice.
+
+    Returns:
+        The backend with most images per second.
+
+    Raises:
+        ConfigError: No backend ran.
+    """
+    rates: dict[str, float] = {}
+    for backend in BACKENDS:
+        if importlib.util.find_spec(backend) is None:
+            report(f"trial  {backend}: not installed")
+            continue
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "fer_keras.training.backend_choice"],
+                input=to_json(experiment),
+                env={**os.environ, "KERAS_BACKEND": backend},
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_S,
+            )
+        except subprocess.TimeoutExpired:
+            report(f"trial  {backend}: not done after {_TIMEOUT_S} s")
+            continue
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            report(f"trial  {backend}: failed: {reason[:200]}")
+            continue
+        figures = json.loads(done.stdout.splitlines()[-1])
+        rates[backend] = figures["images_per_second"]
+        report(
+            f"trial  {backend}: {figures['images_per_second']:.0f} images/s, first step "
+            f"{figures['first_step_s']:.1f} s"
+        )
+    if not rates:
+        raise ConfigError("--backend auto: no backend could run this experiment. Name one.")
+    best = max(rates, key=lambda backend: rates[backend])
+    report(f"trial  chosen: {best}, the fastest over {_STEPS - _LEFT_OUT} steps")
+    return best
+
+
+def measure(experiment: Experiment) -> dict[str, float]:
+    """Trains for 20 steps on the backend of this process and writes nothing.
+
+    Args:
+        experiment: What to try.
+
+    Returns:
+        `images_per_second`, from the median step after the first five, and `first_step_s`, which
+        is mostly compilation.
+    """
+    import keras
+
+    from fer_keras.data.pipeline import steps_per_epoch, training_dataset
+    from fer_keras.data.splits import load_splits
+    from fer_keras.methods import build_method
+    from fer_keras.models import build_model
+    from fer_keras.training.device import prepare_backend, use_xla
+    from fer_keras.training.optimizers import build_optimizer
+    from fer_keras.training.start import with_teacher
+
+    training = experiment.training
+    prepare_backend(training)
+    train, _, _ = load_splits(experiment.dataset, experiment.seed)
+    network = build_model(
+        experiment.network.name,
+        train.images.shape[1:],
+        len(train.class_names),
+        **experiment.network.options,
+    )
+    options, _ = with_teacher(dict(experiment.method.options))
+    method = build_method(experiment.method.name, network, train.class_names, **options)
+    method.sam_rho = training.sam_rho
+    method.prepare(train)
+    optimizer = build_optimizer(training, steps_per_epoch(len(train), training.batch_size))
+    method.compile(optimizer=optimizer, jit_compile=use_xla(training.jit_compile))
+    batches = training_dataset(
+        train,
+        batch_size=training.batch_size,
+        seed=experiment.seed,
+        augmentation=experiment.augmentation,
+        sampling=training.sampling,
+        with_rows=method.needs_rows,
+    )
+
+    class Clock(keras.callbacks.Callback):
+        """The time at the end of every step."""
+
+        times: list[float]
+
+        def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+            self.times = [time.perf_counter()]
+
+        def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+            float((logs or {})["loss"])  # Waits for the step.
+            self.times.append(time.perf_counter())
+
+    clock = Clock()
+    method.fit(batches, steps_per_epoch=_STEPS, callbacks=[clock], verbose=0, shuffle=False)
+    seconds = [after - before for before, after in zip(clock.times, clock.times[1:], strict=False)]
+    rate = training.batch_size / statistics.median(seconds[_LEFT_OUT:])
+    return {"images_per_second": round(rate, 1), "first_step_s": round(seconds[0], 2)}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(measure(from_json(sys.stdin.read()))) + "\n")

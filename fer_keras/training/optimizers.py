@@ -1,0 +1,182 @@
+"""Optimizers and learning-rate schedules of a recipe, all from Keras."""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import keras
+
+from fer_keras.common.errors import ConfigError
+from fer_keras.config import TrainingConfig
+
+
+@keras.saving.register_keras_serializable(package="fer_keras")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up in front of any schedule.
+
+    Args:
+        schedule: The schedule that holds after the warm-up; it counts steps from the start.
+        steps: Steps of warm-up.
+    """
+
+    def __init__(self, schedule: Any, steps: int) -> None:
+        self.schedule = schedule
+        self.steps = steps
+
+    def __call__(self, step: Any) -> Any:
+        """The learning rate of a step, a scalar tensor."""
+        progress = (keras.ops.cast(step, "float32") + 1.0) / max(self.steps, 1)
+        return self.schedule(step) * keras.ops.minimum(progress, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the schedule."""
+        return {
+            "schedule": keras.optimizers.schedules.serialize(self.schedule),
+            "steps": self.steps,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "WarmUp":
+        """Rebuilds what `get_config` described."""
+        schedule = keras.optimizers.schedules.deserialize(config["schedule"])
+        return cls(schedule, config["steps"])
+
+
+def build_schedule(training: TrainingConfig, steps_per_epoch: int) -> Any:
+    """The learning-rate schedule of a recipe.
+
+    Args:
+        training: The recipe.
+        steps_per_epoch: Optimizer steps of one pass.
+
+    Returns:
+        A Keras schedule over steps; the state of a resumed run needs nothing but the step.
+    """
+    schedules = keras.optimizers.schedules
+    peak = training.learning_rate
+    schedule: Any
+    if training.schedule == "cosine":
+        schedule = schedules.CosineDecay(peak, training.epochs * steps_per_epoch)
+    elif training.schedule == "step":
+        decay_steps = training.decay_epochs * steps_per_epoch
+        schedule = schedules.ExponentialDecay(
+            peak, decay_steps, training.decay_rate, staircase=True
+        )
+    elif training.schedule == "exponential":
+        schedule = schedules.ExponentialDecay(
+            peak, steps_per_epoch, training.decay_rate, staircase=True
+        )
+    else:
+        schedule = schedules.ExponentialDecay(peak, steps_per_epoch, 1.0)
+    return WarmUp(schedule, round(training.warmup_epochs * steps_per_epoch))
+
+
+class _LayerRates:
+    """In front of a Keras optimizer: a factor of the learning rate for every variable.
+
+    A factor of the gradient would do for SGD only: Adam divides it out again. `update_step` is
+    where all three backends bring gradient, variable and learning rate together.
+    """
+
+    layer_rates: Mapping[str, float]
+    weight_decay: float | None
+
+    def build(self, variables: Sequence[Any]) -> None:
+        super().build(variables)  # type: ignore[misc]
+        self._factors = [rate_factor(v.path.split("/")[0], self.layer_rates) for v in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        rate = learning_rate * self._factor(variable)
+        super().update_step(gradient, variable, rate)  # type: ignore[misc]
+
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        whole = self.weight_decay
+        if whole is None:
+            return
+        for factor in sorted(set(self._factors)):
+            self.weight_decay = whole * factor
+            group = [variable for variable in variables if self._factor(variable) == factor]
+            super()._apply_weight_decay(group)  # type: ignore[misc]
+        self.weight_decay = whole
+
+    def _factor(self, variable: Any) -> float:
+        return self._factors[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+
+
+def rate_factor(layer: str, layer_rates: Mapping[str, float]) -> float:
+    """The factor of the learning rate of a layer.
+
+    Args:
+        layer: Its name.
+        layer_rates: Pattern -> factor, as in `TrainingConfig.layer_rates`.
+
+    Returns:
+        That of the last pattern that fits; 1 where none does.
+    """
+    fitting = [factor for pattern, factor in layer_rates.items() if fnmatchcase(layer, pattern)]
+    return float(fitting[-1]) if fitting else 1.0
+
+
+def freeze_layers(network: Any, layer_rates: Mapping[str, float]) -> None:
+    """Freezes the layers whose factor is 0; batch norm then keeps its statistics.
+
+    Args:
+        network: Functional network; its layers are changed.
+        layer_rates: Pattern -> factor, as in `TrainingConfig.layer_rates`.
+
+    Raises:
+        ConfigError: A pattern fits no layer with weights, a factor is no number of 0 or more, or no
+            layer is left to train.
+    """
+    layers = [layer for layer in network.layers if layer.weights]
+    for pattern, factor in layer_rates.items():
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not factor >= 0:
+            raise ConfigError(
+                f"training.layer_rates: expected a number of 0 or more. Received: {pattern}="
+                f"{factor!r}."
+            )
+        if not any(fnmatchcase(layer.name, pattern) for layer in layers):
+            raise ConfigError(
+                f"training.layer_rates: no layer of {network.name!r} fits the pattern {pattern!r}. "
+                f"Its layers: {', '.join(layer.name for layer in layers[:12])}, ..."
+            )
+    for layer in layers:
+        if rate_factor(layer.name, layer_rates) == 0:
+            layer.trainable = False
+    if not network.trainable_variables:
+        raise ConfigError("training.layer_rates: expected a layer that is not frozen. Found none.")
+
+
+def build_optimizer(training: TrainingConfig, steps_per_epoch: int) -> Any:
+    """The optimizer of a recipe.
+
+    Args:
+        training: The recipe.
+        steps_per_epoch: Optimizer steps of one pass.
+
+    Returns:
+        A Keras optimizer. Weight decay leaves out biases and batch-norm parameters.
+    """
+    kinds = {
+        "sgd": keras.optimizers.SGD,
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+    }
+    kind: Any = kinds[training.optimizer]
+    if training.layer_rates:
+        rates = {"layer_rates": dict(training.layer_rates)}
+        kind = type(kind.__name__, (_LayerRates, kind), rates)
+    common: dict[str, Any] = {
+        "learning_rate": build_schedule(training, steps_per_epoch),
+        "weight_decay": training.weight_decay or None,
+        "global_clipnorm": training.clip_norm or None,
+        "clipvalue": training.clip_value or None,
+    }
+    if training.optimizer == "sgd":
+        common |= {"momentum": training.momentum, "nesterov": training.nesterov}
+    if training.optimizer == "adamw":
+        common["weight_decay"] = training.weight_decay
+    optimizer = kind(**common)
+    if training.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "alpha"])
+    return optimizer

