@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_keras import export
 from fer_keras.common.errors import ExportError
+from fer_keras.conversion import export_run as export_run_module
+from fer_keras.conversion import folder as folder_module
 from fer_keras.conversion import tflite as conversion
 from fer_keras.conversion.export_run import export_run
 from fer_keras.conversion.parity import Parity, compare
@@ -217,10 +218,10 @@ def test_a_rename_that_fails_gives_the_old_export_back(
 
     monkeypatch.setattr(Path, "rename", refuses)
     with pytest.raises(OSError, match="No space"):
-        export.publish(building, target)
+        folder_module.publish(building, target)
     assert (target / "manifest.json").read_text() == "old"
     monkeypatch.undo()
-    export.publish(building, target)
+    folder_module.publish(building, target)
     assert (target / "manifest.json").read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["export"]
 
@@ -296,7 +297,7 @@ def test_another_backend_hands_over_to_a_tensorflow_process(
         return Done()
 
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    monkeypatch.setattr(export.subprocess, "run", run)
+    monkeypatch.setattr(export_run_module.subprocess, "run", run)
     with pytest.raises(ExportError, match=r"^Not published: int8: too far$"):
         export_run(tmp_path, int8=False)
     command, backend = calls[0]

@@ -13,7 +13,7 @@ import pytest
 import tiny_models
 
 from fer_keras.common.errors import ExportError, ModelFileError, TrainingError
-from fer_keras.loading import load as loading
+from fer_keras.loading import keras_files
 from fer_keras.loading.classifier import from_network
 from fer_keras.loading.keras_files import load_network, save_network
 from fer_keras.loading.load import load_model
@@ -192,7 +192,7 @@ def test_a_bomb_and_a_huge_file_are_refused_before_unpacking(
         archive.writestr("model.weights.h5", b"")
     with pytest.raises(ModelFileError, match="at most 16777216"):
         load_model(bomb)
-    monkeypatch.setattr(loading, "MAX_MODEL_BYTES", 1000)
+    monkeypatch.setattr(keras_files, "MAX_MODEL_BYTES", 1000)
     with pytest.raises(ModelFileError, match="at most 1000"):
         load_model(saved)
 

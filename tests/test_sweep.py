@@ -13,7 +13,7 @@ from test_train import make_samples
 
 import fer_keras.data.splits as splits_module
 import fer_keras.sweep as sweep_module
-import fer_keras.train as train_module
+import fer_keras.training.run as run_module
 from fer_keras.common.errors import ConfigError, DataError, TrainingError
 from fer_keras.config import (
     DatasetConfig,
@@ -98,7 +98,7 @@ class FakeTraining:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
     training = FakeTraining()
-    monkeypatch.setattr(train_module, "run", training)
+    monkeypatch.setattr(run_module, "run", training)
     # Seconds for each sweep; that of the real training draws its own.
     monkeypatch.setattr(
         "fer_keras.training.sweep.report.plot_sweep", lambda path, **_: path.touch()
@@ -253,10 +253,10 @@ def test_a_full_disk_is_not_the_fault_of_the_settings(
 
     make(tmp_path / "sweep", trials=2)
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "run", full)
+        patch.setattr(run_module, "run", full)
         with pytest.raises(TrainingError, match="could not be written"):
             run(tmp_path / "sweep")
-        patch.setattr(train_module, "run", _no_data)
+        patch.setattr(run_module, "run", _no_data)
         with pytest.raises(DataError):
             run(tmp_path / "sweep")
     run(tmp_path / "sweep")
@@ -287,11 +287,11 @@ def test_two_workers_share_the_trials(fake: FakeTraining, tmp_path: Path) -> Non
     inner = fake.__call__
 
     def first_trial_waits(*arguments: Any, **keywords: Any) -> None:
-        train_module.run = inner  # type: ignore[assignment]
+        run_module.run = inner  # type: ignore[assignment]
         work(tmp_path / "sweep", lines.append, track=False)
         inner(*arguments, **keywords)
 
-    train_module.run = first_trial_waits  # type: ignore[assignment]
+    run_module.run = first_trial_waits  # type: ignore[assignment]
     work(tmp_path / "sweep", lines.append, track=False)
     assert [number for number, *_ in outcome(tmp_path / "sweep")] == [0, 1, 2, 3]
     assert len(fake.epochs) == len(set(fake.epochs)) == 4 * sweep.experiment.training.epochs

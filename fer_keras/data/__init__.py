@@ -1,35 +1,28 @@
-"""Data sets by name: describe, prepare, load. Importing this needs no TensorFlow."""
+"""Data sets by name: describe, prepare, load.
 
+The names are imported when they are first used: `load_dataset` needs TensorFlow, the others do not.
+"""
+
+import importlib
 from typing import Any
 
-from fer_keras.data.load import (
-    describe,
-    find_source,
-    is_available,
-    load_samples,
-    prepare,
-    require_source,
-)
-from fer_keras.data.registry import list_datasets
-from fer_keras.data.samples import DatasetInfo, Samples
+_PUBLIC = {
+    "DatasetInfo": "fer_keras.data.samples",
+    "Samples": "fer_keras.data.samples",
+    "describe": "fer_keras.data.load",
+    "find_source": "fer_keras.data.load",
+    "is_available": "fer_keras.data.load",
+    "list_datasets": "fer_keras.data.registry",
+    "load_dataset": "fer_keras.data.pipeline",
+    "load_samples": "fer_keras.data.load",
+    "prepare": "fer_keras.data.load",
+    "require_source": "fer_keras.data.load",
+}
 
-__all__ = [
-    "DatasetInfo",
-    "Samples",
-    "describe",
-    "find_source",
-    "is_available",
-    "list_datasets",
-    "load_dataset",
-    "load_samples",
-    "prepare",
-    "require_source",
-]
+__all__ = [*_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_dataset":  # its module imports TensorFlow
-        from fer_keras.data.pipeline import load_dataset
-
-        return load_dataset
-    raise AttributeError(f"module 'fer_keras.data' has no attribute {name!r}")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)

@@ -336,9 +336,9 @@ def load_dataset(
     """
     import tensorflow as tf
 
-    from fer_keras.data.load import load_samples
+    from fer_keras.data import load
 
-    samples = load_samples(name, split, **options)
+    samples = load.load_samples(name, split, **options)
     _check(samples, batch_size)
     if split == "train" if shuffle is None else shuffle:
         # Every pass over the data set takes the next number, and with it another order.

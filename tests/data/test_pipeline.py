@@ -166,10 +166,10 @@ def test_evaluation_keeps_the_order() -> None:
 
 
 def test_load_dataset_has_another_order_in_each_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    import fer_keras.data
+    from fer_keras.data import load
     from fer_keras.data.pipeline import load_dataset
 
-    monkeypatch.setattr(fer_keras.data, "load_samples", lambda *a, **k: make_samples())
+    monkeypatch.setattr(load, "load_samples", lambda *a, **k: make_samples())
     dataset = load_dataset("x", "train", batch_size=8)
     assert len(dataset) == 7
     orders = [

@@ -138,7 +138,7 @@ def test_the_study_trains_writes_and_goes_on(
     assert [metric.step for metric in history] == [25]
 
     # Again: nothing is trained, and nothing is looked at anew.
-    for name in ("train.run_stages", "heatmaps.Explainer"):
+    for name in ("training.stages.run_stages.run_stages", "studies.shared.maps.Explainer"):
         monkeypatch.setattr(f"fer_keras.{name}", None)
     assert label_noise.run(given) == text
 

@@ -276,10 +276,11 @@ def test_save_writes_the_page_as_files(model: Path, tmp_path: Path) -> None:
 
 def test_a_missing_build_ends_the_command_with_2(model: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from fer_keras.web import __main__, vendored;"
+        "import sys; from pathlib import Path; from fer_keras import web;"
+        "from fer_keras.runtime.web import vendored;"
         "from fer_keras.common.errors import run_command;"
         f"vendored.read_vendored.__defaults__ = (Path({str(tmp_path / 'none')!r}),);"
-        f"run_command(lambda: __main__.main(['--model', {str(model)!r}]))"
+        f"run_command(lambda: web.main(['--model', {str(model)!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
