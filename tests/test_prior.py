@@ -1,5 +1,8 @@
 """Class priors: numbers worked by hand, what a choice may be, and what is refused."""
 
+import hashlib
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,3 +137,15 @@ def test_the_prior_of_a_manifest_is_read_in_the_order_asked_for() -> None:
 def test_a_prior_of_a_manifest_that_is_none_is_refused(block: Any) -> None:
     with pytest.raises(ModelFileError, match="class_prior: expected a share"):
         read_class_prior({"class_prior": block}, list(PRIOR), "manifest.json")
+
+
+@pytest.mark.parametrize("name", ["ferplus", "ferplus_tiny", "fer2013"])
+def test_a_shipped_model_has_its_prior_and_the_card_that_its_manifest_names(name: str) -> None:
+    folder = Path(__file__).parents[1] / "saved_models" / name
+    manifest = json.loads((folder / "manifest.json").read_text())
+    prior = read_class_prior(manifest, manifest["class_names"], folder)
+    assert prior is not None
+    card = (folder / "card.md").read_bytes()
+    assert hashlib.sha256(card).hexdigest() == manifest["files"]["card.md"]["sha256"]
+    rarest = min(manifest["class_prior"].values())
+    assert f"disgust {rarest:.1%}".encode() in card
