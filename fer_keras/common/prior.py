@@ -47,12 +47,13 @@ class PriorChoice:
         return "training" if self.tau == 0 else f"balanced:{self.tau:g}"
 
 
-def parse_prior(text: str | Sequence[str]) -> PriorChoice:
+def parse_prior(text: str | Sequence[str] | Mapping[str, float]) -> PriorChoice:
     """Reads the choice of a prior.
 
     Args:
         text: `training`, `balanced:TAU` with TAU in 0..1, `uniform` (the same as `balanced:1`), or
-            `label=share` for one or more labels, separated by commas or spaces or as a sequence.
+            `label=share` for one or more labels, separated by commas or spaces or as a sequence;
+            or a dict of label and share.
 
     Returns:
         The choice.
@@ -60,6 +61,9 @@ def parse_prior(text: str | Sequence[str]) -> PriorChoice:
     Raises:
         ConfigError: It is none of these, a label is named twice, or the shares are above 1.
     """
+    if isinstance(text, Mapping):
+        table = {name: _share(str(share), str(text)) for name, share in text.items()}
+        return _of_shares(table, str(text))
     whole = text if isinstance(text, str) else " ".join(text)
     words = whole.replace(",", " ").split()
     if words == ["training"]:
@@ -76,6 +80,10 @@ def parse_prior(text: str | Sequence[str]) -> PriorChoice:
         if name in shares:
             raise ConfigError(f"prior: expected each label once, received {name} twice: {whole!r}")
         shares[name] = _share(value, whole)
+    return _of_shares(shares, whole)
+
+
+def _of_shares(shares: Mapping[str, float], whole: str) -> PriorChoice:
     if not 0 < sum(shares.values()) <= 1 + _SUM_TOLERANCE:
         raise ConfigError(
             "prior: expected shares that sum to at most 1, and not to 0. Received a sum of "
