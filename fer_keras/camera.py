@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_keras.common.arguments import positive, rate, seconds
+from fer_keras.common.arguments import add_prior, positive, rate, seconds, words
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.runtime.stream.session import (
     STILL_S,
@@ -82,7 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         detector=CentreBoxDetector(arguments.box) if arguments.box else arguments.detector,
         threads=arguments.threads,
         precision=arguments.precision,
+        prior=arguments.prior,
+        labels=words(arguments.labels),
     )
+    for note in recognizer.notes:
+        print(f"note: {note}", file=sys.stderr)
     # OpenCV has one thread count for the whole process, so it is the command that sets it.
     cv2.setNumThreads(arguments.threads)
     is_fixed = arguments.box or arguments.detector == "none"
@@ -196,6 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: what its manifest says)",
     )
+    add_prior(parser)
     return parser
 
 

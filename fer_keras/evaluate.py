@@ -7,11 +7,13 @@ pixels also occur in the training split.
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.common.prior import parse_prior
 from fer_keras.evaluation.evaluate import evaluate
 from fer_keras.evaluation.run_data import _requested_samples
 from fer_keras.evaluation.summary import report
@@ -25,6 +27,7 @@ _EXAMPLES = """examples:
   python -m fer_keras.evaluate runs/word2vec-seed0 --split test
   python -m fer_keras.evaluate runs/word2vec-seed0 --dataset ferplus --label-rule majority
   python -m fer_keras.evaluate runs/word2vec-seed0/export --precision int8
+  python -m fer_keras.evaluate saved_models/ferplus --precision int8 --prior balanced:0.25
   python -m fer_keras.evaluate runs/fer2013_vgg19-seed0 --split test --ten-crop 48
   python -m fer_keras.evaluate best.keras --dataset fer2013 --source fer2013.csv --output results
 
@@ -64,6 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="load the pictures in this size and average the logits over ten crops of the model's "
         "size; no .tflite",
     )
+    parser.add_argument(
+        "--prior",
+        nargs="+",
+        default=["training"],
+        metavar="PRIOR",
+        help="answer as if the classes were so frequent: training (default), balanced:TAU, "
+        "uniform, or shares such as happiness=0.3 neutral=0.6 (docs/prior.md)",
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of a .tflite model")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the results go")
     parser.add_argument("--overwrite", action="store_true", help="replace results of another model")
@@ -75,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from fer_keras.loading.load import load_model
 
     path: Path = arguments.model
+    prior = parse_prior(arguments.prior)
     model = load_model(path, precision=arguments.precision or "float32", threads=arguments.threads)
     received = {"image": "single pictures", "pair": "pairs", "clip": "clips"}[model.input_kind]
     if model.input_kind != "image" and arguments.ten_crop is not None:
@@ -93,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = arguments.output or _default_output(path, model, samples, is_run)
     if arguments.ten_crop and not arguments.output:
         folder = folder / f"ten_crop_{arguments.ten_crop}"
+    if not prior.is_training and not arguments.output:
+        folder = folder / f"prior_{re.sub('[^a-z0-9.]+', '_', str(prior).lower())}"
     figures = evaluate(
         model,
         samples,
@@ -100,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         output_dir=folder,
         overwrite=arguments.overwrite,
         ten_crop=bool(arguments.ten_crop),
+        prior=prior,
     )
     print(report(figures))
     print(f"\nwritten to {folder}")

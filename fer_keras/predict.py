@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_keras.common.arguments import every, positive, seconds
+from fer_keras.common.arguments import add_prior, every, positive, seconds, words
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.runtime.bulk import predict as bulk
 from fer_keras.runtime.paths import (
@@ -35,6 +35,8 @@ examples:
   python -m fer_keras.predict holiday/ more/ --model runs/NAME/export --output faces.jsonl \\
       --detector haar --threads 2 --precision int8
   python -m fer_keras.predict crops/ --model runs/NAME/export --detector none
+  python -m fer_keras.predict photo.jpg --prior balanced:0.5
+  python -m fer_keras.predict photo.jpg --prior happiness=0.3,neutral=0.6 --labels anger,happiness
   python -m fer_keras.predict talk.mp4 --output faces.csv --report talk.html
   python -m fer_keras.predict clips/*.mp4 --every 0.5s --output faces.jsonl
   python -m fer_keras.predict /data/faces --output-dir faces --processes 8
@@ -48,6 +50,12 @@ output:
   every emotion. JSON Lines has the landmarks too. A picture without a face has one row with empty
   face fields, and a warning on stderr. An --output file appears when all pictures are done, in
   place of the old one.
+
+prior:
+  The model answers as if every emotion were as frequent as in its training. --prior says how
+  frequent they are where you look; --labels leaves emotions out. With either, unsure is never said
+  and label_set is the dominant emotion: the model's thresholds are for its own answers. Options
+  that take several words stand after PATH, or have commas (docs/prior.md).
 
 videos:
   One row per face and frame that is read. Where there is a video among the paths, the columns frame
@@ -119,7 +127,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         detector=arguments.detector,
         threads=arguments.threads,
         precision=arguments.precision,
+        prior=arguments.prior,
+        labels=words(arguments.labels),
     )
+    for note in recognizer.notes:
+        print(f"note: {note}", file=sys.stderr)
     if recognizer.input_kind == "clip":
         _only_videos(paths, recognizer)
     # OpenCV has one thread count for the whole process, so it is the command that sets it.
@@ -191,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: float32)",
     )
+    add_prior(parser)
     bulk.add_arguments(parser)
     videos = parser.add_argument_group("videos")
     videos.add_argument(

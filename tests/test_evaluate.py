@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.common.prior import parse_prior
 from fer_keras.data.samples import Samples
 from fer_keras.evaluate import main
 from fer_keras.evaluation.evaluate import evaluate
@@ -271,3 +272,34 @@ def test_the_command_reads_the_test_split_only_when_asked(
     assert "fer2013, test split, label rule hard, n 6" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="--dataset"):
         main([model])
+
+
+def test_a_prior_changes_the_answers_and_is_kept_apart(tmp_path: Path) -> None:
+    # Anger is answered as neutral: probabilities softmax(2, 0, 0), a ratio of e^2 = 7.39 to 1.
+    model = oracle(tmp_path / "m" / "a.keras", wrong_as="neutral")
+    prior = {"neutral": 0.8, "happiness": 0.1, "anger": 0.1}
+    model = dataclasses.replace(model, manifest={"class_prior": {n: prior[n] for n in NAMES}})
+    own = evaluate(model, samples(), output_dir=tmp_path)
+    assert own["prior"] == "training"
+    # Divided by the prior, neutral is 7.39 / 8 of the two others, which are equal.
+    uniform = parse_prior("uniform")
+    with pytest.raises(ConfigError, match=r"prior training\), not of .*prior balanced:1"):
+        evaluate(model, samples(), output_dir=tmp_path, prior=uniform)
+    given = evaluate(model, samples(), output_dir=tmp_path / "b", prior=uniform)
+    assert given["prior"] == "balanced:1"
+    assert given["per_class"]["neutral"]["recall"] == 0
+    assert given["per_class"]["happiness"]["recall"] == 1
+    assert "answers for the prior balanced:1" in report(given)
+    assert "answers for the prior" not in report(own)
+
+
+def test_a_model_without_its_prior_cannot_be_asked_for_another(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    model = oracle(tmp_path / "m")
+    uniform = parse_prior("uniform")
+    with pytest.raises(ConfigError, match=r"do not say how frequent each class was.*/m"):
+        evaluate(model, samples(), output_dir=tmp_path / "b", prior=uniform)
+    record = {"model_sha256": model.sha256, "class_prior": dict.fromkeys(NAMES, 1 / 3)}
+    (tmp_path / "m" / "result.json").write_text(json.dumps(record))
+    same = evaluate(model, samples(), output_dir=tmp_path / "b", prior=uniform)
+    assert same["accuracy"] == 1

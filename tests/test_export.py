@@ -111,6 +111,8 @@ def test_the_folder_holds_what_the_manifest_says(exported: Path) -> None:
         assert hashlib.sha256(data).hexdigest() == entry["sha256"]
         assert len(data) == entry["bytes"]
     assert "saved_model/saved_model.pb" in manifest["files"]
+    assert list(manifest["class_prior"]) == list(NAMES)
+    assert sum(manifest["class_prior"].values()) == pytest.approx(1)
     assert "| happiness | 30 |" in (exported / "card.md").read_text()
     assert (exported.parent / "card.md").read_text() == (exported / "card.md").read_text()
 

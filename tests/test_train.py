@@ -147,6 +147,9 @@ def test_a_run_leaves_everything(
     assert max(row["val_accuracy"] for row in rows) == pytest.approx(result["accuracy"], abs=1e-6)
     assert result == json.loads((folder / "result.json").read_text())
     assert result["n"] == 12
+    assert list(result["class_prior"]) == list(NAMES)
+    assert sum(result["class_prior"].values()) == pytest.approx(1)
+    assert "| Class prior of the training targets | " in (folder / "card.md").read_text()
     assert result["command"].endswith("--exp tiny")
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("epoch ") for line in lines) == 3

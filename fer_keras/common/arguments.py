@@ -3,6 +3,7 @@
 import argparse
 import math
 import re
+from collections.abc import Sequence
 
 
 def positive(text: str) -> int:
@@ -44,3 +45,27 @@ def every(text: str) -> tuple[int, float]:
             f"expected frames, such as 5, or seconds, such as 0.5s, received {text!r}"
         )
     return positive(text), 0.0
+
+
+def add_prior(parser: argparse.ArgumentParser) -> None:
+    """Add `--prior` and `--labels` (see `fer_keras.common.prior`); read them by `words`."""
+    parser.add_argument(
+        "--prior",
+        nargs="+",
+        default=["training"],
+        metavar="PRIOR",
+        help="how frequent each emotion is where you look: training (default), balanced:TAU with "
+        "TAU in 0..1, uniform (balanced:1), or shares such as happiness=0.3 neutral=0.6",
+    )
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="keep only these emotions, two or more: --labels anger,happiness",
+    )
+
+
+def words(given: Sequence[str]) -> list[str]:
+    """The words of an option, whether spaces or commas separate them."""
+    return [word for text in given for word in text.split(",") if word]

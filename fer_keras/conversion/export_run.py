@@ -97,6 +97,7 @@ def export_run(
 
     from fer_keras.config import load_experiment
     from fer_keras.data.load import describe
+    from fer_keras.data.pipeline import balanced_class_weights, training_prior
     from fer_keras.data.splits import load_splits
     from fer_keras.evaluation.tta import mirror_average
     from fer_keras.loading.classifier import from_network
@@ -115,7 +116,7 @@ def export_run(
     result = read_json(result_path) if result_path.exists() else {}
     if result.get("model_sha256") != sha256:
         result = {"model_sha256": sha256}
-    _, validation, train = load_splits(experiment.dataset, experiment.seed)
+    fed, validation, train = load_splits(experiment.dataset, experiment.seed)
     if validation.class_names != model.class_names:
         raise DataError(
             f"The network names {', '.join(model.class_names)}, the data set "
@@ -167,6 +168,13 @@ def export_run(
             "files": {},
             "dataset": validation.name,
             "label_rule": train.label_rule,
+            "class_prior": training_prior(
+                fed,
+                class_weights=balanced_class_weights(fed)
+                if experiment.training.class_weights == "balanced"
+                else None,
+                sampling=experiment.training.sampling,
+            ),
             "training": training_facts(experiment, describe(train.name), result),
             "parity": parity,
             "validation": figures,

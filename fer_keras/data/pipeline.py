@@ -130,6 +130,30 @@ def balanced_class_weights(samples: Samples) -> np.ndarray:
     return weights.astype(np.float32)
 
 
+def training_prior(
+    samples: Samples, *, class_weights: np.ndarray | None = None, sampling: Sampling = "shuffle"
+) -> dict[str, float]:
+    """The share of each class among the targets as a training sees them.
+
+    Args:
+        samples: What is trained on.
+        class_weights: As of `training_dataset`.
+        sampling: As of `training_dataset`; balanced draws change the shares as weights do.
+
+    Returns:
+        Label -> share; they sum to 1. What a method or an augmentation makes of the targets, such
+        as smoothed labels, is not counted.
+    """
+    targets = np.asarray(samples.targets, np.float64)
+    weights = np.ones(len(targets))
+    if sampling == "balanced":
+        weights *= balanced_class_weights(samples).astype(np.float64)[samples.labels]
+    if class_weights is not None:
+        weights *= targets @ class_weights.astype(np.float64)
+    shares = weights @ targets / weights.sum()
+    return {name: float(share) for name, share in zip(samples.class_names, shares, strict=True)}
+
+
 def training_dataset(
     samples: Samples,
     *,

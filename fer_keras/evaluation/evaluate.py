@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fer_keras.common.errors import ConfigError, FerKerasError
 from fer_keras.common.files import atomic_path, write_text
 from fer_keras.common.labels import name_mapping
+from fer_keras.common.prior import PriorChoice, prior_weights, read_class_prior, reweighted
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -30,6 +31,7 @@ def evaluate(
     output_dir: str | Path,
     overwrite: bool = False,
     ten_crop: bool = False,
+    prior: PriorChoice | None = None,
 ) -> dict[str, Any]:
     """Evaluates a model on one split and writes the results.
 
@@ -50,6 +52,9 @@ def evaluate(
         ten_crop: The pictures of `samples` are at least as large as the model's; its logits are
             averaged over ten crops of each (`fer_keras.evaluation.tta`), and no temperature is
             used.
+        prior: The class prior to answer by (`fer_keras.common.prior`); None leaves the answers as
+            they are. With one, the figures are those of the calibrated probabilities where a
+            temperature is known, adjusted; none is fitted.
 
     Returns:
         The content of the result file: the figures of `metrics.evaluate_predictions`, what was
@@ -59,8 +64,8 @@ def evaluate(
         DataError: A class of the data set is unknown to the model (both lists are named).
         ModelFileError: The model cannot be read, does not take these images, or gives no logits to
             average.
-        ConfigError: The pictures are too small for ten crops, or `output_dir` holds results of
-            something else.
+        ConfigError: The pictures are too small for ten crops, `output_dir` holds results of
+            something else, or the prior needs that of the training, which is not known.
     """
     from fer_keras.common.metrics import evaluate_predictions, reliability_bins, softmax
     from fer_keras.evaluation.tta import predict_logits
@@ -73,8 +78,12 @@ def evaluate(
     split = samples.split
     result_path = folder / ("result.json" if split == "validation" else f"result_{split}.json")
     crops_from = samples.images.shape[1] if ten_crop else None
-    earlier = _check_earlier(result_path, loaded, samples, crops_from, overwrite)
+    prior = prior or PriorChoice()
+    earlier = _check_earlier(result_path, loaded, samples, crops_from, str(prior), overwrite)
     mapping, left_out = _columns(loaded, samples)
+    weights = None if prior.is_training else _weights(loaded, prior)[mapping]
+    if weights is not None and not weights.any():
+        raise ConfigError(f"prior {prior}: all classes of {samples.name} have the share 0")
     duplicates = _duplicates(samples, train_samples)
 
     logits: npt.NDArray[np.float32] | None = None
@@ -84,9 +93,12 @@ def evaluate(
     elif loaded.has_logits:
         logits = loaded.logits(samples.images)[:, mapping]
     if logits is not None:
-        probabilities = softmax(logits)
+        is_calibrated = weights is not None and not ten_crop
+        probabilities = softmax(logits, loaded.temperature if is_calibrated else 1.0)
     else:
         probabilities = _renormalised(loaded.predict(samples.images)[:, mapping])
+    if weights is not None:
+        probabilities = reweighted(probabilities, weights)
     figures = evaluate_predictions(
         probabilities, samples.targets, samples.class_names, duplicates=duplicates
     )
@@ -101,6 +113,7 @@ def evaluate(
         "model_sha256": loaded.sha256,
         "model_classes_left_out": list(left_out),
         "ten_crop_from": crops_from,
+        "prior": str(prior),
         "calibrated": None,
     }
     if loaded.input_kind == "clip":
@@ -108,7 +121,7 @@ def evaluate(
 
     folder.mkdir(parents=True, exist_ok=True)
     note = f"ECE {figures['ece']:.3f}\nn = {figures['n']:,}"
-    if logits is not None and not ten_crop:
+    if logits is not None and not ten_crop and weights is None:
         figures["calibrated"] = calibrated = _calibrated(loaded, logits, samples, left_out, folder)
         if calibrated:
             note += f"\nwith temperature {calibrated['temperature']:.2f}: {calibrated['ece']:.3f}"
@@ -177,6 +190,7 @@ def _check_earlier(
     model: "LoadedModel",
     samples: "Samples",
     crops_from: int | None,
+    prior: str,
     overwrite: bool,
 ) -> dict[str, Any]:
     """What is kept of an earlier result of the same model; refuses those of anything else."""
@@ -194,16 +208,36 @@ def _check_earlier(
     own = path.parent.resolve() in (model.path.resolve(), model.path.resolve().parent)
     same_model = bool(model.sha256) and earlier.get("model_sha256") == model.sha256
     theirs = (earlier.get("dataset"), earlier.get("label_rule"), earlier.get("ten_crop_from"))
-    if (same_model or own) and theirs == (samples.name, samples.label_rule, crops_from):
+    their_prior = earlier.get("prior", "training")
+    same_data = theirs == (samples.name, samples.label_rule, crops_from)
+    if (same_model or own) and same_data and their_prior == prior:
         return earlier if same_model else {}
     if overwrite:
         return {}
     raise ConfigError(
         f"The folder holds results of {earlier.get('model')} on {theirs[0]} ({theirs[1]}"
-        f"{_crops(theirs[2])}), not of {model.path.name} on {samples.name} ({samples.label_rule}"
-        f"{_crops(crops_from)}). Choose another --output, or "
+        f"{_crops(theirs[2])}, prior {their_prior}), not of {model.path.name} on {samples.name} "
+        f"({samples.label_rule}{_crops(crops_from)}, prior {prior}). Choose another --output, or "
         f"add --overwrite: {path}"
     )
+
+
+def _weights(model: "LoadedModel", prior: PriorChoice) -> npt.NDArray[np.float64]:
+    """The factor of each of the model's classes."""
+    from fer_keras.common.files import read_json
+
+    record, where = model.manifest, model.path
+    result = (where if where.is_dir() else where.parent) / "result.json"
+    if "class_prior" not in record and result.is_file():
+        found = read_json(result)
+        # A folder may hold results of another model.
+        if found.get("model_sha256") == model.sha256:
+            record, where = found, result
+    known = read_class_prior(record, model.class_names, where)
+    try:
+        return prior_weights(model.class_names, known, prior)
+    except ConfigError as error:
+        raise ConfigError(f"{error}: {where}") from error
 
 
 def _crops(crops_from: int | None) -> str:

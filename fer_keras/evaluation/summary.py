@@ -21,6 +21,11 @@ def report(figures: dict[str, Any]) -> str:
         f"{figures['model']} on {figures['dataset']}, {figures['split']} split, label rule "
         f"{figures['label_rule']}, n {figures['n']:,}",
         *([f"ten crops of pictures of {crops_from} pixels, logits averaged"] if crops_from else []),
+        *(
+            [f"answers for the prior {figures['prior']}"]
+            if figures.get("prior", "training") != "training"
+            else []
+        ),
         f"accuracy            {figures['accuracy']:.4f}  [{low:.4f}, {high:.4f}] (95 % Wilson)",
     ]
     if "frame_accuracy" in figures:

@@ -130,6 +130,7 @@ def card_of_run(
             "clip_frames": experiment.dataset.clip_frames,
             "dataset": info.name,
             "label_rule": label_rule,
+            **({"class_prior": result["class_prior"]} if "class_prior" in result else {}),
             "training": training_facts(experiment, info, result),
             "validation": {**result, "temperature": calibrated.get("temperature", 1.0)},
         }
@@ -212,6 +213,7 @@ def _data(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
             else "",
         ),
         ("Label rule of the training images", f"`{manifest['label_rule']}`"),
+        ("Class prior of the training targets", _prior(manifest.get("class_prior") or {})),
         ("Started from", training.get("initial_weights")),
         ("Teacher", training.get("teacher")),
         ("Trainable parameters", _count(training.get("trainable_parameters"))),
@@ -220,6 +222,10 @@ def _data(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
         ("Backend", training.get("backend")),
     ]
     return _table(("", ""), [row for row in rows if row[1]])
+
+
+def _prior(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
 
 
 def _figures(validation: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Facial expressions from pictures with an exported model: NumPy, OpenCV and LiteRT only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypedDict, cast
 
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.common.prior import parse_prior, prior_weights, read_class_prior, reweighted
 from fer_keras.runtime.clips import ClipBuffers, ClipNetwork, single_pictures_refused
-from fer_keras.runtime.decision import read_decision
+from fer_keras.runtime.decision import Decision, read_decision
 from fer_keras.runtime.export_files import default_model, read_model_files
 from fer_keras.runtime.faces.align import crop_face
 from fer_keras.runtime.faces.detect import Detector, Face, build_detector
@@ -31,9 +32,10 @@ class FaceResult(TypedDict):
         dominant: The label with the highest probability.
         score: The detector's confidence in the face (see `fer_keras.runtime.faces.Face`).
         unsure: Whether the highest probability is below the model's rejection threshold; False
-            where the model has none.
+            where the model has none, or with a prior or labels of your own.
         label_set: The labels that cannot be ruled out at the coverage that the model states, the
-            most probable first; the dominant one alone where the model has no threshold.
+            most probable first; the dominant one alone where the model has no threshold, or with
+            a prior or labels of your own.
         track: Number of the person in a stream; None for single pictures.
     """
 
@@ -65,6 +67,14 @@ class Recognizer:
         threads: How many threads LiteRT uses, at least 1.
         precision: Which of the folder's files: "float32", "float16", "dynamic", "int8"; None takes
             the one that the manifest names as default, otherwise float32, or the first there is.
+        prior: How frequent each label is where you look, see `fer_keras.common.prior`: "training"
+            leaves the answers as they are; "balanced:0.5", "uniform" and shares of your own, such
+            as `{"happiness": 0.3, "neutral": 0.6}`, need the model's `class_prior`.
+        labels: Keep only these, two or more; the others have the probability 0. None keeps all.
+
+    The thresholds of a model are fitted to its own probabilities. For another prior, or for some
+    of the labels, nobody knows what they would keep or cover: then they are not used, `unsure` is
+    False and `label_set` is the dominant label alone, as for a model without thresholds.
 
     Attributes:
         classes_: The labels, in the order of the columns of `predict_proba`.
@@ -73,11 +83,13 @@ class Recognizer:
         input_kind: "image", "pair" for a pair model, "clip" for a clip model.
         manifest: The model's `manifest.json`; empty for a bare file.
         decision: The thresholds behind `unsure` and `label_set`.
+        notes: What a user should be told about the choices above.
 
     Raises:
         ModelFileError: The model is missing, damaged, not what the manifest says, uses operations
             that are not built in, or does not fit its labels.
-        ConfigError: The detector is unknown or cannot be used, or `threads` is under 1.
+        ConfigError: The detector is unknown or cannot be used, `threads` is under 1, or the prior
+            or the labels are not of the model.
     """
 
     def __init__(
@@ -86,6 +98,8 @@ class Recognizer:
         detector: str | Detector = "mtcnn",
         threads: int = 1,
         precision: Precision | None = None,
+        prior: str | Sequence[str] | Mapping[str, float] = "training",
+        labels: Sequence[str] | None = None,
     ) -> None:
         if threads < 1:
             raise ConfigError(f"threads: expected at least 1, received {threads}")
@@ -104,6 +118,23 @@ class Recognizer:
         self.input_kind = self._network.input_kind
         self.manifest = files.manifest
         self.decision = read_decision(files.manifest, files.path)
+        self.notes: tuple[str, ...] = ()
+        choice = parse_prior(prior)
+        class_prior = read_class_prior(files.manifest, files.class_names, files.path)
+        # Without a choice the probabilities stay those of the file, bit by bit.
+        self._weights: NDArray[np.float64] | None = None
+        if labels or not choice.is_training:
+            try:
+                self._weights = prior_weights(files.class_names, class_prior, choice, labels or ())
+            except ConfigError as error:
+                raise ConfigError(f"{error}: {files.path}") from error
+            if self.decision != Decision():
+                self.notes = (
+                    "the thresholds of the model are fitted to its own probabilities and are not "
+                    f"used with prior {choice}{' and these labels' if labels else ''}: unsure is "
+                    "never said, label_set is the dominant label",
+                )
+            self.decision = Decision()
 
     def predict_proba(self, images: Pixels | Sequence[Picture]) -> NDArray[np.float32]:
         """Probabilities of ready face crops.
@@ -145,7 +176,8 @@ class Recognizer:
                 f"kind {self.input_kind!r} and {len(crops)} frames"
             )
         last = crops[-self._network.num_frames :]
-        return self._network.read([self._network.encode(crop) for crop in last])
+        whole, each = self._network.read([self._network.encode(crop) for crop in last])
+        return self._adjusted(whole), self._adjusted(each)
 
     def predict(self, images: Pixels | Sequence[Picture]) -> NDArray[np.str_]:
         """The most probable label of each ready face crop; arguments as `predict_proba`.
@@ -272,7 +304,7 @@ class Recognizer:
             if track is None:
                 raise single_pictures_refused(self._clips.num_frames)
             rows[:, i] = self._clips.add(track, crop)
-        return rows[0], rows[1]
+        return self._adjusted(rows[0]), self._adjusted(rows[1])
 
     def result(
         self, face: Face, probabilities: NDArray[np.floating], track: int | None = None
@@ -400,7 +432,7 @@ class Recognizer:
         if isinstance(self._network, ClipNetwork):
             raise single_pictures_refused(self._network.num_frames)
         if self.input_kind != "pair":
-            return self._network.probabilities(crops)
+            return self._adjusted(self._network.probabilities(crops))
         for track in tracks:
             if not self.has_neutral(track):
                 raise ConfigError(
@@ -410,4 +442,8 @@ class Recognizer:
                 )
         neutral = [self._neutral.get(track, self._neutral.get(None)) for track in tracks]
         pairs = [np.stack([n, c]) for n, c in zip(neutral, crops, strict=True) if n is not None]
-        return self._network.probabilities(pairs)
+        return self._adjusted(self._network.probabilities(pairs))
+
+    def _adjusted(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """For the prior and the labels that were chosen."""
+        return rows if self._weights is None else reweighted(rows, self._weights).astype(np.float32)

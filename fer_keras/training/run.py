@@ -69,6 +69,7 @@ def run(
         evaluation_dataset,
         steps_per_epoch,
         training_dataset,
+        training_prior,
     )
     from fer_keras.data.splits import load_splits
     from fer_keras.evaluation.evaluate import evaluate
@@ -266,6 +267,7 @@ def run(
             "epochs": len(progress.history),
             "train_images": len(train),
             "train_label_rule": train.label_rule,
+            "class_prior": training_prior(train, class_weights=weights, sampling=training.sampling),
             "trainable_parameters": num_parameters,
             "initial_weights": weights_from,
             "teacher": teacher,

@@ -2,6 +2,7 @@
 
 import mmap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fer_keras.data.pipeline import (
     evaluation_dataset,
     steps_per_epoch,
     training_dataset,
+    training_prior,
 )
 from fer_keras.data.samples import Samples, one_hot
 
@@ -310,3 +312,19 @@ def test_facts_stand_behind_the_classes_of_their_own_sample() -> None:
         samples, batch_size=8, seed=0, class_weights=np.ones(2, np.float32), **options
     )
     assert [part.shape for part in numpy_batches(weighted, 1)[0]] == [(8, 16, 16, 1), (8, 3), (8,)]
+
+
+def test_the_prior_is_that_of_the_targets_as_they_are_drawn_and_weighted() -> None:
+    targets = np.array([[1, 0], [1, 0], [0.6, 0.4], [0.2, 0.8]], np.float32)
+    samples = replace(make_samples(4), targets=targets)
+    prior = training_prior(samples)
+    # (1 + 1 + 0.6 + 0.2) / 4.
+    assert list(prior) == list(samples.class_names)
+    assert list(prior.values()) == pytest.approx([0.7, 0.3])
+    # The last picture, alone in its class, is drawn as often as the three others together:
+    # (2.6 / 3 + 0.2) / 2.
+    drawn = training_prior(samples, sampling="balanced")
+    assert list(drawn.values()) == pytest.approx([1.6 / 3, 1.4 / 3])
+    # Weights of the targets: 1, 1, 0.6 + 3 * 0.4 = 1.8, 0.2 + 3 * 0.8 = 2.6; sum 6.4.
+    weighted = training_prior(samples, class_weights=np.array([1, 3], np.float32))
+    assert list(weighted.values()) == pytest.approx([3.6 / 6.4, 2.8 / 6.4])

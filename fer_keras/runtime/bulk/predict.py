@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from fer_keras.common.arguments import positive
+from fer_keras.common.arguments import positive, words
 from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.common.prior import parse_prior
 
 if TYPE_CHECKING:
     from fer_keras.runtime.bulk.shard_reader import ShardCounts, ShardReader
@@ -103,7 +104,12 @@ def predict_in_bulk(arguments: argparse.Namespace) -> "tuple[ShardCounts, int]":
         raise ConfigError(f"--output-dir: expected a folder, received a file: {folder}")
     listing = Listing(arguments.paths, arguments.list)
     settings = ReadSettings(
-        arguments.model, arguments.precision, arguments.detector, arguments.threads
+        arguments.model,
+        arguments.precision,
+        arguments.detector,
+        arguments.threads,
+        str(parse_prior(arguments.prior)),
+        tuple(words(arguments.labels)),
     )
     facts = settings.facts()
     folder.mkdir(exist_ok=True)

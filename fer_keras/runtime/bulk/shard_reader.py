@@ -56,12 +56,16 @@ class ReadSettings:
         precision: Which of the export folder's files.
         detector: By its name.
         threads: Of each process, at least 1.
+        prior: As `Recognizer` takes it.
+        labels: Keep only these; empty for all.
     """
 
     model: str | None = None
     precision: Precision | None = None
     detector: str = "mtcnn"
     threads: int = 1
+    prior: str = "training"
+    labels: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """What rows depend on, for the plan: the model's content and labels, and the detector.
@@ -77,6 +81,9 @@ class ReadSettings:
             "model_sha256": hashlib.sha256(files.content).hexdigest(),
             "class_names": list(files.class_names),
             "detector": self.detector,
+            # Only where chosen, so that runs that began without this option go on.
+            **({"prior": self.prior} if self.prior != "training" else {}),
+            **({"labels": list(self.labels)} if self.labels else {}),
         }
 
 
@@ -105,14 +112,19 @@ class ShardReader:
             ConfigError: The detector cannot be used.
         """
         settings = self._settings
-        if any(self._plan.facts[key] != value for key, value in settings.facts().items()):
+        if any(self._plan.facts.get(key) != value for key, value in settings.facts().items()):
             raise ModelFileError(
                 "the model is not the one that the run began with. Put it back, or choose another "
                 f"--output-dir: {settings.model or default_model()}"
             )
         cv2.setNumThreads(settings.threads)
         self._recognizer = Recognizer(
-            settings.model, settings.detector, settings.threads, settings.precision
+            settings.model,
+            settings.detector,
+            settings.threads,
+            settings.precision,
+            settings.prior,
+            settings.labels,
         )
 
     def read(self, shard: Shard) -> ShardCounts:
