@@ -1,8 +1,8 @@
 """Makes the pages of the site that come from the code, and the navigation (a hook of MkDocs).
 
 A page for each model, data set, method and study, one with all experiments, one with the `--help`
-of every command. README.md becomes the first page, the cards of the shipped models theirs. Nothing
-is imported that needs TensorFlow, so that the site builds in seconds.
+of every command. README.md becomes the first page, CONTRIBUTING.md the last, the cards of the
+shipped models theirs. Nothing is imported that needs TensorFlow: the site builds in seconds.
 """
 
 import argparse
@@ -42,7 +42,8 @@ def on_files(files: Files, config: Any) -> Files:
     """Adds the pages to those of the folder `docs`."""
     os.environ["COLUMNS"] = "90"  # argparse folds its text to the terminal
     pages = {
-        "index.md": _front_page(),
+        "index.md": _front_page("README.md"),
+        "contributing.md": _front_page("CONTRIBUTING.md"),
         "experiments.md": _experiments(),
         "commands.md": _commands(),
         **_models(),
@@ -61,6 +62,7 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Leads links out of the folder `docs` to where their targets are on the site."""
     markdown = re.sub(r"\]\(\.\./README\.md", "](index.md", markdown)
+    markdown = re.sub(r"\]\(\.\./CONTRIBUTING\.md", "](contributing.md", markdown)
     return re.sub(r"\]\(\.\./saved_models/([a-z0-9_]+)/card\.md", r"](shipped/\1.md", markdown)
 
 
@@ -84,13 +86,16 @@ def _navigation(pages: Iterable[str]) -> list[dict[str, Any]]:
         {"Studies": below("studies")},
         {"Shipped models": below("shipped")},
         {"In programs": below("api")},
+        {"Contributing": "contributing.md"},
     ]
 
 
-def _front_page() -> str:
-    """README.md, with links as they are on the site."""
-    text = (_ROOT / "README.md").read_text(encoding="utf-8")
+def _front_page(name: str) -> str:
+    """A page that lies beside the folder `docs`, with links as they are on the site."""
+    text = (_ROOT / name).read_text(encoding="utf-8")
     text = _REPOSITORY_FILES.sub(r"\1", text)
+    text = re.sub(r"\]\(README\.md", "](index.md", text)
+    text = re.sub(r"\]\(CONTRIBUTING\.md", "](contributing.md", text)
     text = re.sub(r"\]\(docs/results\)", "](commands.md)", text)
     text = re.sub(r"\]\(docs/", "](", text)
     return re.sub(r"\]\(saved_models/([a-z0-9_]+)/card\.md", r"](shipped/\1.md", text)

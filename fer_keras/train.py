@@ -1,6 +1,6 @@
 """Trains an experiment: `python -m fer_keras.train --exp NAME`.
 
-`run` is the whole story, top to bottom: data, network, method, optimizer, restore, fit, evaluate.
+`fer_keras.training.run.run` is the whole story: data, network, method, optimizer, fit, evaluate.
 Everything a run makes lies in its folder; MLflow gets a copy.
 """
 

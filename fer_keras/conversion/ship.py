@@ -1,4 +1,8 @@
-"""Copies an export into the folder of shipped models, with its card."""
+"""Copies an export into the folder of shipped models, with its card.
+
+File by file, after its sha256 was compared: two TFLite files, labels, manifest and card. Exports
+keep the SavedModel and the other precisions for those who build on them.
+"""
 
 import json
 import shutil

@@ -1,6 +1,10 @@
 """From a Keras network to SavedModel and TFLite, and the answers of what was written.
 
 Nothing here decides what is published: `export` compares the answers with those of Keras.
+
+int8 may keep some operators in float32, as few as the parity gate needs; manifest and card say how
+many. A second output is a second file, `model_with_uncertainty.tflite`, since every program that
+runs an export expects one output.
 """
 
 import functools

@@ -3,6 +3,8 @@
 AffectNet has a million pictures, and one process decodes and hashes them one after the other. The
 direct runner spreads that over the cores of this machine; any other runner of Beam takes the same
 pipeline, where the source and the cache lie on a file system that all machines see.
+
+Records are made in chunks of 64, because each element that Beam hands on costs milliseconds.
 """
 
 import importlib.util

@@ -1,4 +1,8 @@
-"""Clips of a fixed number of frames, for networks that read a face's course over time."""
+"""Clips of a fixed number of frames, for networks that read a face's course over time.
+
+Padding is a frame whose pixels are all 0, not a second input: it passes through uint8 arrays,
+tf.data, `model.fit`, `.keras` and TFLite as it is, and loaders of one input stay as they are.
+"""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,10 @@
-"""Pictures that are named by row number, and gathered only when a batch asks for them."""
+"""Pictures that are named by row number, and gathered only when a batch asks for them.
+
+Pairs and clips are such rows: the pipeline reads them like an array, and a picture that is used a
+hundred times is stored once. A part of a mapped data set is copied only up to a gigabyte, else it
+is held as row numbers: FER+ leaves out a tenth of FER2013, and the same step on a set of 20 GB must
+not read it into memory.
+"""
 
 import hashlib
 from collections.abc import Sequence

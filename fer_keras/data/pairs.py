@@ -3,6 +3,8 @@
 The difference-of-embeddings write-up takes a neutral picture of the same person. Where persons are
 unknown (AffectNet) it does not say which neutral face is used, so the rule is a setting here, and
 every pair records the neutral picture it got.
+
+With a neutral face of another session the difference gains nothing (docs/neutral.md).
 """
 
 from dataclasses import dataclass, replace

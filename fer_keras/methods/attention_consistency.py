@@ -4,6 +4,9 @@ Zhang, Wang, Ling and Deng, "Learn from All: Erasing Attention Consistency for N
 Expression Recognition" (ECCV 2022), section 3. A network memorises a wrong label by some small
 region. Here parts of the picture are erased, and the class activation maps of picture and mirror
 image are kept alike, so that no small region can do. Only the picture itself gets the label's loss.
+
+Both are one doubled batch, not two passes: half the calls, and batch normalisation moves once a
+step. Its statistics are then those of both.
 """
 
 import math

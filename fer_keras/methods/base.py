@@ -2,6 +2,11 @@
 
 A method holds the loss, the metrics and what they need while training; the network inside it holds
 everything a prediction needs. So a file with only `method.network` predicts without the method.
+
+What a method learns beside the classes stands behind them in the targets (`Method.target_facts`),
+so batches stay pairs of two arrays. A method may be fed row numbers (`needs_rows`) and looks at the
+training split once (`prepare`): what it remembers of every picture is a weight that a checkpoint
+has. A loss that would misread mixed targets refuses them before training (`check_mixtures`).
 """
 
 from collections.abc import Sequence

@@ -10,6 +10,8 @@ dropout. Loss, metrics and what else a pass changes, such as the statistics of b
 of the first pass, at the weights that are kept.
 
 Keras has no hook for a second gradient that is the same on every backend, so this file knows them.
+
+It is a step, not an optimizer or a method, because it needs two passes of whatever method there is.
 """
 
 import contextlib

@@ -5,6 +5,9 @@ are used as encoders only: MobileNetV3 (Howard et al., "Searching for MobileNetV
 `keras.applications` has it, and the ResNet-50 of VGGFace2 (Cao et al., "VGGFace2: A dataset for
 recognising faces across pose and age", FG 2018), which recognises people. Nothing is fetched unless
 `weights="imagenet"` asks for it.
+
+A frozen encoder is a layer that calls its network in inference mode. Inside a graph Keras hands
+training=True on to what was called with training=False, and trainable=False leaves dropout on.
 """
 
 from collections.abc import Callable, Mapping, Sequence

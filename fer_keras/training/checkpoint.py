@@ -4,6 +4,8 @@ One file holds all: weights, moving statistics, seed generators, optimizer state
 history from which the choice of the best epoch and early stopping are worked out. It is written to
 a temporary file, flushed to the disk and renamed, and the one before it is kept until then. Order
 and augmentation are functions of (seed, step), so step and variables are all there is to restore.
+
+Keras' `BackupAndRestore` stores the epoch only, and writes two files in place.
 """
 
 import json

@@ -5,6 +5,9 @@ several processes, and `tf.distribute.MirroredStrategy` on TensorFlow, for sever
 process. Every device holds all weights and takes its part of every batch. The batch size of the
 recipe is that of all devices together, and batch norm takes its statistics over it, so the number
 of devices changes the speed and nothing else. See docs/distributed.md.
+
+Every process reads its rows of the same batches, not a file of its own: a run may be resumed with
+another number of processes, in the middle of a pass too.
 """
 
 import contextlib

@@ -1,4 +1,10 @@
-"""Optimizers and learning-rate schedules of a recipe, all from Keras."""
+"""Optimizers and learning-rate schedules of a recipe, all from Keras.
+
+AdamW is the default: in one trial of three epochs on FER+ (one seed each, scored on PublicTest) it
+was ahead of SGD with Nesterov momentum, and short schedules are what CPUs allow. Longer schedules
+were not compared. A layer's learning rate (`training.layer_rates`) is a factor of the step, not of
+the gradient: Adam divides a gradient's factor out.
+"""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase

@@ -5,6 +5,10 @@ of a method name a `.keras` file, a run folder, or another experiment. An experi
 among the finished runs of the current folder and trained first where there is none, so one command
 goes through all stages. Nothing is fetched, but the ImageNet weights that Keras has where
 `encoder_weights=imagenet` asks for them.
+
+A network may keep a share of the weights it started with (`network.keep_start`, a mean of both): a
+second stage on harder pictures lost 0.8 points on clean ones, and the mean lost none while it kept
+what the stage had gained.
 """
 
 import json

@@ -10,12 +10,12 @@ import pytest
 
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.opencv import cv2
+from fer_keras.common.significance import holm
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.studies.subgroups import attribute_values, group_of, proxy
 from fer_keras.studies.subgroups.gaps import (
     compare_groups,
     difference_interval,
-    holm,
     permutation_p,
 )
 from fer_keras.study import main

@@ -3,6 +3,9 @@
 Each picture gets a partner from its batch and a share `lam` of its own, and its target becomes
 `lam * own + (1 - lam) * the partner's`. Targets are distributions here, so this is the same for
 one-hot targets and for votes; rows still sum to 1. Everything follows from the seed of the step.
+
+Keras' CutMix is not used: it draws alpha anew for each batch and counts fractions of pixels that it
+does not paste.
 """
 
 from dataclasses import dataclass

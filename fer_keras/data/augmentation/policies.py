@@ -8,6 +8,9 @@ A policy is a pure function of (images, targets, seed): the layers draw from a s
 pipeline derives from the run's seed and the step, so a resumed run sees the same pictures, however
 many threads work on them. Each policy can be looked at:
 `python -m fer_keras.data preview DATASET --augment POLICY`.
+
+Faces are shifted by whole pixels: interpolated shifts blur a picture of 48 pixels, which no
+held-out picture is.
 """
 
 import math

@@ -1,1 +1,1 @@
-"""Cards of models in other projects' packages: what their numbers mean (`runtime/peer.py`)."""
+"""Cards of models in other projects' packages; `fer_keras/loading/peer.py` reads them."""

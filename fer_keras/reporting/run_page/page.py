@@ -1,4 +1,7 @@
-"""The HTML page of a run."""
+"""The HTML page of a run.
+
+It shows no picture of a data set unasked: the page is there to be passed on.
+"""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,7 @@
-"""The sections about the studies of a run's model."""
+"""The sections about the studies of a run's model.
+
+Studies are found by the sha256 of the model file.
+"""
 
 import re
 from collections.abc import Mapping, Sequence

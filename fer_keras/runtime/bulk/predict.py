@@ -2,6 +2,10 @@
 
 The pictures are divided into shards, each of which becomes one Parquet file; the same command goes
 on after an interruption. See docs/bulk.md.
+
+Pictures are listed once, so that a shard means the same pictures whenever and wherever it is read.
+A part has its name only when it is whole, and its footer holds model, detector and counts: a run
+resumes from the files alone.
 """
 
 import argparse

@@ -1,4 +1,8 @@
-"""Probabilities smoothed over time, each face for itself: fewer flickers, no made-up certainty."""
+"""Probabilities smoothed over time, each face for itself: fewer flickers, no made-up certainty.
+
+Smoothing is in seconds, and another emotion is shown only when it is clearly more probable (by
+0.1). So `dominant` may for moments not be the largest of the smoothed probabilities.
+"""
 
 from collections.abc import Iterable
 

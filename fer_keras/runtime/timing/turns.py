@@ -2,6 +2,8 @@
 
 Turns, because whatever else the machine does then hits all models alike; so ratios hold where
 milliseconds do not.
+
+A process of its own, because memory is then the model's, and a damaged file ends nothing else.
 """
 
 import contextlib

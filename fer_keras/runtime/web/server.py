@@ -1,4 +1,8 @@
-"""Serves the page on the loopback interface, and nothing else to nobody else."""
+"""Serves the page on the loopback interface, and nothing else to nobody else.
+
+What it serves is a fixed list of files in memory. LiteRT.js is fetched by the build command and
+never committed.
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus

@@ -1,4 +1,8 @@
-"""Milliseconds per face and products of every model of a comparison, on one runtime."""
+"""Milliseconds per face and products of every model of a comparison, on one runtime.
+
+A Keras network is timed, and its products are counted, as the float32 TFLite file of its export:
+one runtime and one definition for all models.
+"""
 
 import tempfile
 from collections.abc import Sequence

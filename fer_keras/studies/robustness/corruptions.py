@@ -6,6 +6,9 @@ common corruptions of Hendrycks and Dietterich 2019 (section 4), with values tha
 Lengths are stated for a face crop 48 pixels wide and scale with larger crops; "24 px" means that
 the whole crop had 24 pixels a side. The draws of a picture depend on the seed and on its number
 alone, and are the same for all severities, so a curve over the severities shows one cause.
+
+Crops are corrupted at 48 pixels, before each model scales them as it does: all models see the same
+pictures.
 """
 
 from collections.abc import Callable, Mapping

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_keras.common.significance import holm
+
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
 
@@ -139,17 +141,6 @@ def difference_interval(hits: int, n: int, other_hits: int, other_n: int) -> tup
         first - second - float(np.hypot(first - low, other_high - second)),
         first - second + float(np.hypot(high - first, second - other_low)),
     )
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number (Holm 1979), in the order given."""
-    order = np.argsort(p_values, kind="stable")
-    corrected = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = largest
-    return corrected
 
 
 def _correct(tests: Sequence[dict[str, Any]], key: str) -> None:

@@ -5,6 +5,9 @@ which is scored once when the fold is finished; the figures of the whole are tho
 out-of-fold predictions together. A fold that has its test result is never trained again, and one
 that was interrupted goes on from its own checkpoint.
 
+Pooled accuracies have two intervals: pictures of one person are not independent, so the second
+draws people.
+
 The folder of the parent run:
   fold-0, fold-1, ...      a run folder each, with result_test.json
   result.json, folds.md    the pooled figures, mean and spread over folds, and a row for each fold

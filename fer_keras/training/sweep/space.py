@@ -2,6 +2,9 @@
 
 Values are those of `--set`: a trial is the experiment with one assignment for each key. No Optuna
 here; `sweep` turns the parameters into its distributions.
+
+A table of runs (`--runs`) may name other pictures of the same faces, which a grid may not: who
+writes a table knows that they are the same.
 """
 
 import dataclasses

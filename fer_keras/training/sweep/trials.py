@@ -3,6 +3,8 @@
 The study knows all trials from the start, so nothing but its store and the run folders is needed to
 go on after a kill: a trial that no process trains any more is put back under its number, and its
 run goes on from its checkpoint.
+
+A draw is a function of the trial's number: a resumed sweep makes the same trials, and none twice.
 """
 
 import contextlib
