@@ -98,7 +98,7 @@ def test_a_choice_that_is_none_is_refused(text: str, message: str) -> None:
 
 
 def test_a_label_that_is_unknown_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"unknown label 'happines'.*happiness"):
+    with pytest.raises(ConfigError, match=r"unknown label 'happines'\. Nearest: happiness"):
         adjusted(ROW, PRIOR, parse_prior("happines=0.5"))
     with pytest.raises(ConfigError, match="unknown label 'photo"):
         adjusted(ROW, PRIOR, PriorChoice(), ["fear", "photo.jpg"])

@@ -151,7 +151,7 @@ def prior_weights(
     names = list(class_names)
     for name in [*(choice.shares or ()), *labels]:
         if name not in names:
-            raise ConfigError(f"unknown label {name!r}.{did_you_mean(name, names)}")
+            raise ConfigError(f"unknown label {name!r}. {did_you_mean(name, names)}")
     kept = np.array([not labels or name in labels for name in names])
     if kept.sum() < 2:
         raise ConfigError(f"labels: expected at least two, received {', '.join(labels)}")
