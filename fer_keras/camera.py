@@ -42,8 +42,7 @@ output:
   dominant, score (the detector's, or where tracked the likeness to what was detected), unsure,
   label_set, the smoothed probability of every emotion, and the frame's own as raw_EMOTION.
   JSON Lines have the landmarks too. Without a window and without --output
-  the rows go to the terminal.
-  Rows are
+  the rows go to the terminal. Rows are
   written as they come; Ctrl-C ends cleanly and keeps them.
 
 pictures:
