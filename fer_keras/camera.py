@@ -38,9 +38,11 @@ window:
 
 output:
   One row per face and frame: frame, time_s (seconds from the first frame), track (the person's
-  number), box in pixels of the source, dominant, score (the detector's), unsure, label_set, the
-  smoothed probability of every emotion, and the frame's own as raw_EMOTION. JSON Lines have the
-  landmarks too. Without a window and without --output the rows go to the terminal. Rows are
+  number), face_source (detected, or tracked from an earlier frame), box in pixels of the source,
+  dominant, score (the detector's, or where tracked the likeness to what was detected), unsure,
+  label_set, the smoothed probability of every emotion, and the frame's own as raw_EMOTION.
+  JSON Lines have the landmarks too. Without a window and without --output
+  the rows go to the terminal. Rows are
   written as they come; Ctrl-C ends cleanly and keeps them.
 
 pictures:
@@ -166,7 +168,8 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         default=5,
         metavar="N",
-        help="look for faces in every N-th frame, follow them in between (default: 5)",
+        help="look for faces in every N-th frame, and at least every 0.5 s, follow them in between "
+        "(default: 5)",
     )
     add(
         "--half-life",

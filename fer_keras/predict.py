@@ -59,8 +59,12 @@ prior:
 
 videos:
   One row per face and frame that is read. Where there is a video among the paths, the columns frame
-  (from 0), time_s and track (the person's number) follow after face, the probabilities are smoothed
-  over time (--half-life), and those of the frame alone stand at the end as raw_EMOTION. --report
+  (from 0), time_s, track (the person's number) and face_source follow after face, the probabilities
+  are smoothed over time (--half-life), and those of the frame alone stand at the end as
+  raw_EMOTION. face_source is detected, with the detector's score, or tracked from an earlier frame,
+  with the likeness to what was detected there as the score (0.5 to 1); a face that is lost has no
+  row. Faces are looked for at least every 0.5 s of the video, and after a hard cut everybody has a
+  new number. --report
   draws one video's emotions over time, with small pictures of the faces unless --no-images. Videos
   in folders are passed over: name them. A model of clips scores the frames so far as a clip, in the
   columns of the emotions, and this frame as it sees it by itself, in raw_EMOTION; it takes videos
@@ -222,7 +226,8 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         default=5,
         metavar="N",
-        help="look for faces in every N-th frame that is read, follow them in between (default: 5)",
+        help="look for faces in every N-th frame that is read, and at least every 0.5 s, follow "
+        "them in between (default: 5)",
     )
     videos.add_argument(
         "--half-life",

@@ -57,8 +57,8 @@ def test_rows_on_the_terminal(
     captured = capsys.readouterr()
     rows = read_csv(captured.out)
     assert list(rows[0]) == [
-        "frame", "time_s", "track", "x", "y", "width", "height", "dominant", "score", "unsure",
-        "label_set", *CLASS_NAMES, *(f"raw_{name}" for name in CLASS_NAMES),
+        "frame", "time_s", "track", "face_source", "x", "y", "width", "height", "dominant",
+        "score", "unsure", "label_set", *CLASS_NAMES, *(f"raw_{name}" for name in CLASS_NAMES),
     ]  # fmt: skip
     assert [int(row["frame"]) for row in rows] == list(range(30))
     assert [rows[i]["dominant"] for i in (5, 15, 25)] == ["happiness", "sadness", "surprise"]
@@ -77,7 +77,7 @@ def test_files_and_video(export: str, folder: Path, tmp_path: Path) -> None:
     assert camera.main(arguments(export, folder, *more)) == 0
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert len(rows) == 20
-    assert rows[12].keys() >= {"frame", "time_s", "track", "box", "emotions", "raw_emotions"}
+    assert rows[12].keys() >= {"frame", "time_s", "track", "face_source", "box", "emotions"}
     # In pixels of the source, whatever is mirrored and scaled on the screen.
     assert rows[0]["box"] == [100.0, 60.0, 120.0, 120.0]
     capture = cv2.VideoCapture(str(video))

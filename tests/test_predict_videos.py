@@ -49,12 +49,14 @@ def test_row_per_face_and_frame(
     assert predict.main([*arguments, "--detect-every", "1"]) == 0
     rows = read_csv(output.read_text())
     assert list(rows[0]) == [
-        "path", "face", "frame", "time_s", "track", "x", "y", "width", "height", "dominant",
-        "score", "unsure", "label_set", *CLASS_NAMES, *(f"raw_{name}" for name in CLASS_NAMES),
+        "path", "face", "frame", "time_s", "track", "face_source", "x", "y", "width", "height",
+        "dominant", "score", "unsure", "label_set", *CLASS_NAMES,
+        *(f"raw_{name}" for name in CLASS_NAMES),
     ]  # fmt: skip
     assert [int(row["frame"]) for row in rows] == list(range(60))
     assert [float(row["time_s"]) for row in rows] == [i / FPS for i in range(60)]
     assert {row["track"] for row in rows} == {"1"}
+    assert {row["face_source"] for row in rows} == {"detected"}
     assert [rows[i]["dominant"] for i in (5, 30, 55)] == ["happiness", "sadness", "surprise"]
     # A half-life after the change the smoothed one is half way, the raw one is there.
     assert float(rows[20]["raw_sadness"]) > 0.99

@@ -102,6 +102,31 @@ def test_faces_are_looked_for_now_and_then(export: Path) -> None:
     assert list(times.mean_ms()) == ["decode", "detect", "track", "align", "classify"]
 
 
+def test_a_face_that_is_gone_is_not_read(export: Path) -> None:
+    def comes_and_goes() -> Iterator[Pixels]:
+        for i in range(40):
+            yield spots() if 12 <= i < 28 else spots((60, 40, BRIGHT))
+
+    for fps in (2, 10, 25):
+        source = ArraySource(comes_and_goes, fps=fps)
+        with Stream(source, Recognizer(export, Spots())) as stream:
+            read_in = [m.frame.index for m in stream if m.frame is not None and m.faces]
+        assert not {*read_in} & {*range(12, 28)}, fps
+        assert {*range(12)} <= {*read_in}, fps
+
+
+def test_frames_far_apart_are_all_searched(export: Path) -> None:
+    def still() -> Iterator[Pixels]:
+        texture = np.random.default_rng(0).integers(100, 250, (40, 40), np.uint8)
+        yield from (spots((60, 40, texture)) for _ in range(10))
+
+    detector = Spots()
+    with Stream(ArraySource(still, fps=2), Recognizer(export, detector)) as stream:
+        sources = [face.source for moment in stream for face in moment.faces]
+    assert detector.calls == 10
+    assert sources == ["detected"] * 10
+
+
 def test_smoothing_delays_by_about_its_half_life(export: Path) -> None:
     moments, _, _ = read(export, film, detect_every=1, half_life_s=0.3)
     sad = [m.faces[0].result["emotions"]["sadness"] for m in moments]

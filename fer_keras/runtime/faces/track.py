@@ -4,24 +4,28 @@ Policy
 - Between detections a box follows the picture: a grid of points inside it is tracked by pyramidal
   Lucas-Kanade optical flow, forward and back; those that return to their start say, by their
   median, how far the box moved and how much it grew (Median Flow: Kalal, Mikolajczyk and Matas,
-  "Forward-Backward Error", ICPR 2010). Where too few return, the box goes on at its last speed, and
-  `Tracker.uncertain` asks for a detection.
+  "Forward-Backward Error", ICPR 2010). Where too few return, or the box no longer looks like what
+  the detector found in it, the face is lost: it is hidden at once, its box goes on at its last
+  speed for the search alone, and `Tracker.uncertain` asks for a detection in the same picture.
 - A detection belongs to the track that it overlaps most (IoU from `MIN_OVERLAP`), the best pair
   first; what is left over, to the nearest track of similar size within `MAX_DISTANCE` sides.
   Hidden tracks (see below) take what those that are seen leave over.
-- A track without a detection goes on for `hold_s` (detectors miss a face now and then), then it is
-  hidden for up to `keep_s`, during which the face gets its number back where it turns up near the
-  place where it was, and then it ends. Where another face covers it, it is hidden at once, and it
-  does not follow the flow, which would carry it away with the face in front.
+- A track that is missed but followed goes on for `hold_s` (detectors miss a face now and then).
+  Then it is hidden for up to `keep_s`, during which the face gets its number back where it turns up
+  near the place where it was, and then it ends. Where another face covers it, it is hidden at once,
+  and it does not follow the flow, which would carry it away with the face in front.
 - A detection that lies mostly inside another face, or holds one, begins no track: cascades find
   noses, and two boxes on one face are one face.
+- A hard cut, the whole picture unlike the last one, ends every track; where the whole picture is
+  said to be the face (detector "none"), no picture is a cut.
 - Numbers count up from 1 and are never given again. The tracker does not know people by their
-  looks: who leaves for longer than `keep_s` comes back with a new number, and a film's cut to
-  another face at the same place keeps the old one.
+  looks: who leaves for longer than `keep_s` comes back with a new number, and so does everybody
+  after a cut.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +36,7 @@ from fer_keras.runtime.faces.detect import Box, Face
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
+FaceSource = Literal["detected", "tracked"]
 
 MIN_OVERLAP = 0.3
 MAX_DISTANCE = 0.8
@@ -45,11 +50,37 @@ _FLOW_SIDE = 320
 _GRID = 9
 _MAX_RETURN_ERROR_PX = 1.0
 _MIN_POINTS = 12
-# Nobody is followed over a longer gap: the picture may be another.
-_MAX_FLOW_GAP_S = 0.5
+# Nobody is followed over a longer gap: a head can leave its place meanwhile.
+_MAX_FLOW_GAP_S = 0.26
+# A box is compared with what the detector found in it at this side, by correlation.
+_PATCH_SIDE = 24
+_MIN_LIKENESS = 0.5
+# A cut: this share of a thumbnail of this width and height changes by so many grey levels, and its
+# pattern is another.
+_THUMBNAIL = (32, 24)
+_CUT_LEVELS = 12.0
+_CUT_SHARE = 0.4
+_CUT_LIKENESS = 0.5
+# Below this spread of grey levels a picture is an even area, and a correlation would be of noise.
+_FLAT_LEVELS = 4.0
 _COAST_HALF_LIFE_S = 0.25
 _MIN_SIDE_PX = 8.0
 _MIN_VISIBLE = 0.25
+
+
+class TrackedFace(NamedTuple):
+    """A face of a frame.
+
+    Attributes:
+        number: Of its track.
+        face: Its box lies inside the picture. The score is the detector's where it found the face
+            in this frame, otherwise the likeness with what it found last, 0.5..1.
+        source: "detected" in this frame, or "tracked" from an earlier one.
+    """
+
+    number: int
+    face: Face
+    source: FaceSource
 
 
 @dataclass(eq=False)
@@ -57,7 +88,11 @@ class _Track:
     number: int
     face: Face
     velocity: Floats  # Of the centre, pixels per second.
+    patch: Floats  # What the detector found, small and grey.
+    detected: bool = True
+    likeness: float = 1.0
     missed_since_s: float | None = None
+    lost: bool = False  # In this picture; hidden from the next one on.
     hidden: bool = False
 
 
@@ -70,7 +105,8 @@ class Tracker:
 
     Attributes:
         ended: The numbers of the tracks that ended in the last update.
-        uncertain: Whether a face could not be followed in the last update; detect again.
+        uncertain: Whether a face could not be followed in the last update, or the picture is
+            another; detect in this picture, and give what is found to `detected`.
     """
 
     def __init__(self, hold_s: float = 0.5, keep_s: float = 2.0) -> None:
@@ -79,6 +115,8 @@ class Tracker:
         self._tracks: list[_Track] = []
         self._next_number = 1
         self._grey: Pixels | None = None
+        self._thumbnail: Floats | None = None
+        self._scale = 1.0
         self._size: tuple[int, ...] = ()
         self._time_s = 0.0
         self.ended: tuple[int, ...] = ()
@@ -86,7 +124,7 @@ class Tracker:
 
     def update(
         self, picture: Pixels, time_s: float, faces: Sequence[Face] | None = None
-    ) -> list[tuple[int, Face]]:
+    ) -> list[TrackedFace]:
         """Go on to the next frame.
 
         Args:
@@ -95,40 +133,81 @@ class Tracker:
             faces: What the detector found in it; None where it was not asked.
 
         Returns:
-            The number and the face of every track that is seen, by number; boxes lie inside the
-            picture.
+            Every track that is seen, by number.
         """
         size = picture.shape[:2]
         known = self._tracks
-        if size != self._size:
-            # Places in a picture of another size mean nothing in this one.
+        height, width = size
+        self._scale = min(1.0, _FLOW_SIDE / max(height, width))
+        small = cv2.resize(
+            picture, None, fx=self._scale, fy=self._scale, interpolation=cv2.INTER_AREA
+        )
+        grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+        thumbnail = cv2.resize(grey, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float64)
+        # Places in a picture of another size, or of another scene, mean nothing in this one.
+        is_other = size != self._size or (
+            self._thumbnail is not None
+            and not self._is_ready_crop()
+            and _is_cut(self._thumbnail, thumbnail)
+        )
+        if is_other:
             self._tracks, self._grey, self._size = [], None, size
-        self._move(picture, time_s)
+        self._thumbnail = thumbnail
+        self._move(grey, time_s)
+        self.uncertain = is_other or any(track.lost for track in self._tracks)
+        self.ended = ()
+        return self._seen(faces, known)
+
+    def detected(self, faces: Sequence[Face]) -> list[TrackedFace]:
+        """Add what the detector found in the picture of the last update, where it was asked later.
+
+        Args:
+            faces: What was found.
+
+        Returns:
+            As `update`.
+        """
+        return self._seen(faces, self._tracks)
+
+    def _seen(self, faces: Sequence[Face] | None, known: Sequence[_Track]) -> list[TrackedFace]:
         if faces is not None:
-            self._match(faces, time_s)
-        self._tracks = [t for t in self._tracks if not self._is_over(t, time_s, size)]
-        self.ended = tuple(track.number for track in known if track not in self._tracks)
+            self._match(faces, self._time_s)
+        for track in self._tracks:
+            missed_s = self._missed_s(track)
+            is_missed = track.missed_since_s is not None
+            track.hidden = track.hidden or (is_missed and missed_s >= self._hold_s)
+        self._tracks = [track for track in self._tracks if not self._is_over(track)]
+        ended = tuple(track.number for track in known if track not in self._tracks)
+        self.ended = (*self.ended, *ended)
         return [
-            (track.number, replace(track.face, box=clip_box(track.face.box, size)))
+            TrackedFace(
+                track.number,
+                replace(
+                    track.face,
+                    box=clip_box(track.face.box, (self._size[0], self._size[1])),
+                    score=track.face.score if track.detected else track.likeness,
+                ),
+                "detected" if track.detected else "tracked",
+            )
             for track in self._tracks
-            if not track.hidden
+            if not track.hidden and not track.lost
         ]
 
     # ---- moving
 
-    def _move(self, picture: Pixels, time_s: float) -> None:
-        height, width = picture.shape[:2]
-        scale = min(1.0, _FLOW_SIDE / max(height, width))
-        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+    def _move(self, grey: Pixels, time_s: float) -> None:
+        for track in self._tracks:
+            track.hidden, track.lost, track.detected = track.hidden or track.lost, False, False
         step_s = max(0.0, time_s - self._time_s)
         followed = [track for track in self._tracks if not self._is_carried(track)]
         moves: list[tuple[Floats, float] | None] = [None] * len(followed)
         if self._grey is not None and step_s <= _MAX_FLOW_GAP_S and followed:
-            moves = _flow(self._grey, grey, [track.face.box for track in followed], scale)
+            boxes = [track.face.box for track in followed]
+            moves = _flow(self._grey, grey, boxes, self._scale)
         for track, move in zip(followed, moves, strict=True):
             if move is None:
                 _coast(track, step_s)
+                track.lost = True
             else:
                 _shift(track, *move)
                 if step_s > 0:
@@ -136,8 +215,28 @@ class Tracker:
         for track in self._tracks:
             if track not in followed:
                 _coast(track, step_s)
-        self.uncertain = None in moves
+            if not track.hidden and not track.lost:
+                # The flow also follows a wall, or a hand, that took the face's place.
+                track.likeness = _likeness(track.patch, self._patch(grey, track.face.box))
+                track.lost = track.likeness < _MIN_LIKENESS
+            if track.lost and track.missed_since_s is None:
+                track.missed_since_s = time_s
         self._grey, self._time_s = grey, time_s
+
+    def _is_ready_crop(self) -> bool:
+        """Whether the whole picture is said to be one face: then nothing else can tell a cut."""
+        height, width = self._size
+        return any(track.face.box == (0, 0, width, height) for track in self._tracks)
+
+    def _patch(self, grey: Pixels, box: Box) -> Floats:
+        left, top, width, height = (side * self._scale for side in box)
+        rows = slice(max(0, round(top)), max(1, round(top + height)))
+        columns = slice(max(0, round(left)), max(1, round(left + width)))
+        cut = grey[rows, columns]
+        if not cut.size:
+            return np.zeros((_PATCH_SIDE, _PATCH_SIDE))
+        patch = cv2.resize(cut, (_PATCH_SIDE, _PATCH_SIDE), interpolation=cv2.INTER_AREA)
+        return patch.astype(np.float64)
 
     def _is_carried(self, track: _Track) -> bool:
         """Whether the flow inside the box may be another face's."""
@@ -153,10 +252,14 @@ class Tracker:
     # ---- matching
 
     def _match(self, faces: Sequence[Face], time_s: float) -> None:
+        if self._grey is None:
+            return
         pairs = self._pairs([face.box for face in faces])
         for t, f in pairs.items():
             track = self._tracks[t]
-            track.face, track.missed_since_s, track.hidden = faces[f], None, False
+            track.face, track.missed_since_s = faces[f], None
+            track.detected, track.lost, track.hidden = True, False, False
+            track.patch = self._patch(self._grey, track.face.box)
         matched = [self._tracks[t].face.box for t in pairs]
         for t, track in enumerate(self._tracks):
             if t in pairs:
@@ -164,12 +267,13 @@ class Tracker:
             if track.missed_since_s is None:
                 track.missed_since_s = time_s
             covered = any(_shared(track.face.box, box) > _COVERED_SHARE for box in matched)
-            if covered or time_s - track.missed_since_s >= self._hold_s:
+            if covered or track.lost:
                 track.hidden = True
         for f, face in enumerate(faces):
             doubled = any(_shared(face.box, box) > _DOUBLED_SHARE for box in matched)
             if f not in pairs.values() and not doubled:
-                self._tracks.append(_Track(self._next_number, face, np.zeros(2)))
+                patch = self._patch(self._grey, face.box)
+                self._tracks.append(_Track(self._next_number, face, np.zeros(2), patch))
                 self._next_number += 1
                 matched.append(face.box)
 
@@ -190,12 +294,14 @@ class Tracker:
                 pairs[t] = f
         return pairs
 
-    def _is_over(self, track: _Track, time_s: float, size: tuple[int, ...]) -> bool:
-        missed_s = 0.0 if track.missed_since_s is None else time_s - track.missed_since_s
-        if missed_s > self._keep_s:
+    def _missed_s(self, track: _Track) -> float:
+        return 0.0 if track.missed_since_s is None else self._time_s - track.missed_since_s
+
+    def _is_over(self, track: _Track) -> bool:
+        if self._missed_s(track) > self._keep_s:
             return True
         _, _, width, height = track.face.box
-        inside = clip_box(track.face.box, (size[0], size[1]))
+        inside = clip_box(track.face.box, (self._size[0], self._size[1]))
         return (
             min(width, height) < _MIN_SIDE_PX
             or inside[2] * inside[3] < _MIN_VISIBLE * width * height
@@ -227,6 +333,24 @@ def _flow(
         growth = float(np.median(np.linalg.norm(new[i] - new[j], axis=1) / distance))
         moves.append((np.median(new - old, axis=0) / scale, growth))
     return moves
+
+
+def _likeness(one: Floats, other: Floats) -> float:
+    """The correlation of two small pictures, which lamps and exposure do not change; 0 if flat."""
+    a, b = one - one.mean(), other - other.mean()
+    spreads = float(a.std()), float(b.std())
+    return 0.0 if min(spreads) < 1 else float((a * b).mean()) / (spreads[0] * spreads[1])
+
+
+def _is_cut(before: Floats, after: Floats) -> bool:
+    """Whether two thumbnails in a row show different scenes."""
+    if float((np.abs(after - before) > _CUT_LEVELS).mean()) < _CUT_SHARE:
+        return False
+    spreads = float(before.std()), float(after.std())
+    # Two even areas differ by the light alone.
+    return max(spreads) >= _FLAT_LEVELS and (
+        min(spreads) < _FLAT_LEVELS or _likeness(before, after) < _CUT_LIKENESS
+    )
 
 
 def _shift(track: _Track, move: Floats, growth: float = 1.0) -> None:

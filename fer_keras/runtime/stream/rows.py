@@ -1,8 +1,10 @@
 """The rows of a stream, one for each face and frame, as CSV or JSON Lines.
 
 CSV columns: frame (number in the source, from 0), time_s (seconds from its first frame), track (the
-face's number), x, y, width, height (box in pixels of the source, never mirrored), dominant, score
-(the detector's, of the last detection), unsure, label_set (joined by "|"), the smoothed probability
+face's number), face_source ("detected" in this frame, or "tracked" from an earlier one), x, y,
+width, height (box in pixels of the source, never mirrored), dominant, score (the detector's where
+the face was detected; where it was tracked, the likeness with what was detected, 0.5..1), unsure,
+label_set (joined by "|"), the smoothed probability
 of every label under its name, and the frame's own under `raw_` + name. `dominant`, `unsure` and
 `label_set` follow from the smoothed ones; `dominant` changes only when another emotion is more
 probable by 0.1, so for moments it is not the most probable one. JSON Lines have the same, with
@@ -27,7 +29,7 @@ from fer_keras.runtime.stream.stream import StreamFace
 TableFormat = Literal["csv", "jsonl"]
 
 PATH_COLUMNS = ("path", "face")
-FRAME_COLUMNS = ("frame", "time_s", "track")
+FRAME_COLUMNS = ("frame", "time_s", "track", "face_source")
 FACE_COLUMNS = ("x", "y", "width", "height", "dominant", "score", "unsure", "label_set")
 # What a kill may cost at most.
 _FLUSH_S = 1.0
@@ -48,7 +50,7 @@ def face_cells(face: Mapping[str, Any], class_names: Sequence[str]) -> list[str]
 
 def frame_cells(frame: Frame, face: StreamFace) -> list[str]:
     """Where in the stream a face was read, as CSV cells: `FRAME_COLUMNS`."""
-    return [str(frame.index), f"{frame.time_s:.3f}", str(face.track)]
+    return [str(frame.index), f"{frame.time_s:.3f}", str(face.track), face.source]
 
 
 def raw_cells(face: StreamFace) -> list[str]:
@@ -60,7 +62,7 @@ def json_row(frame: Frame, face: StreamFace, class_names: Sequence[str]) -> dict
     """A face as one JSON object."""
     raw = {name: float(p) for name, p in zip(class_names, face.raw, strict=True)}
     where = {"frame": frame.index, "time_s": round(frame.time_s, 3), "track": face.track}
-    return {**where, **face.result, "raw_emotions": raw}
+    return {**where, "face_source": face.source, **face.result, "raw_emotions": raw}
 
 
 class RowWriter:

@@ -7,7 +7,7 @@ forgotten when its track ends.
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.runtime.faces.detect import Face
-from fer_keras.runtime.faces.track import Tracker
+from fer_keras.runtime.faces.track import FaceSource, TrackedFace, Tracker
 from fer_keras.runtime.recognizer import FaceResult, Recognizer
 from fer_keras.runtime.stream.neutral import NeutralCalibration, WaitingFace
 from fer_keras.runtime.stream.reader import FrameReader, State
@@ -26,6 +26,8 @@ from fer_keras.runtime.stream.sources import Frame, Source
 
 Stage = Literal["decode", "detect", "track", "align", "classify"]
 STAGES: tuple[Stage, ...] = ("decode", "detect", "track", "align", "classify")
+# Faces are looked for at least so often, in seconds of the source, however few frames are read.
+MAX_UNDETECTED_S = 0.5
 _FPS_FRAMES = 30
 
 
@@ -38,10 +40,13 @@ class StreamFace:
             emotion to show, and changes only where another one is clearly more probable.
         raw: The probabilities of this frame alone, float32 `(classes,)`; those of `result` follow
             from the frames so far: smoothed, and by a clip model of the clip that ends here.
+        source: Whether the face was "detected" in this frame or "tracked" from an earlier one; the
+            score of `result` is the detector's or the tracker's, accordingly.
     """
 
     result: FaceResult
     raw: NDArray[np.float32]
+    source: FaceSource = "detected"
 
     @property
     def track(self) -> int:
@@ -106,8 +111,9 @@ class Stream:
     Args:
         source: From `fer_keras.runtime.stream.sources.open_source`, or one of your own.
         recognizer: Finds the faces and reads them.
-        detect_every: Look for faces in every so many frames, at least 1, and follow them in
-            between; a face that cannot be followed is looked for at once.
+        detect_every: Look for faces in every so many frames, at least 1, and at least every
+            `MAX_UNDETECTED_S`, and follow them in between; a face that cannot be followed is looked
+            for at once, and not read where it is not found.
         half_life_s: Of the smoothing, in seconds; 0 for none: every frame speaks for itself.
         hysteresis: By how much the shown emotion must be exceeded before it changes; see
             `fer_keras.runtime.stream.smoothing.ProbabilitySmoother`.
@@ -148,6 +154,7 @@ class Stream:
         self.num_faces = 0
         self._detect_every = detect_every
         self._since_detection = detect_every
+        self._last_s = self._detected_s = 0.0
         self._idle_s = idle_s
         self._tracker = Tracker()
         self._smoother = ProbabilitySmoother(half_life_s, hysteresis if half_life_s > 0 else 0.0)
@@ -221,33 +228,43 @@ class Stream:
     def _read(self, frame: Frame) -> Moment:
         self.times.add("decode", frame.decode_s)
         tracked = self._follow(frame)
-        self._visible = tuple(track for track, _ in tracked)
+        self._visible = tuple(seen.number for seen in tracked)
         ended = self._tracker.ended
         self._smoother.drop(ended)
         self._neutral.drop(ended)
         self.recognizer.clear_clips(ended)
-        ready, waiting = self._neutral.split(frame, tracked)
-        faces = self._classify(frame, ready)
+        ready, waiting = self._neutral.split(frame, [(seen.number, seen.face) for seen in tracked])
+        faces = self._classify(frame, ready, {seen.number: seen.source for seen in tracked})
         self.num_frames += 1
         self.num_faces += len(faces)
         self._recent_s.append(time.perf_counter())
         self._first_s = self._first_s or self._recent_s[0]
         return Moment(frame, faces, waiting, ended)
 
-    def _follow(self, frame: Frame) -> list[tuple[int, Face]]:
-        found: list[Face] | None = None
-        if self._since_detection >= self._detect_every:
-            found = self._detect(frame)
+    def _follow(self, frame: Frame) -> list[TrackedFace]:
+        found = self._detect(frame) if self._is_due(frame.time_s) else None
         start = time.perf_counter()
         tracked = self._tracker.update(frame.pixels, frame.time_s, found)
-        self.times.add("track", time.perf_counter() - start)
-        if found is not None:
-            self._since_detection = 1
-        elif self._tracker.uncertain:
-            self._since_detection = self._detect_every
-        else:
+        track_s = time.perf_counter() - start
+        if found is None and self._tracker.uncertain:
+            found = self._detect(frame)
+            start = time.perf_counter()
+            tracked = self._tracker.detected(found)
+            track_s += time.perf_counter() - start
+        self.times.add("track", track_s)
+        self._last_s = frame.time_s
+        if found is None:
             self._since_detection += 1
+        else:
+            self._since_detection, self._detected_s = 1, frame.time_s
         return tracked
+
+    def _is_due(self, time_s: float) -> bool:
+        """Whether to look for faces now: by the frames, or because the next one may be too late."""
+        next_s = time_s + max(0.0, time_s - self._last_s)
+        # A millisecond's tolerance, because times are rounded.
+        is_late = next_s - self._detected_s > MAX_UNDETECTED_S + 1e-3
+        return is_late or self._since_detection >= self._detect_every
 
     def _detect(self, frame: Frame) -> list[Face]:
         start = time.perf_counter()
@@ -255,7 +272,12 @@ class Stream:
         self.times.add("detect", time.perf_counter() - start)
         return found
 
-    def _classify(self, frame: Frame, ready: Sequence[tuple[int, Face]]) -> list[StreamFace]:
+    def _classify(
+        self,
+        frame: Frame,
+        ready: Sequence[tuple[int, Face]],
+        sources: Mapping[int, FaceSource],
+    ) -> list[StreamFace]:
         if not ready:
             return []
         tracks, faces = [track for track, _ in ready], [face for _, face in ready]
@@ -266,18 +288,13 @@ class Stream:
         self.times.add("align", cropped - start, len(ready))
         self.times.add("classify", time.perf_counter() - cropped, len(ready))
         return [
-            self._face(track, face, (row, raw), frame.time_s)
+            StreamFace(self._result(track, face, row, frame.time_s), raw, sources[track])
             for track, face, row, raw in zip(tracks, faces, probabilities, alone, strict=True)
         ]
 
-    def _face(
-        self,
-        track: int,
-        face: Face,
-        read: tuple[NDArray[np.float32], NDArray[np.float32]],
-        time_s: float,
-    ) -> StreamFace:
-        probabilities, raw = read
+    def _result(
+        self, track: int, face: Face, probabilities: NDArray[np.float32], time_s: float
+    ) -> FaceResult:
         smooth = self._smoother.update(track, probabilities, time_s)
         result = self.recognizer.result(face, smooth, track)
         shown = str(self.recognizer.classes_[self._smoother.dominant(track)])
@@ -287,4 +304,4 @@ class Stream:
             others = [name for name in result["label_set"] if result["emotions"][name] >= threshold]
             result["label_set"] = [shown, *(name for name in others if name != shown)]
             result["dominant"] = shown
-        return StreamFace(result, raw)
+        return result
