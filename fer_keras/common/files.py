@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +29,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OSError: No space, no permission; `path` is untouched.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # Of this thread: two that write one file must not write into one temporary file.
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.stem}.{writer}.tmp{path.suffix}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -54,6 +58,47 @@ def write_text(path: Path, text: str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def locked(path: Path, timeout_s: float = 120) -> Iterator[None]:
+    """Holds the lock of a file; the system frees it however the process ends.
+
+    A file system or a system without such locks (some network drives, Windows) holds nothing: what
+    the block does must then not lose anything by itself, only do some of it twice.
+
+    Args:
+        path: The lock file; made if missing, never removed. Its folder must exist.
+        timeout_s: How long to wait for another process or thread, in seconds.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        TimeoutError: Another one held it all the time.
+        OSError: The lock file cannot be opened.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with path.open("a") as file:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(
+                        f"Another process holds the lock for more than {timeout_s:g} s. Wait for "
+                        f"it, or end it: {path}"
+                    ) from None
+                time.sleep(0.05)
+            except OSError:
+                break
+        yield
 
 
 MAX_CONFIG_BYTES = 16 << 20

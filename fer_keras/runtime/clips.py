@@ -5,6 +5,7 @@ as it is one of the last frames of its track. The head reads the buffer. While i
 rest counts as padding, as it did in training.
 """
 
+import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -23,6 +24,8 @@ _SUM_TOLERANCE = 0.05
 
 class ClipNetwork:
     """Both interpreters of a clip model, checked against the labels and the manifest.
+
+    Safe to share between threads, which then take turns.
 
     Args:
         files: The verified model, with its `head`.
@@ -43,6 +46,8 @@ class ClipNetwork:
         self._path = files.path
         self.input_kind: Literal["clip"] = "clip"
         self.num_frames = files.clip_frames
+        # An interpreter holds one input and one output at a time.
+        self._lock = threading.Lock()
         self._encoder = self._interpreter(files.content, threads)
         self._head = self._interpreter(files.head, threads)
         frame, features = self._encoder_tensors(files)
@@ -66,9 +71,10 @@ class ClipNetwork:
             ModelFileError: The model fails.
         """
         try:
-            self._encoder.set_tensor(self._frame, crop[np.newaxis].astype(np.float32))
-            self._encoder.invoke()
-            return np.array(self._encoder.get_tensor(self._features)[0], np.float32)
+            with self._lock:
+                self._encoder.set_tensor(self._frame, crop[np.newaxis].astype(np.float32))
+                self._encoder.invoke()
+                return np.array(self._encoder.get_tensor(self._features)[0], np.float32)
         except (ValueError, RuntimeError) as error:
             raise self._failure(error) from error
 
@@ -89,11 +95,12 @@ class ClipNetwork:
         clip[0, :n] = np.stack(features)
         mask = (np.arange(self.num_frames) < n).astype(np.float32)[np.newaxis]
         try:
-            self._head.set_tensor(self._clip, clip)
-            self._head.set_tensor(self._mask, mask)
-            self._head.invoke()
-            scores = np.array(self._head.get_tensor(self._clip_scores)[0], np.float32)
-            by_frame = np.array(self._head.get_tensor(self._frame_scores)[0, :n], np.float32)
+            with self._lock:
+                self._head.set_tensor(self._clip, clip)
+                self._head.set_tensor(self._mask, mask)
+                self._head.invoke()
+                scores = np.array(self._head.get_tensor(self._clip_scores)[0], np.float32)
+                by_frame = np.array(self._head.get_tensor(self._frame_scores)[0, :n], np.float32)
         except (ValueError, RuntimeError) as error:
             raise self._failure(error) from error
         return scores, by_frame

@@ -1,5 +1,6 @@
 """The LiteRT interpreter of one model, checked once against its labels and its manifest."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ _SUM_TOLERANCE = 0.05
 
 
 class Network:
-    """Pixels in, probabilities out.
+    """Pixels in, probabilities out. Safe to share between threads, which then take turns.
 
     Args:
         files: The verified model.
@@ -39,6 +40,8 @@ class Network:
 
         self._path = files.path
         self._batch_size = 1
+        # An interpreter holds one input and one output at a time.
+        self._lock = threading.Lock()
         if files.content[4:8] != b"TFL3":
             raise ModelFileError(f"not a TFLite model. Export it again: {files.path}")
         try:
@@ -79,14 +82,16 @@ class Network:
 
     def _run(self, batch: Pixels) -> NDArray[np.float32]:
         index = self._input["index"]
+        pixels = self._quantised(batch)
         try:
-            if self._any_batch and self._batch_size != len(batch):
-                self._interpreter.resize_tensor_input(index, batch.shape)
-                self._interpreter.allocate_tensors()
-                self._batch_size = len(batch)
-            self._interpreter.set_tensor(index, self._quantised(batch))
-            self._interpreter.invoke()
-            result = self._interpreter.get_tensor(self._output_index)
+            with self._lock:
+                if self._any_batch and self._batch_size != len(batch):
+                    self._interpreter.resize_tensor_input(index, batch.shape)
+                    self._interpreter.allocate_tensors()
+                    self._batch_size = len(batch)
+                self._interpreter.set_tensor(index, pixels)
+                self._interpreter.invoke()
+                result = self._interpreter.get_tensor(self._output_index)
         except (ValueError, RuntimeError) as error:
             raise self._failure(error) from error
         if result.shape != (len(batch), self._num_classes):

@@ -1,5 +1,6 @@
 """Facial expressions from pictures with an exported model: NumPy, OpenCV and LiteRT only."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypedDict, cast
@@ -14,7 +15,7 @@ from fer_keras.runtime.clips import ClipBuffers, ClipNetwork, single_pictures_re
 from fer_keras.runtime.decision import Decision, read_decision
 from fer_keras.runtime.export_files import default_model, read_model_files
 from fer_keras.runtime.faces.align import crop_face
-from fer_keras.runtime.faces.detect import Detector, Face, build_detector
+from fer_keras.runtime.faces.detect import BUILT_IN, Detector, Face, build_detector
 from fer_keras.runtime.network import Network
 from fer_keras.runtime.pictures import Picture, Pixels, as_pixels, each_picture, with_channels
 from fer_keras.runtime.table import face_table
@@ -53,7 +54,10 @@ class Recognizer:
     """A face detector and an exported model, in the manner of scikit-learn.
 
     `predict` and `predict_proba` take ready face crops; `recognize` takes a whole picture and finds
-    the faces in it. Arrays are RGB or grey, never OpenCV's BGR. One object serves one thread.
+    the faces in it. Arrays are RGB or grey, never OpenCV's BGR.
+
+    Threads may share one object: those that need the model or the detector at the same moment take
+    turns. What it remembers of people (neutral faces, frames of clips) is shared with it, by track.
 
     A pair model compares a face with a neutral face of the same person: call `set_neutral` first.
     A clip model reads a face over several frames: `predict_clip`, or a stream; single pictures are
@@ -110,6 +114,8 @@ class Recognizer:
         # By track, in memory only, as the neutral faces.
         self._clips = ClipBuffers(self._network) if isinstance(self._network, ClipNetwork) else None
         self._detector = build_detector(detector) if isinstance(detector, str) else detector
+        # A detector of the user's own need not be safe to share.
+        self._detector_lock = threading.Lock()
         # By track; that of None is for everybody. In memory only: it shows a person's face.
         self._neutral: dict[int | None, Pixels] = {}
         self.classes_: NDArray[np.str_] = np.array(files.class_names)
@@ -217,7 +223,11 @@ class Recognizer:
         Raises:
             DataError: The picture cannot be read, or the array is not of that kind.
         """
-        return self._detector.detect(with_channels(as_pixels(picture), 3))
+        pixels = with_channels(as_pixels(picture), 3)
+        if type(self._detector) in BUILT_IN:
+            return self._detector.detect(pixels)
+        with self._detector_lock:
+            return self._detector.detect(pixels)
 
     def read_faces(
         self, picture: Picture, faces: Sequence[Face], tracks: Sequence[int | None] | None = None

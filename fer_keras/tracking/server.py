@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fer_keras.common.errors import ConfigError, TrainingError
 from fer_keras.tracking.page_view import view_address
+from fer_keras.tracking.store import check_whole
 
 _HOST = "127.0.0.1"
 
@@ -28,7 +29,7 @@ def check_store(uri: str) -> None:
         uri: Of `tracking.store_uri`.
 
     Raises:
-        ConfigError: It is a server, or a file that is not there.
+        ConfigError: It is a server, or a file that is not there or was left half-made.
     """
     if uri.startswith(("http://", "https://")):
         raise ConfigError(f"The runs are tracked by a server, which has the page: open {uri}.")
@@ -38,6 +39,8 @@ def check_store(uri: str) -> None:
             f"No tracked runs at {path.absolute()}. Change to the folder where you train, train "
             "something first, or name the store in MLFLOW_TRACKING_URI."
         )
+    if uri.startswith("sqlite:///"):
+        check_whole(path)
 
 
 def check_port(port: int) -> None:

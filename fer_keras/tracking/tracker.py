@@ -15,6 +15,7 @@ from typing import Any
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.tracking.page_view import view_tags
+from fer_keras.tracking.store import prepare_store
 
 # The validation figures of the kept epoch that are metrics of the run; result.json has all.
 TRACKED_FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", "ece")
@@ -182,6 +183,7 @@ class Tracker:
 
         for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
+        prepare_store(store_uri())
         return mlflow.MlflowClient()
 
     def _attach(self, run_id: str) -> None:
@@ -208,7 +210,7 @@ class Tracker:
             experiment_id = (
                 experiment.experiment_id
                 if experiment is not None
-                else client.create_experiment(experiment_name, _artifact_location(experiment_name))
+                else _create_experiment(client, experiment_name)
             )
             for key, value in view_tags().items():
                 if experiment is None or experiment.tags.get(key) != value:
@@ -251,13 +253,26 @@ class Tracker:
         try:
             action(*arguments)
         except Exception as error:
-            reason = str(error).split("\n")[0][:200]
+            reason = str(error).split("\n")[0][:400]
             print(
-                f"warning: MLflow is out of reach, tracking stops here; the run folder has "
-                f"everything. {type(error).__name__}: {reason}",
+                "warning: tracking in MLflow stops here; the run folder has everything. "
+                f"{type(error).__name__}: {reason} Store: {store_uri()}",
                 file=sys.stderr,
             )
             self._client = None
+
+
+def _create_experiment(client: Any, name: str) -> str:
+    """Makes an experiment; where another training has just made it, takes that one."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.create_experiment(name, _artifact_location(name)))
+    except MlflowException:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            raise
+        return str(experiment.experiment_id)
 
 
 def _param_name(key: str) -> str:

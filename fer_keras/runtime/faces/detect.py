@@ -1,6 +1,7 @@
 """Face detectors behind one interface: a picture in, faces with box, landmarks and score out."""
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ class Face:
 
 
 class Detector(Protocol):
-    """What every face detector offers. Not safe to share between threads."""
+    """What every face detector offers. Those of this package are safe to share between threads."""
 
     name: str
     # What to add on each side of the squared box, as a share of its side, so that the crop shows as
@@ -127,6 +128,8 @@ class HaarDetector:
             )
         path = Path(folder) / "haarcascade_frontalface_default.xml"
         self._cascade = cv2.CascadeClassifier(str(path))
+        # The cascade keeps the picture that it is searching.
+        self._lock = threading.Lock()
         if self._cascade.empty():
             raise ConfigError(
                 f"OpenCV's face cascade cannot be read. Mend: install OpenCV again: {path}"
@@ -139,13 +142,15 @@ class HaarDetector:
     def detect(self, picture: Pixels) -> list[Face]:
         """Find faces; see `Detector.detect`."""
         working, scale = _working_picture(picture, self._working_side)
-        boxes, _, weights = self._cascade.detectMultiScale3(
-            cv2.cvtColor(working, cv2.COLOR_RGB2GRAY),
-            scaleFactor=self._scale_factor,
-            minNeighbors=self._min_neighbours,
-            minSize=(self._min_face_size, self._min_face_size),
-            outputRejectLevels=True,
-        )
+        grey = cv2.cvtColor(working, cv2.COLOR_RGB2GRAY)
+        with self._lock:
+            boxes, _, weights = self._cascade.detectMultiScale3(
+                grey,
+                scaleFactor=self._scale_factor,
+                minNeighbors=self._min_neighbours,
+                minSize=(self._min_face_size, self._min_face_size),
+                outputRejectLevels=True,
+            )
         scaled = np.asarray(boxes, np.float64).reshape(-1, 4) / scale
         scores = [float(weight) for weight in np.ravel(weights)]
         return _faces(picture, [tuple(box) for box in scaled], [None] * len(scaled), scores)
@@ -236,6 +241,9 @@ class NoDetector:
         height, width = picture.shape[:2]
         return [Face((0.0, 0.0, float(width), float(height)), None, 1.0)]
 
+
+# Each has a lock of its own where it needs one.
+BUILT_IN = (MtcnnDetector, HaarDetector, YuNetDetector, BlazeFaceDetector, NoDetector)
 
 _BUILDERS: dict[str, Callable[[], Detector]] = {
     "mtcnn": MtcnnDetector,

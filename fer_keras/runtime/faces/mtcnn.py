@@ -7,7 +7,10 @@ float64 crops one by one, and rounds boxes and landmarks to whole pixels.
 """
 
 import importlib.util
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +30,7 @@ _MAX_CANDIDATES = 512
 class Mtcnn:
     """The cascade: proposals on an image pyramid, refinement, and final boxes with five landmarks.
 
-    Not safe to share between threads.
+    Safe to share between threads; those that need a network at the same moment take turns.
 
     Args:
         min_face_size: Side of the smallest face looked for, in pixels; at least 12. Half the size
@@ -52,6 +55,8 @@ class Mtcnn:
         self.min_face_size = min_face_size
         self.thresholds = thresholds
         self.pyramid_factor = pyramid_factor
+        # A network holds one input at a time.
+        self._lock = threading.Lock()
         folder = _weights_folder()
         self._proposal, self._refine, self._output = (
             cv2.dnn.readNetFromONNX(str(folder / f"{name}.onnx"))
@@ -76,6 +81,12 @@ class Mtcnn:
             return self._final_boxes(picture, boxes)
         return np.empty((0, 4)), np.empty((0, 5, 2)), np.empty(0)
 
+    def _run(self, network: Any, blob: Floats, names: list[str]) -> Sequence[Floats]:
+        with self._lock:
+            network.setInput(blob)
+            outputs: Sequence[Floats] = network.forward(names)
+        return outputs
+
     def _propose(self, picture: Pixels) -> Floats:
         """The fully convolutional first network over the pyramid; square boxes `(n, 4)`."""
         height, width = picture.shape[:2]
@@ -88,8 +99,8 @@ class Mtcnn:
                 interpolation=cv2.INTER_AREA,
             )
             # The weights come from Matlab: the first spatial axis of the networks is x.
-            self._proposal.setInput(_normalise(level).transpose(1, 0, 2)[np.newaxis])
-            offsets, probabilities = self._proposal.forward(["conv2d_4", "softmax"])
+            blob = _normalise(level).transpose(1, 0, 2)[np.newaxis]
+            offsets, probabilities = self._run(self._proposal, blob, ["conv2d_4", "softmax"])
             x, y = np.nonzero(probabilities[0, :, :, 1] >= self.thresholds[0])
             corner = np.stack([x, y], axis=1) * _STRIDE
             candidates = np.hstack(
@@ -111,8 +122,8 @@ class Mtcnn:
 
     def _refine_boxes(self, picture: Pixels, boxes: Floats) -> Floats:
         """The second network on 24-pixel crops; square boxes `(m, 4)`, m <= n."""
-        self._refine.setInput(_crops(picture, boxes, 24))
-        offsets, probabilities = self._refine.forward(["dense_2", "softmax_1"])
+        crops = _crops(picture, boxes, 24)
+        offsets, probabilities = self._run(self._refine, crops, ["dense_2", "softmax_1"])
         passed = probabilities[:, 1] > self.thresholds[1]
         boxes, scores = boxes[passed], probabilities[passed, 1]
         kept = suppress(boxes, scores, 0.7)
@@ -120,8 +131,8 @@ class Mtcnn:
 
     def _final_boxes(self, picture: Pixels, boxes: Floats) -> tuple[Floats, Floats, Floats]:
         """The third network on 48-pixel crops; boxes, landmarks and probabilities."""
-        self._output.setInput(_crops(picture, boxes, 48))
-        offsets, points, probabilities = self._output.forward(["dense_5", "dense_6", "softmax_2"])
+        crops, names = _crops(picture, boxes, 48), ["dense_5", "dense_6", "softmax_2"]
+        offsets, points, probabilities = self._run(self._output, crops, names)
         passed = probabilities[:, 1] > self.thresholds[2]
         boxes, scores = boxes[passed], probabilities[passed, 1].astype(np.float64)
         # The network gives five x, then five y, as shares of the crop.

@@ -5,6 +5,7 @@ network, so its path is an argument or the environment variable FER_KERAS_YUNET.
 """
 
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ _HOW_TO_GET = (
 class YuNet:
     """The network at the picture's own size; finds faces of about 10 to 300 pixels.
 
-    Not safe to share between threads.
+    Safe to share between threads, which then take turns.
 
     Args:
         model: The ONNX file; None takes the path in the environment variable FER_KERAS_YUNET.
@@ -49,6 +50,8 @@ class YuNet:
             raise ConfigError(
                 f"expected YuNet's network file, found none. Mend: {_HOW_TO_GET}: {path}"
             )
+        # The network keeps the size of the picture that it is given next.
+        self._lock = threading.Lock()
         try:
             self._network = cv2.FaceDetectorYN.create(
                 str(path), "", (32, 32), score_threshold=min_score
@@ -74,8 +77,10 @@ class YuNet:
             and mouth corners (left first); confidences `(n,)`.
         """
         height, width = picture.shape[:2]
-        self._network.setInputSize((width, height))
-        rows = self._network.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
+        swapped = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        with self._lock:
+            self._network.setInputSize((width, height))
+            rows = self._network.detect(swapped)[1]
         faces = np.asarray([] if rows is None else rows, np.float32).reshape(-1, 15)
         # OpenCV says "right eye" for the person's right one, which is the left one in the picture.
         return faces[:, :4], faces[:, 4:14].reshape(-1, 5, 2), faces[:, 14]
