@@ -77,6 +77,8 @@ class ReadSettings:
             "model_sha256": hashlib.sha256(files.content).hexdigest(),
             "class_names": list(files.class_names),
             "detector": self.detector,
+            # Left out for our own models, so that runs of earlier versions go on.
+            **({} if files.card is None else {"card": repr(files.card)}),
         }
 
 
