@@ -37,7 +37,7 @@ what is measured:
                 by one that finds faces too (Linux only)
   stages        decode (the picture file), detect (all its faces), align and classify (one face)
 
-  A .tflite file without manifest.json and labels.txt beside it is another project's: it is timed
+  A .tflite file without manifest.json beside it is another project's: it is timed
   on random input of its own shape, and has no stages. Read ratios rather than milliseconds
   where the machine is busy.
 """

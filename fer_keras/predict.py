@@ -106,7 +106,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _predict_in_bulk(arguments)
     if not arguments.paths or arguments.list is not None or arguments.beam_flag:
         parser.error("expected PATH..., or --output-dir with PATH... or --list")
-    paths, passed_over = find_pictures(arguments.paths)
+    counts = _Counts()
+
+    def unreadable(error: OSError) -> None:
+        counts.unreadable += 1
+        print(f"error: cannot be read ({error.strerror}): {error.filename}", file=sys.stderr)
+
+    paths, passed_over = find_pictures(arguments.paths, unreadable)
     has_videos = any(map(is_video, paths))
     if arguments.report is not None and (len(paths) > 1 or not has_videos):
         raise ConfigError(
@@ -141,7 +147,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     # OpenCV has one thread count for the whole process, so it is the command that sets it.
     cv2.setNumThreads(arguments.threads)
 
-    counts = _Counts()
     names = [str(name) for name in recognizer.classes_]
     report = None if arguments.report is None else VideoReport(names, not arguments.no_images)
     with _open_output(output) as stream:
@@ -183,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model",
         metavar="DIR",
-        help="export folder with manifest.json, or a .tflite file with labels.txt beside it "
+        help="export folder with manifest.json, or a .tflite file with NAME.card.json beside it "
         "(default: the shipped model)",
     )
     parser.add_argument(

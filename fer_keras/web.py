@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model",
         metavar="DIR",
-        help="export folder with manifest.json, or a .tflite file with labels.txt beside it "
+        help="export folder with manifest.json, or a .tflite file with NAME.card.json beside it "
         "(default: the shipped model)",
     )
     parser.add_argument(

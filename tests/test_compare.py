@@ -233,7 +233,7 @@ def test_a_model_without_a_data_set_asks_for_one(models: Path, tmp_path: Path) -
 
 def test_published_figures_name_known_experiments() -> None:
     from fer_keras.config import list_experiments
-    from fer_keras.loading.peer_card import shipped_card, shipped_cards
+    from fer_keras.loading.cards import shipped_card, shipped_cards
 
     path = Path(published.__code__.co_filename).with_name("published.json")
     known = {*list_experiments(), *(shipped_card(name).name for name in shipped_cards())}

@@ -12,7 +12,7 @@ import pytest
 
 from fer_keras.common.errors import ModelFileError
 from fer_keras.loading.foreign import load_hdf5, open_foreign
-from fer_keras.loading.peer_card import PeerCard
+from fer_keras.runtime.peer_card import PeerCard
 
 CARD = PeerCard(
     name="theirs",

@@ -120,6 +120,21 @@ def test_unreadable_pictures_are_named_and_the_others_kept(
     assert len(read_csv(output.read_text())) == 3
 
 
+def test_a_link_in_a_circle_and_litter_do_not_end_the_command(
+    export: str, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "self").symlink_to("self")
+    (pictures / "__MACOSX").mkdir()
+    (pictures / "__MACOSX" / "a.png").write_bytes(b"macOS")
+    assert predict.main([str(pictures), "--model", export, "--detector", "none"]) == 2
+    captured = capsys.readouterr()
+    assert len(read_csv(captured.out)) == 3
+    assert f"error: cannot be read (Too many levels of symbolic links): {pictures}/self" in (
+        captured.err
+    )
+    assert "3 faces in 3 pictures, 1 unreadable" in captured.err
+
+
 def test_files_and_folders_in_the_order_given(pictures: Path) -> None:
     found, passed_over = predict.find_pictures([pictures / "z.png", pictures, pictures / "b"])
     assert [path.name for path in found] == ["z.png", "a.JPG", "ü, x.png"]

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,17 @@ def tflite(
         # Keras gives no statistics for the input; the representative pictures do.
         warnings.simplefilter("ignore")
         return bytes(converter.convert())
+
+
+def write_card(path: Path, names: Sequence[str] = CLASS_NAMES, **facts: Any) -> Path:
+    """The card of a bare file, beside it."""
+    content = {
+        "name": path.stem, "labels": list(names), "image_size": [SIDE, SIDE], "source": "here",
+        "licence": "MIT", **facts,
+    }  # fmt: skip
+    where = path.with_name(path.stem + ".card.json")
+    where.write_text(json.dumps(content))
+    return where
 
 
 def write_export(

@@ -46,6 +46,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def is_litter(name: str) -> bool:
+    """Whether a name is one that systems leave in every folder, never a picture of the user.
+
+    Args:
+        name: Of a file or folder, without its path.
+
+    Returns:
+        True for hidden names (`.DS_Store`, `._x.png`, `.ipynb_checkpoints`), `__MACOSX`,
+        `Thumbs.db` and `desktop.ini`.
+    """
+    return name.startswith(".") or name.lower() in ("__macosx", "thumbs.db", "desktop.ini")
+
+
 def write_text(path: Path, text: str) -> None:
     """Replaces a text file in one step.
 

@@ -20,7 +20,7 @@ from fer_keras.common.files import MAX_CONFIG_BYTES, first_line
 from fer_keras.loading.checks import REFUSED_CLASSES, check_config
 from fer_keras.loading.keras_files import load_network
 from fer_keras.loading.peer import PeerModel, model_bytes, model_suffix, open_peer
-from fer_keras.loading.peer_card import PeerCard, Values
+from fer_keras.runtime.peer_card import PeerCard, Values
 
 HDF5_SUFFIXES = (".hdf5", ".h5")
 _BATCH_SIZE = 64

@@ -37,8 +37,8 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
 
     Args:
         path: A run folder (its `best.keras`, with the temperature of `calibration.json` where it
-            belongs to that file), a `.keras` file, a `.tflite` file with `manifest.json` or
-            `labels.txt` beside it, or an export folder.
+            belongs to that file), a `.keras` file, a `.tflite` file with `manifest.json` or,
+            where it is another project's, `NAME.card.json` beside it, or an export folder.
         precision: Which file of an export folder: `float32`, `float16`, `dynamic` or `int8`.
         threads: Processor threads of a `.tflite` model.
 
@@ -94,6 +94,8 @@ def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel
     files = read_model_files(path, precision)
     if files.input_kind == "clip":
         return _load_clip_files(files, threads)
+    if files.card is not None:
+        return _load_with_card(files, threads)
     run, shape, _ = load_tflite_bytes(files.content, files.path, threads=threads)
     image_shape = (shape[-3], shape[-2], shape[-1])
     input_kind = "pair" if len(shape) == 5 else "image"
@@ -120,6 +122,26 @@ def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel
         files.path, "tflite", files.class_names, image_shape, sha256, temperature, manifest, run, 1,
         input_kind, 2 if input_kind == "pair" else 1,
     )  # fmt: skip
+
+
+def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
+    """Another project's file, run as its card says."""
+    from fer_keras.runtime.network import Network
+
+    # Checks its operators and its size before the network of the runtime runs it.
+    load_tflite_bytes(files.content, files.path, threads=threads)
+    network = Network(files, threads)
+    return LoadedModel(
+        files.path,
+        "tflite",
+        files.class_names,
+        (*network.image_size, network.channels),
+        hashlib.sha256(files.content).hexdigest(),
+        1.0,
+        {},
+        lambda images: network.probabilities(list(images)),
+        1,
+    )
 
 
 def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:

@@ -1,6 +1,6 @@
 """Models of other projects behind the interface of ours, to be measured beside them.
 
-Each is run as its card says (`fer_keras.loading.peer_card`). The packages they come in are never
+Each is run as its card says (`fer_keras.runtime.peer_card`). The packages they come in are never
 fetched, and nothing of them is part of this project. TFLite and ONNX files are run here, Keras
 files by `fer_keras.loading.foreign`.
 """
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from fer_keras.common.errors import ModelFileError
-from fer_keras.loading.peer_card import Images, PeerCard, Values, shipped_card
+from fer_keras.loading.cards import shipped_card
+from fer_keras.runtime.peer_card import Images, PeerCard, Values
 from fer_keras.runtime.timing.onnx_session import onnx_session
 
 MAX_MODEL_BYTES = 256 * 1024 * 1024
@@ -124,9 +125,7 @@ class PeerModel:
         for start in range(0, len(images), self._batch_size):
             block = self._run(self.card.prepare(images[start : start + self._batch_size]))
             result[start : start + len(block)] = block
-        if self.card.output == "logits":
-            exponentials = np.exp(result - result.max(axis=1, keepdims=True))
-            result = exponentials / exponentials.sum(axis=1, keepdims=True)
+        result = self.card.probabilities(result)
         # Written so that NaN fails.
         if len(result) and not np.abs(result.sum(axis=1) - 1).max() < _SUM_TOLERANCE:
             raise ModelFileError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fer_keras.common.errors import ModelFileError
+from fer_keras.runtime.peer_card import PeerCard, card_beside, card_to_write, read_card
 
 MANIFEST = "manifest.json"
 LABELS = "labels.txt"
@@ -36,6 +37,7 @@ class ModelFiles:
             frames; empty for others.
         clip_frames: Frames of a clip; 0 for others.
         manifest: The whole `manifest.json`; empty for a bare file.
+        card: Of another project's model: how its numbers are to be read; None for ours.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class ModelFiles:
     head: bytes = b""
     clip_frames: int = 0
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    card: PeerCard | None = None
 
 
 def default_model() -> Path:
@@ -77,7 +80,7 @@ def read_model_files(model: str | PathLike[str], precision: str | None = None) -
 
     Args:
         model: An export folder (with `manifest.json`), a `.tflite` file inside one, or a `.tflite`
-            file of its own with `labels.txt` beside it.
+            file of its own with a card, `NAME.card.json`, beside it.
         precision: Which of the folder's files: "float32", "float16", "dynamic" or "int8"; None
             takes the manifest's `default_precision`, otherwise float32, or the first there is.
             For a path to a file: None, or what the file is.
@@ -86,8 +89,9 @@ def read_model_files(model: str | PathLike[str], precision: str | None = None) -
         The verified files.
 
     Raises:
-        ModelFileError: A file is missing, too large or malformed, its sha256 is not the
-            manifest's, or the labels contradict each other.
+        ModelFileError: A file is missing, too large or malformed, its sha256 is not that of the
+            manifest or the card, the labels contradict each other, or nothing says what the
+            numbers of a bare file mean.
     """
     path = Path(model)
     if path.is_dir():
@@ -111,14 +115,37 @@ def read_model_files(model: str | PathLike[str], precision: str | None = None) -
             f"precision {precision!r} can be chosen only in an export folder: {path} has no "
             f"{MANIFEST} beside it. Leave the precision out"
         )
-    if not (folder / LABELS).is_file():
+    return _read_with_card(path)
+
+
+def _read_with_card(path: Path) -> ModelFiles:
+    """Another project's file: without its card, raw pixels would be a guess, mostly a wrong one."""
+    labels = path.parent / LABELS
+    names = _check_names(_read_text(labels).splitlines(), labels) if labels.is_file() else None
+    where = card_beside(path)
+    if not where.is_file():
         raise ModelFileError(
-            f"the labels of the model are unknown: expected {MANIFEST} or {LABELS} (one label a "
-            f"line, in the order of the outputs) beside it. {_EXPORT_HINT}, or write {LABELS}: "
+            "the file does not say what its inputs and outputs mean (labels, colour, what the "
+            f"pixel values become). For an export of fer_keras, copy its {MANIFEST} and {LABELS} "
+            f"beside it; for another project's model, {card_to_write(path, names)}. Received: "
             f"{path}"
         )
-    names = _check_names(_read_text(folder / LABELS).splitlines(), folder / LABELS)
-    return ModelFiles(path, _read_bytes(path, MAX_MODEL_BYTES), names)
+    card = read_card(where)
+    if names is not None and names != card.labels:
+        raise ModelFileError(
+            f"the labels contradict each other: {where.name} has {list(card.labels)}, {LABELS} has "
+            f"{list(names)}. Correct one of them: {path}"
+        )
+    content = _read_bytes(path, MAX_MODEL_BYTES)
+    digest = hashlib.sha256(content).hexdigest()
+    if card.sha256 and digest != card.sha256.lower():
+        raise ModelFileError(
+            f"the card {where} is for a file with sha256 {card.sha256}, this one has {digest}: "
+            f"{path}"
+        )
+    return ModelFiles(
+        path, content, card.labels, card.image_size, card.channels, "image", card=card
+    )
 
 
 def _read_with_manifest(path: Path, folder: Path, precision: str | None) -> ModelFiles:

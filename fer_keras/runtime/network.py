@@ -39,6 +39,7 @@ class Network:
         from ai_edge_litert.interpreter import Interpreter
 
         self._path = files.path
+        self._card = files.card
         self._batch_size = 1
         # An interpreter holds one input and one output at a time.
         self._lock = threading.Lock()
@@ -57,6 +58,8 @@ class Network:
         self._any_batch = shape[0] == -1
         self.input_kind: InputKind = "pair" if len(shape) == 5 else "image"
         self.image_size, self.channels = (shape[-3], shape[-2]), shape[-1]
+        if self._card is not None:
+            self.image_size, self.channels = self._card.image_size, self._card.channels
         self._output_index = output["index"]
         self._num_classes = len(files.class_names)
         self._check_output(output, files)
@@ -65,8 +68,9 @@ class Network:
         """Run the model.
 
         Args:
-            inputs: uint8 arrays in 0..255, `(height, width, channels)` of the model's own size, or
-                `(2, height, width, channels)` for pairs.
+            inputs: uint8 arrays in 0..255, `(height, width, channels)` of the model's own size
+                (of any size where a card says how they are scaled), or `(2, height, width,
+                channels)` for pairs.
 
         Returns:
             float32 `(n, classes)`.
@@ -77,10 +81,15 @@ class Network:
         rows = [np.empty((0, self._num_classes), np.float32)]
         batch_size = _BATCH_SIZE if self._any_batch else 1
         for start in range(0, len(inputs), batch_size):
-            rows.append(self._run(np.stack(inputs[start : start + batch_size])))
+            rows.append(self._run(self._batch(inputs[start : start + batch_size])))
         return np.concatenate(rows)
 
-    def _run(self, batch: Pixels) -> NDArray[np.float32]:
+    def _batch(self, inputs: Sequence[Pixels]) -> NDArray[Any]:
+        if self._card is None:
+            return np.stack(inputs)
+        return np.concatenate([self._card.prepare(pixels[np.newaxis]) for pixels in inputs])
+
+    def _run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         index = self._input["index"]
         pixels = self._quantised(batch)
         try:
@@ -99,7 +108,8 @@ class Network:
                 f"output: expected shape {(len(batch), self._num_classes)}, received "
                 f"{result.shape}. Export it again: {self._path}"
             )
-        return np.asarray(result, np.float32)
+        scores = np.asarray(result, np.float32)
+        return scores if self._card is None else self._card.probabilities(scores)
 
     def _failure(self, error: Exception) -> ModelFileError:
         reason = " ".join(str(error).split())[:300]
@@ -108,7 +118,7 @@ class Network:
             f"LiteRT ({reason}). Export it again: {self._path}"
         )
 
-    def _quantised(self, batch: Pixels) -> NDArray[Any]:
+    def _quantised(self, batch: NDArray[Any]) -> NDArray[Any]:
         """Pixels 0..255 as the type, and on the scale, that the model's input has."""
         dtype = self._input["dtype"]
         scale, zero_point = self._input["quantization"]
@@ -132,6 +142,15 @@ class Network:
     def _check_input(self, files: ModelFiles) -> None:
         details = self._input
         shape = [int(side) for side in details["shape_signature"]]
+        if files.card is not None:
+            wanted = list(files.card.input_shape)
+            if shape[0] not in (-1, 1) or shape[1:] != wanted or details["dtype"] != np.float32:
+                raise ModelFileError(
+                    f"input: the card says float32 {['n', *wanted]}, received "
+                    f"{details['dtype'].__name__} {shape}. Correct image_size, colour or layout in "
+                    f"the card: {files.path}"
+                )
+            return
         # Only a manifest says what the input is; a bare file shows it by its shape.
         kind = files.input_kind or ("pair" if len(shape) == 5 else "image")
         middle = ["2"] if kind == "pair" else []
@@ -171,7 +190,10 @@ class Network:
         grey = np.full((2, *shape) if self.input_kind == "pair" else shape, 128, np.uint8)
         row = self.probabilities([grey])[0]
         if not np.isfinite(row).all() or row.min() < 0 or abs(row.sum() - 1) > _SUM_TOLERANCE:
+            mend = "Export the model with its softmax"
+            if files.card is not None:
+                mend = "If these are logits, say output: logits in its card"
             raise ModelFileError(
-                f"output: expected probabilities (from 0, sum 1), received {row.tolist()}. Export "
-                f"the model with its softmax: {files.path}"
+                f"output: expected probabilities (from 0, sum 1), received {row.tolist()}. {mend}: "
+                f"{files.path}"
             )

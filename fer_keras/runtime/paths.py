@@ -3,7 +3,7 @@
 import argparse
 import io
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,11 +44,15 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def find_pictures(paths: Iterable[Path]) -> tuple[list[Path], int]:
+def find_pictures(
+    paths: Iterable[Path], unreadable: Callable[[OSError], None] | None = None
+) -> tuple[list[Path], int]:
     """The picture and video files that paths name, folders with all the pictures below them.
 
     Args:
         paths: Files and folders.
+        unreadable: Called with the error of a folder that cannot be read, or of a link that leads
+            in a circle, below one of the paths; None raises it.
 
     Returns:
         The files, each once: in the order given, those of a folder sorted by path; and how many
@@ -64,7 +68,7 @@ def find_pictures(paths: Iterable[Path]) -> tuple[list[Path], int]:
     passed_over = 0
     for path in paths:
         if path.is_dir():
-            visible = sorted(map(Path, visible_files(path)))
+            visible = sorted(map(Path, visible_files(path, unreadable)))
             pictures = [file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES]
             if not pictures:
                 raise DataError(

@@ -64,8 +64,9 @@ class Recognizer:
     refused.
 
     Args:
-        model: An export folder (with `manifest.json`) or a `.tflite` file inside one; or a
-            `.tflite` file with `labels.txt` beside it. None takes the model that is shipped.
+        model: An export folder (with `manifest.json`) or a `.tflite` file inside one; or
+            another project's `NAME.tflite` with a card, `NAME.card.json`, beside it.
+            None takes the model that is shipped.
         detector: "mtcnn", "haar", "yunet", "blazeface", "none" (every picture is one face), or a
             detector of your own.
         threads: How many threads LiteRT uses, at least 1.
@@ -108,6 +109,7 @@ class Recognizer:
         if threads < 1:
             raise ConfigError(f"threads: expected at least 1, received {threads}")
         files = read_model_files(default_model() if model is None else model, precision)
+        self._own_scaling = files.card is not None
         self._network = (
             ClipNetwork(files, threads) if files.input_kind == "clip" else Network(files, threads)
         )
@@ -431,7 +433,9 @@ class Recognizer:
             self._clips.drop(tracks)
 
     def _input(self, pixels: Pixels) -> Pixels:
-        return resize(with_channels(pixels, self.channels), self.image_size)
+        fitting = with_channels(pixels, self.channels)
+        # A card says how its model wants faces scaled, and the network does it.
+        return fitting if self._own_scaling else resize(fitting, self.image_size)
 
     def _crop(self, pixels: Pixels, face: Face) -> Pixels:
         return self._input(crop_face(pixels, face.box, margin=self._detector.margin))

@@ -7,7 +7,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tiny_models import BRIGHT, DARK, LEFT, MIDDLE, SIDE, tflite, write_export, write_pair_export
+from tiny_models import (
+    BRIGHT,
+    DARK,
+    LEFT,
+    MIDDLE,
+    SIDE,
+    tflite,
+    write_card,
+    write_export,
+    write_pair_export,
+)
 
 from fer_keras.common.errors import ConfigError, DataError, ModelFileError
 from fer_keras.runtime import Recognizer
@@ -119,5 +129,6 @@ def test_the_manifest_and_the_file_must_agree(tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "model.tflite").write_bytes(pair)
-    (bare / "labels.txt").write_text("neutral\nhappiness\nsurprise\nsadness\n")
-    assert Recognizer(bare / "model.tflite").input_kind == "pair"
+    write_card(bare / "model.tflite")
+    with pytest.raises(ModelFileError, match="the card says float32"):
+        Recognizer(bare / "model.tflite")

@@ -11,8 +11,9 @@ import pytest
 
 from fer_keras.common.errors import ModelFileError
 from fer_keras.common.labels import canonical
+from fer_keras.loading.cards import shipped_card, shipped_cards
 from fer_keras.loading.peer import open_peer
-from fer_keras.loading.peer_card import PeerCard, read_card, shipped_card, shipped_cards
+from fer_keras.runtime.peer_card import PeerCard, read_card
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

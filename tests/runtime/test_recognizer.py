@@ -11,9 +11,20 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tiny_models import BRIGHT, CLASS_NAMES, DARK, LEFT, MIDDLE, SIDE, tflite, write_export
+from tiny_models import (
+    BRIGHT,
+    CLASS_NAMES,
+    DARK,
+    LEFT,
+    MIDDLE,
+    SIDE,
+    tflite,
+    write_card,
+    write_export,
+)
 
 from fer_keras.common.errors import ConfigError, DataError, ModelFileError
+from fer_keras.loading.load import load_model
 from fer_keras.runtime import Recognizer
 from fer_keras.runtime import export_files as model_files
 from fer_keras.runtime.faces import Face
@@ -204,18 +215,45 @@ def test_one_file_of_the_folder(export: Path, copy: Path) -> None:
         Recognizer(other)
 
 
-def test_bare_file_needs_labels(tmp_path: Path) -> None:
+def test_a_bare_file_needs_its_card(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(tflite())
-    with pytest.raises(ModelFileError, match=r"write labels\.txt.*model\.tflite"):
+    with pytest.raises(ModelFileError, match=r"write .*model\.card\.json .*value_range.*tflite"):
         Recognizer(path)
-    (tmp_path / "labels.txt").write_text("\n".join(CLASS_NAMES))
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(CLASS_NAMES))
+    # The labels alone do not say what a pixel value becomes.
+    with pytest.raises(ModelFileError, match=r"write .*\"labels\": \[\"neutral\", \"happiness\""):
+        Recognizer(path)
+    write_card(path)
     recognizer = Recognizer(path)
     assert recognizer.predict(PICTURES).tolist() == ANSWERS
     assert recognizer.manifest == {}
-    (tmp_path / "labels.txt").write_text("neutral\nhappiness\n")
+    write_card(path, ("neutral", "happiness"))
+    with pytest.raises(ModelFileError, match="the labels contradict each other"):
+        Recognizer(path)
+    labels.unlink()
     with pytest.raises(ModelFileError, match=r"2 labels \['neutral', 'happiness'\].*\[1, 4\]"):
         Recognizer(path)
+    write_card(path, sha256="0" * 64)
+    with pytest.raises(ModelFileError, match="is for a file with sha256 0000"):
+        Recognizer(path)
+
+
+def test_a_card_says_what_pixels_become(tmp_path: Path) -> None:
+    # The network divides by 255; told that 255 is to become 0, it sees the picture inverted.
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tflite())
+    write_card(path, value_range=[255, 0])
+    assert Recognizer(path).predict([BRIGHT, DARK]).tolist() == ["sadness", "happiness"]
+    path.write_bytes(tflite(softmax=False))
+    write_card(path, output="logits")
+    probabilities = Recognizer(path).predict_proba([BRIGHT, np.tile(DARK, (3, 2))])
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert load_model(path).predict(BRIGHT[None, :, :, None])[0].argmax() == 1
+    path.write_bytes(tflite(channels=3))
+    write_card(path, colour="bgr")
+    assert Recognizer(path).channels == 3
 
 
 def test_changed_model_is_refused(copy: Path) -> None:

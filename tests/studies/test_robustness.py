@@ -12,8 +12,8 @@ import pytest
 
 from fer_keras.common.errors import ConfigError, FerKerasError, ModelFileError
 from fer_keras.common.opencv import cv2
+from fer_keras.loading.cards import shipped_card
 from fer_keras.loading.peer import fer_model
-from fer_keras.loading.peer_card import shipped_card
 from fer_keras.studies.robustness import Outcome, compare, figures
 from fer_keras.studies.robustness.corruptions import CORRUPTIONS, STANDARD_POINTS
 from fer_keras.studies.robustness.report import CLEAN, CONDITIONS
@@ -252,7 +252,7 @@ def test_refusals(words: list[str], message: str, export: Path) -> None:
 
 def test_a_model_without_a_data_set_asks_for_one(tmp_path: Path) -> None:
     (tmp_path / "bare.tflite").write_bytes(tiny_models.tflite())
-    (tmp_path / "labels.txt").write_text("\n".join(tiny_models.CLASS_NAMES))
+    tiny_models.write_card(tmp_path / "bare.tflite")
     with pytest.raises(ConfigError, match="Expected --dataset NAME"):
         _study(tmp_path / "bare.tflite")
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_models import CLASS_NAMES, SIDE, tflite, write_export
+from tiny_models import CLASS_NAMES, SIDE, tflite, write_card, write_export
 
 from fer_keras import web as command
 from fer_keras.common.errors import ConfigError, ModelFileError
@@ -238,13 +238,16 @@ def test_the_detector_is_served_where_its_package_is_installed(
 
 
 @pytest.mark.usefixtures("_with_vendored")
-def test_a_bare_file_needs_only_its_labels(tmp_path: Path) -> None:
+def test_a_bare_file_needs_its_card(tmp_path: Path) -> None:
     (tmp_path / "bare.tflite").write_bytes(tflite(batch_size=1))
-    (tmp_path / "labels.txt").write_text("\n".join(CLASS_NAMES))
+    write_card(tmp_path / "bare.tflite")
     facts = json.loads(site.build_site(tmp_path / "bare.tflite")["model/model.json"].content)
     assert facts["name"] == "bare"
     assert facts["side"] == SIDE
     assert facts["decision"] == {"reject_threshold": 0.0, "conformal_threshold": 1.0}
+    write_card(tmp_path / "bare.tflite", value_range=[0, 1])
+    with pytest.raises(ModelFileError, match="the page gives raw pixels"):
+        site.build_site(tmp_path / "bare.tflite")
 
 
 @pytest.mark.usefixtures("_with_vendored")

@@ -84,6 +84,8 @@ class ReadSettings:
             # Only where chosen, so that runs that began without this option go on.
             **({"prior": self.prior} if self.prior != "training" else {}),
             **({"labels": list(self.labels)} if self.labels else {}),
+            # Left out for our own models, so that runs of earlier versions go on.
+            **({} if files.card is None else {"card": repr(files.card)}),
         }
 
 

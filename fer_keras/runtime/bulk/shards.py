@@ -13,8 +13,9 @@ one shard, however many there are.
 """
 
 import json
+import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,11 +23,12 @@ from typing import Any
 
 from fer_keras.common.decode import IMAGE_SUFFIXES
 from fer_keras.common.errors import ConfigError, DataError
-from fer_keras.common.files import atomic_path, write_text
+from fer_keras.common.files import atomic_path, is_litter, write_text
 
 PICTURES = "_pictures"
 PLAN = "_plan.json"
 _FORMAT = 1
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Listing:
             if not path.is_dir():
                 yield os.fsencode(path)
                 continue
-            for name in visible_files(path):
+            for name in visible_files(path, _say_unreadable):
                 if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
                     yield os.fsencode(name)
                 else:
@@ -143,7 +145,13 @@ class Listing:
                         yield on_line
 
 
-def visible_files(folder: str | os.PathLike[str]) -> Iterator[str]:
+def _say_unreadable(error: OSError) -> None:
+    _LOGGER.warning("passed over, cannot be read (%s): %s", error.strerror, error.filename)
+
+
+def visible_files(
+    folder: str | os.PathLike[str], unreadable: Callable[[OSError], None] | None = None
+) -> Iterator[str]:
     """All files below a folder but hidden ones, without reading a whole folder into memory.
 
     Hidden folders and macOS' "._name.jpg" companions hold no pictures of the user. Links to folders
@@ -151,6 +159,8 @@ def visible_files(folder: str | os.PathLike[str]) -> Iterator[str]:
 
     Args:
         folder: Where to begin.
+        unreadable: Called with the error of a folder below that cannot be read, or of a link that
+            leads in a circle; None raises it.
 
     Yields:
         Paths that begin with `folder`, in the order in which the file system tells the names.
@@ -158,13 +168,27 @@ def visible_files(folder: str | os.PathLike[str]) -> Iterator[str]:
     Raises:
         OSError: A folder cannot be read.
     """
-    with os.scandir(folder) as entries:
+    try:
+        entries = os.scandir(folder)
+    except OSError as error:
+        if unreadable is None:
+            raise
+        unreadable(error)
+        return
+    with entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if is_litter(entry.name):
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from visible_files(entry.path)
-            elif not entry.is_dir():
+            try:
+                is_folder, is_link = entry.is_dir(), entry.is_symlink()
+            except OSError as error:
+                if unreadable is None:
+                    raise
+                unreadable(error)
+                continue
+            if is_folder and not is_link:
+                yield from visible_files(entry.path, unreadable)
+            elif not is_folder:
                 yield entry.path
 
 

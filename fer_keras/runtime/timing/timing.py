@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fer_keras.common.decode import decode_image, read_image_bytes
 from fer_keras.common.errors import DataError, FerKerasError, ModelFileError
 from fer_keras.common.opencv import cv2
-from fer_keras.runtime.export_files import LABELS, MANIFEST, MAX_MODEL_BYTES, read_model_files
+from fer_keras.runtime.export_files import MANIFEST, MAX_MODEL_BYTES, read_model_files
 from fer_keras.runtime.recognizer import Precision, Recognizer
 from fer_keras.runtime.timing.machine import peak_memory_mib
 from fer_keras.runtime.timing.scene import draw_scene
@@ -35,7 +35,7 @@ class TimedModel:
 
     Args:
         path: An export folder, a `.tflite` file inside one, or any other `.tflite` file: without
-            `manifest.json` and `labels.txt` beside it, it is timed as it is.
+            `manifest.json` beside it, it is timed as it is.
         precision: Which file of the export folder.
 
     Attributes:
@@ -218,11 +218,10 @@ class TimedModel:
 
 
 def is_bare(path: Path) -> bool:
-    """Whether a path is a `.tflite` file without labels, or an `.onnx` file: timed as it is."""
-    beside = [(path.parent / name).is_file() for name in (MANIFEST, LABELS)]
+    """Whether a path is a `.tflite` file without manifest, or an `.onnx` file: timed as it is."""
     if path.suffix == ".onnx":
         return path.is_file()
-    return path.is_file() and path.suffix == ".tflite" and not any(beside)
+    return path.is_file() and path.suffix == ".tflite" and not (path.parent / MANIFEST).is_file()
 
 
 def picture_bytes(path: Path | None) -> bytes:

@@ -107,6 +107,11 @@ def _read_model(
             f"input_kind: the page runs models of one image, received "
             f"{files.manifest['input_kind']!r}. Use python -m fer_keras.camera: {files.path}"
         )
+    if files.card is not None and not files.card.takes_raw_pixels:
+        raise ModelFileError(
+            "the page gives raw pixels 0..255, grey or RGB, and reads probabilities; the card says "
+            f"otherwise. Use python -m fer_keras.camera: {files.path}"
+        )
     # Checks the file as the Python runtime does, and knows its size without a manifest.
     recognizer = Recognizer(files.path, detector="none")
     height, width = recognizer.image_size

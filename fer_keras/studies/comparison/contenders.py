@@ -19,11 +19,10 @@ from fer_keras.studies.shared.models import Images, StudiedModel, mlflow_run_id,
 
 if TYPE_CHECKING:
     from fer_keras.loading.classifier import LoadedModel
-    from fer_keras.loading.peer_card import PeerCard
+    from fer_keras.runtime.peer_card import PeerCard
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 _MLFLOW_RUN_ID = re.compile(r"[0-9a-f]{32}")
-_CARD_SUFFIX = ".card.json"
 _MODEL_SUFFIXES = (".keras", ".tflite", ".onnx", ".hdf5", ".h5")
 
 
@@ -291,22 +290,23 @@ def _foreign(card: "PeerCard", path: Path, threads: int) -> Contender:
 
 
 def _card(name: str) -> "PeerCard":
-    from fer_keras.loading.peer_card import read_card, shipped_card
+    from fer_keras.loading.cards import shipped_card
+    from fer_keras.runtime.peer_card import read_card
 
     return read_card(name) if name.endswith(".json") else shipped_card(name)
 
 
 def _card_beside(path: Path) -> "PeerCard | None":
     """The card of a foreign model file: `NAME.card.json` beside it."""
-    from fer_keras.loading.peer_card import read_card
+    from fer_keras.runtime.peer_card import card_beside, card_to_write, read_card
 
-    beside = path.with_name(path.stem + _CARD_SUFFIX)
+    beside = card_beside(path)
     if path.is_file() and beside.is_file():
         return read_card(beside)
     if path.is_file() and path.suffix in (".onnx", ".hdf5", ".h5"):
         raise ModelFileError(
-            f"The file does not say what its inputs and outputs mean. Write a card, "
-            f"{beside.name}, beside it, or give --peer CARD=FILE: {path}"
+            f"The file does not say what its inputs and outputs mean: {card_to_write(path)}, or "
+            f"give --peer CARD=FILE: {path}"
         )
     return None
 

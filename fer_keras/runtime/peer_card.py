@@ -1,11 +1,13 @@
 """Cards: what must be known about a model of another project to run it as its authors do.
 
 A model file does not say what its inputs and outputs mean: in which order its labels are, what a
-pixel value of 255 becomes, how a face is scaled. A card, a small JSON file, does. Cards of models
-inside PyPI packages are in `fer_keras/model_cards`.
+pixel value of 255 becomes, how a face is scaled. A card, a small JSON file, does: `NAME.card.json`
+beside `NAME.tflite`, read alike by every command. Cards of models inside PyPI packages are in
+`fer_keras/loading/cards`.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
@@ -18,7 +20,7 @@ from fer_keras.common.errors import ModelFileError, did_you_mean
 from fer_keras.common.opencv import cv2
 
 _MAX_CARD_BYTES = 64 * 1024
-_CARDS = Path(__file__).with_name("cards")
+CARD_SUFFIX = ".card.json"
 _COLOURS = {"grey": 1, "grey3": 1, "rgb": 3, "bgr": 3}
 _INTERPOLATIONS = {
     "nearest": cv2.INTER_NEAREST,
@@ -92,6 +94,32 @@ class PeerCard:
         height, width = self.image_size
         return (height, width, channels) if self.layout == "NHWC" else (channels, height, width)
 
+    @property
+    def takes_raw_pixels(self) -> bool:
+        """Whether the model takes grey or RGB pixels 0..255 as they are and gives probabilities."""
+        return (
+            self.colour in ("grey", "rgb")
+            and self.layout == "NHWC"
+            and self.value_range == (0, 255)
+            and not self.mean
+            and not self.std
+            and self.output == "probabilities"
+        )
+
+    def probabilities(self, outputs: Values) -> Values:
+        """What the model gives, as probabilities.
+
+        Args:
+            outputs: `(n, classes)` float32.
+
+        Returns:
+            `(n, classes)` float32: the softmax of logits, other outputs as they are.
+        """
+        if self.output != "logits":
+            return outputs
+        exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
+
     def prepare(self, images: Images) -> Values:
         """Faces as the model takes them.
 
@@ -163,30 +191,35 @@ def read_card(path: str | PathLike[str]) -> PeerCard:
     return PeerCard(**{key: _checked(key, value, where) for key, value in content.items()})
 
 
-def shipped_card(name: str) -> PeerCard:
-    """A card of `fer_keras/model_cards`.
+def card_beside(path: Path) -> Path:
+    """Where the card of a model file is looked for: `NAME.card.json` beside `NAME.tflite`."""
+    return path.with_name(path.stem + CARD_SUFFIX)
+
+
+def card_to_write(path: Path, labels: Sequence[str] | None = None) -> str:
+    """What is said of a model file whose numbers nobody knows: the card to write.
 
     Args:
-        name: Its file name without suffix.
+        path: The model file.
+        labels: In the order of the outputs, where they are known.
 
     Returns:
-        The card.
-
-    Raises:
-        ModelFileError: There is none of this name.
+        Text with the card as JSON, whose values are to be looked up and corrected.
     """
-    known = shipped_cards()
-    if name not in known:
-        raise ModelFileError(
-            f"No card {name!r} is shipped. {did_you_mean(name, known)} A card of your own: the "
-            "path of its .json file."
-        )
-    return read_card(_CARDS / f"{name}.json")
-
-
-def shipped_cards() -> list[str]:
-    """Names of the cards of `fer_keras/model_cards`."""
-    return sorted(path.stem for path in _CARDS.glob("*.json"))
+    card = {
+        "name": path.stem,
+        "labels": list(labels or ("anger", "happiness")),
+        "image_size": [48, 48],
+        "colour": "grey",
+        "value_range": [0, 255],
+        "output": "probabilities",
+        "source": "where these facts are stated",
+        "licence": "MIT",
+    }
+    return (
+        f"write {card_beside(path)} with the facts that its authors state, for instance "
+        f"{json.dumps(card)}; docs/compare.md lists all keys"
+    )
 
 
 def _linear(size: int, wanted: int) -> NDArray[np.float64]:
