@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from fer_keras.common.errors import ConfigError
@@ -83,36 +84,26 @@ def measure(experiment: Experiment) -> dict[str, float]:
     """
     import keras
 
-    from fer_keras.data.pipeline import steps_per_epoch, training_dataset
+    from fer_keras.data.pipeline import training_dataset
     from fer_keras.data.splits import load_splits
-    from fer_keras.methods import build_method
-    from fer_keras.models import build_model
-    from fer_keras.training.device import prepare_backend, use_xla
-    from fer_keras.training.optimizers import build_optimizer
-    from fer_keras.training.start import with_teacher
+    from fer_keras.training.device import prepare_backend
+    from fer_keras.training.start import with_earlier_stages
+    from fer_keras.training.task import build_task
 
     training = experiment.training
     prepare_backend(training)
-    train, _, _ = load_splits(experiment.dataset, experiment.seed)
-    network = build_model(
-        experiment.network.name,
-        train.images.shape[1:],
-        len(train.class_names),
-        **experiment.network.options,
-    )
-    options, _ = with_teacher(dict(experiment.method.options))
-    method = build_method(experiment.method.name, network, train.class_names, **options)
-    method.sam_rho = training.sam_rho
-    method.prepare(train)
-    optimizer = build_optimizer(training, steps_per_epoch(len(train), training.batch_size))
-    method.compile(optimizer=optimizer, jit_compile=use_xla(training.jit_compile))
+    experiment = with_earlier_stages(experiment, _not_trained)
+    train, validation, _ = load_splits(experiment.dataset, experiment.seed)
+    task = build_task(experiment, train, validation)
+    method = task.method
     batches = training_dataset(
-        train,
+        task.train,
         batch_size=training.batch_size,
         seed=experiment.seed,
-        augmentation=experiment.augmentation,
+        augmentation=task.augmentation,
         sampling=training.sampling,
         with_rows=method.needs_rows,
+        target_facts=method.target_facts,
     )
 
     class Clock(keras.callbacks.Callback):
@@ -132,6 +123,13 @@ def measure(experiment: Experiment) -> dict[str, float]:
     seconds = [after - before for before, after in zip(clock.times, clock.times[1:], strict=False)]
     rate = training.batch_size / statistics.median(seconds[_LEFT_OUT:])
     return {"images_per_second": round(rate, 1), "first_step_s": round(seconds[0], 2)}
+
+
+def _not_trained(earlier: Experiment) -> Path:
+    raise ConfigError(
+        f"--backend auto: {earlier.name} has no finished run in runs, and a trial trains no "
+        f"earlier stage. Train it first: python -m fer_keras.train --exp {earlier.name}"
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import math
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,37 +61,25 @@ def run(
     """
     import keras
 
-    from fer_keras.data.augmentation.policies import check_policy, mixes_pictures
+    from fer_keras.data.augmentation.policies import check_policy
     from fer_keras.data.load import describe
     from fer_keras.data.pipeline import (
         balanced_class_weights,
         evaluation_dataset,
-        steps_per_epoch,
         training_dataset,
         training_prior,
     )
     from fer_keras.data.splits import load_splits
     from fer_keras.evaluation.evaluate import evaluate
-    from fer_keras.loading.keras_files import save_network
     from fer_keras.loading.load import load_model
-    from fer_keras.methods import build_method
-    from fer_keras.models import build_model
     from fer_keras.reporting.card import card_of_run
     from fer_keras.reporting.plots import plot_curves
     from fer_keras.tracking.champion import challenge, pictures_id
     from fer_keras.tracking.tracker import TRACKED_FIGURES, Tracker, git_commit
     from fer_keras.training.callbacks import Interrupted, ProgressBar, RunState, epoch_line
     from fer_keras.training.checkpoint import Progress, load_checkpoint
-    from fer_keras.training.device import faster_settings, prepare_backend, use_xla
-    from fer_keras.training.embedding_cache import feed_embeddings
-    from fer_keras.training.optimizers import build_optimizer, freeze_layers
-    from fer_keras.training.start import (
-        keeping_start,
-        load_start,
-        with_bases,
-        with_encoders,
-        with_teacher,
-    )
+    from fer_keras.training.device import faster_settings, prepare_backend
+    from fer_keras.training.task import build_task
 
     training = dataclasses.replace(experiment.training, layer_rates=stage_rates(experiment))
     fallback = bool(experiment.dataset.fallback_for)
@@ -112,51 +99,10 @@ def run(
         f"validation {len(validation)} ({validation.label_rule})"
     )
 
-    keras.utils.set_random_seed(experiment.seed)
-    image_shape = train.images.shape[1:]
-    network_options, encoders = with_encoders(dict(experiment.network.options), image_shape)
-    network_options, bases = with_bases(network_options, train.class_names)
-    network = build_model(
-        experiment.network.name, image_shape, len(train.class_names), **network_options
-    )
-    weights_from = encoders or bases or "none: trained from scratch"
-    start = experiment.network
-    if start.weights:
-        weights_from = load_start(
-            network, train.class_names, start.weights, whole=start.keep_start > 0
-        )
-    if experiment.growth.previous:
-        grown_from = load_start(network, train.class_names, experiment.growth.previous)
-        weights_from = f"{weights_from}; then {grown_from}" if start.weights else grown_from
-    if encoders or bases or start.weights or experiment.growth.previous:
-        print(f"weights {weights_from}")
-    options, teacher = with_teacher(dict(experiment.method.options))
-    method = build_method(experiment.method.name, network, train.class_names, **options)
-    if mixes_pictures(experiment.augmentation):
-        method.check_mixtures()
-    method.prepare(train)
-    save_kept: Any = save_network
-    if start.keep_start:
-        save_kept = keeping_start(save_network, method.network, start.keep_start)
-        weights_from += f"; they are {start.keep_start:.0%} of the kept weights"
-    fed_train, fed_validation, augmentation = train, validation, experiment.augmentation
-    if training.cached_embeddings:
-        fed_train, fed_validation = feed_embeddings(method, train, validation, experiment)
-        augmentation = "none"  # It is in the embeddings.
-    per_epoch = steps_per_epoch(len(fed_train), training.batch_size)
-    if not method.trainable_variables:
-        print("note: this network has nothing to train; it is measured as it is")
-        warnings.filterwarnings("ignore", message="The model does not have any trainable weights")
-        per_epoch = 1
-    method.sam_rho = training.sam_rho
-    if training.layer_rates:
-        freeze_layers(method.network, training.layer_rates)
-    method.compile(
-        optimizer=build_optimizer(training, per_epoch), jit_compile=use_xla(training.jit_compile)
-    )
-    method.optimizer.build(method.trainable_variables)
+    task = build_task(experiment, train, validation)
+    method, per_epoch, weights_from = task.method, task.steps_per_epoch, task.weights_from
     num_parameters = sum(math.prod(v.shape) for v in method.trainable_variables)
-    print(f"network {network.name}  {num_parameters:,} trainable parameters")
+    print(f"network {method.network.name}  {num_parameters:,} trainable parameters")
 
     # Only now: a wrong option or data that cannot be read leaves no folder behind.
     if distribution.writes:
@@ -167,7 +113,7 @@ def run(
     if progress.step:
         print(f"resumed at step {progress.step} (epoch {progress.step // per_epoch + 1})")
 
-    weights = balanced_class_weights(fed_train) if training.class_weights == "balanced" else None
+    weights = balanced_class_weights(task.train) if training.class_weights == "balanced" else None
     tracker = Tracker(track and distribution.writes)
     tags = {
         "experiment": experiment.name,
@@ -206,20 +152,20 @@ def run(
         progress,
         per_epoch,
         experiment.seed,
-        save_kept,
+        task.save,
         report,
         distribution,
     )
     facts = method.target_facts
-    held_out = evaluation_dataset(fed_validation, shard=distribution.shard, target_facts=facts)
+    held_out = evaluation_dataset(task.validation, shard=distribution.shard, target_facts=facts)
 
     def fit(first_epoch: int, last_epoch: int, steps: int) -> None:
         batches = training_dataset(
-            fed_train,
+            task.train,
             batch_size=training.batch_size,
             seed=experiment.seed,
             first_step=progress.step,
-            augmentation=augmentation,
+            augmentation=task.augmentation,
             class_weights=weights,
             sampling=training.sampling,
             shard=distribution.shard,
@@ -270,7 +216,7 @@ def run(
             "class_prior": training_prior(train, class_weights=weights, sampling=training.sampling),
             "trainable_parameters": num_parameters,
             "initial_weights": weights_from,
-            "teacher": teacher,
+            "teacher": task.teacher,
             "training_minutes": round(progress.seconds / 60, 2),
             "images_per_second": round(progress.step * training.batch_size / progress.seconds, 1),
             "backend": keras.backend.backend(),
@@ -285,7 +231,7 @@ def run(
             experiment,
             describe(experiment.dataset.name),
             result,
-            image_shape[-3:],
+            train.images.shape[-3:],
             train.label_rule,
         )
         write_text(run_dir / "card.md", card)

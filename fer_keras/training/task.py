@@ -1,0 +1,126 @@
+"""The one assembly of a training: network, starting weights, method, what it is fed, optimizer."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_keras.config import Experiment
+from fer_keras.data.samples import Samples
+from fer_keras.training.stages.growth import stage_rates
+
+
+@dataclass(frozen=True)
+class Task:
+    """A method that is ready for `fit`, and what it is fed.
+
+    Attributes:
+        method: Compiled; its optimizer is built.
+        train: What it trains from: the pictures, or their cached embeddings.
+        validation: The same of the validation split.
+        augmentation: The policy that is left for the pipeline.
+        steps_per_epoch: Steps of one pass.
+        weights_from: Which weights the network starts with, in words.
+        teacher: From which files the teachers are; empty where there is none.
+        save: Writes the network that is kept to a path.
+    """
+
+    method: Any
+    train: Samples
+    validation: Samples
+    augmentation: str
+    steps_per_epoch: int
+    weights_from: str
+    teacher: str
+    save: Callable[[Any, Path], None]
+
+
+def build_task(experiment: Experiment, train: Samples, validation: Samples) -> Task:
+    """Puts a training together; the trial of the backends times what a run trains.
+
+    Args:
+        experiment: The networks that it names are paths.
+        train: The training split.
+        validation: The validation split.
+
+    Returns:
+        All that `fit` needs.
+
+    Raises:
+        ConfigError: An unknown network, method or option, or options that do not go together.
+        ModelFileError: A trained network is missing, damaged or refused.
+    """
+    import keras
+
+    from fer_keras.data.augmentation.policies import mixes_pictures
+    from fer_keras.data.pipeline import steps_per_epoch
+    from fer_keras.loading.keras_files import save_network
+    from fer_keras.methods import build_method
+    from fer_keras.models import build_model
+    from fer_keras.training.device import use_xla
+    from fer_keras.training.embedding_cache import feed_embeddings
+    from fer_keras.training.optimizers import build_optimizer, freeze_layers
+    from fer_keras.training.start import (
+        keeping_start,
+        load_start,
+        with_bases,
+        with_encoders,
+        with_teacher,
+    )
+
+    training = dataclasses.replace(experiment.training, layer_rates=stage_rates(experiment))
+    keras.utils.set_random_seed(experiment.seed)
+    image_shape = train.images.shape[1:]
+    network_options, encoders = with_encoders(dict(experiment.network.options), image_shape)
+    network_options, bases = with_bases(network_options, train.class_names)
+    network = build_model(
+        experiment.network.name, image_shape, len(train.class_names), **network_options
+    )
+    weights_from = encoders or bases or "none: trained from scratch"
+    start = experiment.network
+    if start.weights:
+        weights_from = load_start(
+            network, train.class_names, start.weights, whole=start.keep_start > 0
+        )
+    if experiment.growth.previous:
+        grown_from = load_start(network, train.class_names, experiment.growth.previous)
+        weights_from = f"{weights_from}; then {grown_from}" if start.weights else grown_from
+    if encoders or bases or start.weights or experiment.growth.previous:
+        print(f"weights {weights_from}")
+    options, teacher = with_teacher(dict(experiment.method.options))
+    method = build_method(experiment.method.name, network, train.class_names, **options)
+    if mixes_pictures(experiment.augmentation):
+        method.check_mixtures()
+    method.prepare(train)
+    save_kept: Any = save_network
+    if start.keep_start:
+        save_kept = keeping_start(save_network, method.network, start.keep_start)
+        weights_from += f"; they are {start.keep_start:.0%} of the kept weights"
+    fed_train, fed_validation, augmentation = train, validation, experiment.augmentation
+    if training.cached_embeddings:
+        fed_train, fed_validation = feed_embeddings(method, train, validation, experiment)
+        augmentation = "none"  # It is in the embeddings.
+    per_epoch = steps_per_epoch(len(fed_train), training.batch_size)
+    if not method.trainable_variables:
+        print("note: this network has nothing to train; it is measured as it is")
+        warnings.filterwarnings("ignore", message="The model does not have any trainable weights")
+        per_epoch = 1
+    method.sam_rho = training.sam_rho
+    if training.layer_rates:
+        freeze_layers(method.network, training.layer_rates)
+    method.compile(
+        optimizer=build_optimizer(training, per_epoch), jit_compile=use_xla(training.jit_compile)
+    )
+    method.optimizer.build(method.trainable_variables)
+    return Task(
+        method,
+        fed_train,
+        fed_validation,
+        augmentation,
+        per_epoch,
+        weights_from,
+        teacher,
+        save_kept,
+    )
