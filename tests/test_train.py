@@ -32,6 +32,7 @@ from fer_keras.data.samples import Samples, one_hot
 from fer_keras.loading.keras_files import save_network
 from fer_keras.models import build_model
 from fer_keras.models.layers import with_class_names
+from fer_keras.training.backend_choice import measure
 from fer_keras.training.callbacks import Interrupted, RunState
 from fer_keras.training.fallback import with_fallback
 from fer_keras.training.run import run
@@ -436,8 +437,8 @@ def test_every_other_experiment_has_options_that_are_known(name: str) -> None:
     check_policy(experiment.augmentation)
 
 
-def take_a_step(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The result of one step of the experiment, its network small."""
+def small_experiment(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """The experiment with a small network and eight pictures; what it starts from is saved."""
     experiment = load_experiment(name)
     train = make_samples("train", 8, side=48)
     validation = make_samples("validation", 8, side=48)
@@ -458,7 +459,28 @@ def take_a_step(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dic
         save_network(with_class_names(built, train.class_names), folder / "first.keras")
         return folder / "first.keras"
 
-    return run(with_earlier_stages(small, earlier, folder), folder / "run", track=False)
+    return with_earlier_stages(small, earlier, folder)
+
+
+def take_a_step(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The result of one step of the experiment, its network small."""
+    experiment = small_experiment(name, folder, monkeypatch)
+    return run(experiment, folder / "run", track=False)
+
+
+def test_trial_of_backends_feeds_the_facts_that_a_method_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eager: None
+) -> None:
+    experiment = small_experiment("affectnet_esr_valence_arousal", tmp_path, monkeypatch)
+    assert measure(experiment)["images_per_second"] > 0
+
+
+def test_trial_of_backends_names_the_stage_that_is_not_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"train --exp affectnet_esr$"):
+        measure(load_experiment("affectnet_esr_valence_arousal"))
 
 
 @pytest.mark.parametrize("name", _differing_experiments())

@@ -11,6 +11,7 @@ second stage on harder pictures lost 0.8 points on clean ones, and the mean lost
 what the stage had gained.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,16 +20,19 @@ from typing import Any
 
 import numpy as np
 
-from fer_keras.common.errors import ConfigError, DataError, did_you_mean
+from fer_keras.common.errors import ConfigError, DataError, ModelFileError, did_you_mean
 from fer_keras.common.files import file_sha256
 from fer_keras.common.labels import name_mapping
 from fer_keras.config import Experiment, list_experiments, load_experiment, override
 from fer_keras.loading.ddamfn_torch import load_ddamfn
+from fer_keras.loading.face_features import LICENCE, is_face_features, read_face_features
 from fer_keras.loading.keras_files import load_network
 from fer_keras.loading.weights import load_arrays, load_torch_tensors, load_weights
 from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface2
 from fer_keras.models.layers import class_names_of
 
+# Training pictures whose statistics batch normalisation starts with.
+_STATISTICS_OF = 512
 # Options of methods that name another network.
 _TEACHERS = ("teacher", "auxiliary")
 # The option of a fusion that names its networks.
@@ -103,7 +107,12 @@ def _of_the_same_pictures(earlier: Experiment, later: Experiment) -> Experiment:
 
 
 def load_start(
-    network: Any, class_names: tuple[str, ...], path: str, *, whole: bool = False
+    network: Any,
+    class_names: tuple[str, ...],
+    path: str,
+    *,
+    whole: bool = False,
+    pictures: np.ndarray | None = None,
 ) -> str:
     """Copies the weights of a trained network where layer names and shapes are the same.
 
@@ -117,7 +126,11 @@ def load_start(
         path: A `.keras` file or a run folder. For `ddamfn` also the weights of its backbone alone:
             `.weights.h5` of Keras, or `.pt` / `.pth`, a state dict of the authors' PyTorch program
             (`fer_keras.loading.ddamfn_torch`).
+            For `face_resnet` also the package of face features that
+            `fer_keras.loading.face_features` reads, its folder or its manifest.
         whole: Every layer must fit.
+        pictures: The training pictures `(n, height, width, channels)`; statistics of some of them
+            are measured where the file has none.
 
     Returns:
         One line for the record: what was copied from where.
@@ -126,6 +139,8 @@ def load_start(
         ModelFileError: The file is missing, damaged or refused.
         ConfigError: No layer fits, or one does not where all must.
     """
+    if is_face_features(path):
+        return _load_face_features(network, Path(path), pictures, whole=whole)
     file = _model_file(path)
     if file.name.endswith((".pt", ".pth", ".h5")):
         fresh = _load_backbone(network, file)
@@ -152,6 +167,26 @@ def load_start(
             f"the file. Give the network the options that the other had: {file}"
         )
     return _start_line(network, file, fresh, sha256, whole=whole)
+
+
+def _load_face_features(
+    network: Any, path: Path, pictures: np.ndarray | None, *, whole: bool
+) -> str:
+    """Fills `face_resnet` from the package of face features; returns the line of `load_start`."""
+    from fer_keras.models.face_resnet import fill
+
+    tensors = read_face_features(path)
+    if pictures is not None:
+        pictures = pictures[:: max(1, len(pictures) // _STATISTICS_OF)][:_STATISTICS_OF]
+    try:
+        fresh = fill(network, tensors, pictures)
+    except ModelFileError as error:
+        raise ModelFileError(f"{error} Another network: {path}") from error
+    digest = hashlib.sha256()
+    for name, values in sorted(tensors.items()):
+        digest.update(name.encode() + values.tobytes())
+    line = _start_line(network, path, fresh, digest.hexdigest(), whole=whole)
+    return f"{line}; {LICENCE}"
 
 
 def _start_line(

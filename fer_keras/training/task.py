@@ -82,7 +82,11 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
     start = experiment.network
     if start.weights:
         weights_from = load_start(
-            network, train.class_names, start.weights, whole=start.keep_start > 0
+            network,
+            train.class_names,
+            start.weights,
+            whole=start.keep_start > 0,
+            pictures=train.images,
         )
     if experiment.growth.previous:
         grown_from = load_start(network, train.class_names, experiment.growth.previous)

@@ -46,7 +46,8 @@ CLIP_PARAMETERS = {
 # and ResNet18 as the public FER2013 baseline has them, counted layer by layer; ViT_SE is ViT-B/16
 # (85,798,656, the figure of KerasHub's preset too) with pooler, gate and classifier; DDAMFN is the
 # authors' 4.19 M without the 81 thousand that their program creates and does not use; ESR-9
-# of Siqueira et al. 2020 and MA-Net of Zhao et al. 2021 (50.54 M) are counted layer by layer.
+# of Siqueira et al. 2020 and MA-Net of Zhao et al. 2021 (50.54 M) are counted layer by layer, as is
+# dlib's face network without its last block.
 PARAMETERS = {
     ("mini_xception", (48, 48, 1), 7): (58_423, 56_951),
     ("mini_xception", (64, 64, 1), 7): (58_423, 56_951),
@@ -58,6 +59,7 @@ PARAMETERS = {
     ("ddamfn", (112, 112, 3), 8): (4_142_336, 4_106_512),
     ("esr", (96, 96, 3), 8): (20_371_016, 20_349_384),
     ("manet", (224, 224, 3), 7): (50_590_638, 50_547_214),
+    ("face_resnet", (48, 48, 1), 8): (4_405_736, 4_399_656),
     ("fusion", (44, 44, 3), 7): (20_049_991 + 11_182_023 + 105, 105),
     **{(name, CLIP, 8): count for name, count in CLIP_PARAMETERS.items()},
 }

@@ -194,7 +194,7 @@ def test_a_run_that_mlflow_does_not_know_costs_a_warning(
     out = tmp_path / "out"
     assert _study(export, "--dataset", "folder", "--source", pictures, "--output", out) == 0
     shown = capsys.readouterr()
-    assert shown.err.count("warning: MLflow") == 1
+    assert shown.err.count("warning: tracking in MLflow") == 1
     assert "added to MLflow" not in shown.out
     assert (out / "robustness.md").is_file()
 
