@@ -99,13 +99,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _store(run_dir: Path, path: Path) -> bool:
-    file = run_dir / "mlflow_run_id.txt"
-    if not file.is_file():
-        return False
-    from fer_keras.tracking.tracker import Tracker
+    from fer_keras.tracking.tracker import Tracker, read_run_id
 
+    run_id = read_run_id(run_dir)
+    if not run_id:
+        return False
     tracker = Tracker()
-    tracker.attach(file.read_text(encoding="utf-8").strip())
+    tracker.attach(run_id)
     tracker.artifact(path)
     return tracker.active
 

@@ -23,8 +23,9 @@ from fer_keras.data.samples import Samples, one_hot
 from fer_keras.loading.keras_files import load_network
 from fer_keras.training.callbacks import Interrupted, RunState
 from fer_keras.training.run import run
-from fer_keras.training.stages.growth import grow, stage_rates, stages
+from fer_keras.training.stages.growth import grow, stages
 from fer_keras.training.stages.run_stages import run_stages
+from fer_keras.training.task import stage_rates
 
 NAMES = ("neutral", "happiness", "anger")
 EXPERIMENT = Experiment(

@@ -29,6 +29,10 @@ class TrainingError(FerKerasError):
     """A training run that cannot go on, for instance because the loss is not finite."""
 
 
+class Stopped(Exception):
+    """Work that was ended on purpose, by a person or by what watches it; no failure."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The hint that ends an "unknown name" message.
 

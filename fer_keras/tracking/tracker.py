@@ -20,6 +20,9 @@ from fer_keras.tracking.store import prepare_store
 # The validation figures of the kept epoch that are metrics of the run; result.json has all.
 TRACKED_FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", "ece")
 
+# In a folder, the id of its MLflow run.
+RUN_ID_FILE = "mlflow_run_id.txt"
+
 _ALIAS = "champion"
 _SYSTEM_METRICS_EVERY_S = 30
 
@@ -27,6 +30,16 @@ _SYSTEM_METRICS_EVERY_S = 30
 def store_uri() -> str:
     """Where runs are tracked: `MLFLOW_TRACKING_URI`, or `mlflow.db` in the current folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+def read_run_id(folder: Path) -> str:
+    """The MLflow run of a folder, empty where none is known.
+
+    Args:
+        folder: Of a training, a sweep or a study.
+    """
+    path = folder / RUN_ID_FILE
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 class Tracker:
@@ -309,7 +322,7 @@ def fetch_run(run_id: str, folder: Path) -> Path:
         raise ConfigError(f"MLflow run {run_id} cannot be read ({reason}). Store: {uri}") from error
     if names[0] not in there:
         raise ConfigError(f"MLflow run {run_id} holds no {names[0]}: it has not finished.")
-    (folder / "mlflow_run_id.txt").write_text(run_id + "\n", encoding="utf-8")
+    (folder / RUN_ID_FILE).write_text(run_id + "\n", encoding="utf-8")
     return folder
 
 

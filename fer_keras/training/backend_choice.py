@@ -101,6 +101,7 @@ def measure(experiment: Experiment) -> dict[str, float]:
         batch_size=training.batch_size,
         seed=experiment.seed,
         augmentation=task.augmentation,
+        class_weights=task.class_weights,
         sampling=training.sampling,
         with_rows=method.needs_rows,
         target_facts=method.target_facts,

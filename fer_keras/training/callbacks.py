@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
-from fer_keras.common.errors import TrainingError
+from fer_keras.common.errors import Stopped, TrainingError
 from fer_keras.common.files import write_text
 from fer_keras.config import TrainingConfig
 from fer_keras.training.checkpoint import Progress, save_checkpoint
@@ -23,7 +23,7 @@ from fer_keras.training.distribution import ONE_DEVICE, Distribution
 _CHECK_EVERY = 25
 
 
-class Interrupted(Exception):
+class Interrupted(Stopped):
     """Ctrl-C or SIGTERM: the state is saved, the run can be resumed."""
 
 
@@ -130,8 +130,7 @@ class RunState(keras.callbacks.Callback):
             lines = "".join(json.dumps(each) + "\n" for each in history)
             write_text(self._run_dir / "metrics.jsonl", lines)
         self._on_epoch(row)
-        patience = self._training.early_stopping_patience
-        if patience and best is not None and row["epoch"] - best["epoch"] >= patience:
+        if self._progress.stopped(self._training):
             self.model.stop_training = True
         if self._stop_signal and row["epoch"] < self._training.epochs:
             raise Interrupted

@@ -18,6 +18,7 @@ import numpy as np
 
 from fer_keras.common.errors import ModelFileError, TrainingError
 from fer_keras.common.files import atomic_path
+from fer_keras.config import TrainingConfig
 
 _NAME = "state.npz"
 
@@ -46,6 +47,15 @@ class Progress:
             return None
         sign = -1.0 if monitor.endswith("loss") else 1.0
         return max(self.history, key=lambda row: (sign * row[monitor], -row["epoch"]))
+
+    def stopped(self, training: TrainingConfig) -> bool:
+        """Whether the epochs so far end the training early.
+
+        Args:
+            training: The recipe, with its patience.
+        """
+        patience, best = training.early_stopping_patience, self.best(training.select_by)
+        return bool(patience and best and self.history[-1]["epoch"] - best["epoch"] >= patience)
 
 
 def save_checkpoint(folder: Path, method: Any, progress: Progress) -> Path:

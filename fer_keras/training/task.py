@@ -9,7 +9,6 @@ from typing import Any
 
 from fer_keras.config import Experiment
 from fer_keras.data.samples import Samples
-from fer_keras.training.stages.growth import stage_rates
 
 
 @dataclass(frozen=True)
@@ -21,6 +20,7 @@ class Task:
         train: What it trains from: the pictures, or their cached embeddings.
         validation: The same of the validation split.
         augmentation: The policy that is left for the pipeline.
+        class_weights: Weight of the loss of each class; None where all are equal.
         steps_per_epoch: Steps of one pass.
         weights_from: Which weights the network starts with, in words.
         teacher: From which files the teachers are; empty where there is none.
@@ -31,6 +31,7 @@ class Task:
     train: Samples
     validation: Samples
     augmentation: str
+    class_weights: Any
     steps_per_epoch: int
     weights_from: str
     teacher: str
@@ -55,7 +56,7 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
     import keras
 
     from fer_keras.data.augmentation.policies import mixes_pictures
-    from fer_keras.data.pipeline import steps_per_epoch
+    from fer_keras.data.pipeline import balanced_class_weights, steps_per_epoch
     from fer_keras.loading.keras_files import save_network
     from fer_keras.methods import build_method
     from fer_keras.models import build_model
@@ -123,8 +124,26 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
         fed_train,
         fed_validation,
         augmentation,
+        balanced_class_weights(fed_train) if training.class_weights == "balanced" else None,
         per_epoch,
         weights_from,
         teacher,
         save_kept,
     )
+
+
+def stage_rates(experiment: Experiment) -> dict[str, float]:
+    """The factors of the learning rates of a run: those of its recipe and of its growth.
+
+    Args:
+        experiment: A stage, or any other experiment.
+
+    Returns:
+        Pattern of layer names -> factor; where the recipe names a layer, its factor counts.
+    """
+    growth = experiment.growth
+    grown: dict[str, float] = {}
+    if growth.previous and growth.old_rate != 1.0:
+        newest = experiment.network.options["num_branches"]
+        grown = {"*": growth.old_rate, f"branch{newest}_*": 1.0}
+    return {**grown, **experiment.training.layer_rates}

@@ -13,14 +13,13 @@ from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.labels import canonical
 from fer_keras.common.opencv import cv2
+from fer_keras.tracking.tracker import read_run_id
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
 
 Images = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float64]
-
-_RUN_ID_FILE = "mlflow_run_id.txt"
 
 
 @dataclass(frozen=True)
@@ -199,9 +198,9 @@ def unique_name(name: str, taken: Sequence[str]) -> str:
 def mlflow_run_id(path: Path) -> str:
     """The run that a model came from: written into the run folder, in which an export folder is."""
     for folder in (path, *path.resolve().parents[:2]):
-        file = folder / _RUN_ID_FILE
-        if file.is_file():
-            return file.read_text(encoding="utf-8").strip()
+        run_id = read_run_id(folder)
+        if run_id:
+            return run_id
     return ""
 
 

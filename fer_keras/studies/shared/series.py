@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fer_keras.common.files import write_text
 from fer_keras.common.metrics import wilson_interval
 from fer_keras.config import load_experiment, override
 from fer_keras.reporting.tables import file_stem
 from fer_keras.studies.shared.trained_rows import Outcome, Row, paired_difference, train_row
+from fer_keras.tracking.tracked import store_files, tracked
 from fer_keras.tracking.tracker import Tracker, git_commit
 
 # One for each seed, in the order of the seeds.
@@ -91,28 +91,23 @@ def parent_run(study: str, folder: Path, arguments: argparse.Namespace) -> Itera
     """
     from fer_keras.training.callbacks import Interrupted
 
-    id_file = folder / "mlflow_run_id.txt"
-    earlier = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else ""
     params = {"name": f"study {study}", "changes": " ".join(shared_changes(arguments))}
     params["seeds"] = " ".join(map(str, arguments.seeds))
     tags = {"study": study, "git_commit": git_commit(), "run_dir": str(folder)}
-    tracker = Tracker(not arguments.no_mlflow)
-    # MLflow's parameters never change; a study that goes on may have got another seed.
-    if tracker.start(arguments.dataset, f"study {study}", {} if earlier else params, tags, earlier):
-        write_text(id_file, tracker.run_id + "\n")
-    status = "FAILED"
     try:
-        yield tracker
-        for file in sorted(folder.iterdir()):
-            if file.is_file() and file != id_file:
-                tracker.artifact(file)
-        status = "FINISHED"
+        with tracked(
+            folder,
+            arguments.dataset,
+            f"study {study}",
+            params,
+            tags,
+            enabled=not arguments.no_mlflow,
+        ) as tracker:
+            yield tracker
+            store_files(tracker, folder)
     except (Interrupted, KeyboardInterrupt):
-        status = "KILLED"
         sys.stderr.write(f"Go on with the same command and --output {folder}\n")
         raise KeyboardInterrupt from None
-    finally:
-        tracker.finish(status)
 
 
 def train_series(

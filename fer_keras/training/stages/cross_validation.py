@@ -20,42 +20,25 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_keras.common.errors import Stopped
 from fer_keras.common.files import atomic_path, write_text
 from fer_keras.config import Experiment, flatten, load_experiment
 from fer_keras.training.run_folder import open_run_dir
 
-_RUN_ID_FILE = "mlflow_run_id.txt"
 _TEST_RESULT = "result_test.json"
 # Draws of subjects for the interval; its ends then move by some 0.001 between seeds.
 _NUM_DRAWS = 2000
 
 
-class TrainFold(Protocol):
-    """Trains one fold: `fer_keras.training.stages.run_stages.run_stages`."""
-
-    def __call__(
-        self,
-        experiment: Experiment,
-        run_dir: Path,
-        *,
-        resume: bool,
-        command: str,
-        track: bool,
-        parent_run_id: str,
-        part: str,
-    ) -> dict[str, Any]:
-        """Trains it in its folder, or goes on with it, and returns its result."""
-
-
 def cross_validate(
     experiment: Experiment,
     run_dir: Path,
-    train_fold: TrainFold,
+    train_fold: Callable[..., dict[str, Any]],
     *,
     resume: bool = False,
     command: str = "",
@@ -67,7 +50,7 @@ def cross_validate(
     Args:
         experiment: Its `dataset.fold` is -1.
         run_dir: The parent folder; made if missing.
-        train_fold: Trains one fold.
+        train_fold: Trains one fold: `fer_keras.training.stages.run_stages.run_stages`.
         resume: Go on where the folder's cross-validation was interrupted.
         command: The command line, for the record.
         track: Whether MLflow gets the parent run and its folds.
@@ -86,68 +69,59 @@ def cross_validate(
         fold.
     """
     from fer_keras.data.splits import num_folds
-    from fer_keras.tracking.tracker import Tracker, git_commit
-    from fer_keras.training.callbacks import Interrupted
+    from fer_keras.tracking.tracked import store_files, tracked
+    from fer_keras.tracking.tracker import git_commit
 
     count = num_folds(experiment.dataset)
     open_run_dir(run_dir, experiment, resume)
     fallback = bool(experiment.dataset.fallback_for)
     report(f"{experiment.name} seed {experiment.seed}  {count} folds in turn  {run_dir}")
-    tracker = Tracker(track)
+    commit = git_commit()
     tags = {
         "experiment": experiment.name,
         "method": experiment.method.name,
         "network": experiment.network.name,
-        "git_commit": git_commit(),
+        "git_commit": commit,
         "folds": str(count),
         "fallback": str(fallback).lower(),
         "seed": str(experiment.seed),
         "run_dir": str(run_dir),
     }
-    run_id_file = run_dir / _RUN_ID_FILE
-    earlier = run_id_file.read_text().strip() if resume and run_id_file.exists() else ""
     name = f"{experiment.name}-seed{experiment.seed}{' fallback' if fallback else ''} {count} folds"
     settings = flatten(dataclasses.asdict(experiment))
-    if tracker.start(experiment.dataset.name, name, settings, tags, earlier):
-        write_text(run_id_file, tracker.run_id + "\n")
-
-    status = "FAILED"
     try:
-        folders = []
-        for fold in range(count):
-            folder = run_dir / f"fold-{fold}"
-            report(f"\nfold {fold + 1} of {count}")
-            _train_and_test(
-                experiment, fold, folder, train_fold, report,
-                command=command, track=track, parent_run_id=tracker.run_id, part=f"fold {fold}",
-            )  # fmt: skip
-            accuracy = _read(folder / _TEST_RESULT)["accuracy"]
-            tracker.log({"fold_accuracy": accuracy}, fold)
-            folders.append(folder)
-        record = {
-            "experiment": experiment.name,
-            "run": f"{experiment.name} seed {experiment.seed} {count} folds",
-            "fallback": fallback,
-            "seed": experiment.seed,
-            "git_commit": tags["git_commit"],
-            "command": command,
-        }
-        result = pool_folds(folders, run_dir, record)
-        scores = ("accuracy", "mean_accuracy", "std_accuracy", "balanced_accuracy", "macro_f1")
-        tracker.log({name: result[name] for name in scores}, 0)
-        for path in sorted(run_dir.iterdir()):
-            if path.is_file() and path.name != _RUN_ID_FILE:
-                tracker.artifact(path)
-        status = "FINISHED"
-    except (Interrupted, KeyboardInterrupt):
-        status = "KILLED"
+        with tracked(
+            run_dir, experiment.dataset.name, name, settings, tags, enabled=track
+        ) as tracker:
+            folders = []
+            for fold in range(count):
+                folder = run_dir / f"fold-{fold}"
+                report(f"\nfold {fold + 1} of {count}")
+                _train_and_test(
+                    experiment, fold, folder, train_fold, report,
+                    command=command, track=track, parent_run_id=tracker.run_id, part=f"fold {fold}",
+                )  # fmt: skip
+                accuracy = _read(folder / _TEST_RESULT)["accuracy"]
+                tracker.log({"fold_accuracy": accuracy}, fold)
+                folders.append(folder)
+            record = {
+                "experiment": experiment.name,
+                "run": f"{experiment.name} seed {experiment.seed} {count} folds",
+                "fallback": fallback,
+                "seed": experiment.seed,
+                "git_commit": commit,
+                "command": command,
+            }
+            result = pool_folds(folders, run_dir, record)
+            scores = ("accuracy", "mean_accuracy", "std_accuracy", "balanced_accuracy", "macro_f1")
+            tracker.log({name: result[name] for name in scores}, 0)
+            store_files(tracker, run_dir)
+    except (Stopped, KeyboardInterrupt):
         report(
             "The folds that are finished are kept. Go on with all of it: python -m "
             f"fer_keras.train --run-dir {run_dir} --resume"
         )
         raise
-    finally:
-        tracker.finish(status)
     report(f"\n{folds_table(result)}\n\n{summary(result)}\n{run_dir}")
     return result
 
@@ -156,7 +130,7 @@ def _train_and_test(
     experiment: Experiment,
     fold: int,
     folder: Path,
-    train_fold: TrainFold,
+    train_fold: Callable[..., dict[str, Any]],
     report: Callable[[str], None],
     **record: Any,
 ) -> None:

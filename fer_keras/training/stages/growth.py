@@ -13,32 +13,13 @@ time. The last stage is the run of the folder itself:
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from fer_keras.common.errors import ConfigError
-from fer_keras.common.files import write_text
+from fer_keras.common.errors import ConfigError, Stopped
 from fer_keras.config import Experiment, flatten
 from fer_keras.training.run_folder import open_run_dir
 
-_RUN_ID_FILE = "mlflow_run_id.txt"
 _OPTION = "num_branches"
-
-
-class TrainStage(Protocol):
-    """Trains one stage: `fer_keras.training.run.run`."""
-
-    def __call__(
-        self,
-        experiment: Experiment,
-        run_dir: Path,
-        *,
-        resume: bool,
-        command: str,
-        track: bool,
-        parent_run_id: str,
-        part: str,
-    ) -> dict[str, Any]:
-        """Trains it in its folder, or goes on with it, and returns its result."""
 
 
 def stages(experiment: Experiment, run_dir: Path) -> list[tuple[Experiment, Path]]:
@@ -90,27 +71,10 @@ def stages(experiment: Experiment, run_dir: Path) -> list[tuple[Experiment, Path
     return made
 
 
-def stage_rates(experiment: Experiment) -> dict[str, float]:
-    """The factors of the learning rates of a run: those of its recipe and of its growth.
-
-    Args:
-        experiment: A stage, or any other experiment.
-
-    Returns:
-        Pattern of layer names -> factor; where the recipe names a layer, its factor counts.
-    """
-    growth = experiment.growth
-    grown: dict[str, float] = {}
-    if growth.previous and growth.old_rate != 1.0:
-        newest = experiment.network.options[_OPTION]
-        grown = {"*": growth.old_rate, f"branch{newest}_*": 1.0}
-    return {**grown, **experiment.training.layer_rates}
-
-
 def grow(
     experiment: Experiment,
     run_dir: Path,
-    train_stage: TrainStage,
+    train_stage: Callable[..., dict[str, Any]],
     *,
     resume: bool,
     command: str,
@@ -124,7 +88,7 @@ def grow(
     Args:
         experiment: With `growth.first` of 1 or more.
         run_dir: The folder of the last stage; made if missing.
-        train_stage: Trains one stage.
+        train_stage: Trains one stage: `fer_keras.training.run.run`.
         resume: Go on where the growth of the folder was interrupted.
         command: The command line, for the record.
         track: Whether MLflow gets the runs.
@@ -143,45 +107,43 @@ def grow(
     import keras
 
     from fer_keras.common.files import read_json
-    from fer_keras.tracking.tracker import Tracker
-    from fer_keras.training.callbacks import Interrupted
+    from fer_keras.tracking.tracked import tracked
 
     *earlier, (last, _) = stages(experiment, run_dir)
     # At once: what is under way can be told from the folder, and a resumed growth finds it.
     open_run_dir(run_dir, last, resume)
-    tracker = Tracker(track)
-    run_id_file = run_dir / _RUN_ID_FILE
-    there = run_id_file.read_text().strip() if resume and run_id_file.exists() else ""
     name = f"{last.name}-seed{last.seed}{f' {part}' if part else ''}"
     settings = flatten(dataclasses.asdict(last))
-    if tracker.start(last.dataset.name, name, settings, {}, there, parent_run_id):
-        write_text(run_id_file, tracker.run_id + "\n")
     record: dict[str, Any] = {"command": command, "track": track}
-    status = "FAILED"
     try:
-        for stage, folder in earlier:
-            branches = stage.network.options[_OPTION]
-            if not (folder / "result.json").is_file():
-                report(f"\n{branches} of {last.network.options[_OPTION]} branches")
-                started = (folder / "experiment.json").is_file()
-                label = f"{part} {branches} branches".strip()
-                train_stage(
-                    stage, folder, resume=started, parent_run_id=tracker.run_id, part=label,
-                    **record,
-                )  # fmt: skip
-                # The networks of the finished stages would stay in memory.
-                keras.utils.clear_session()
-            accuracy = read_json(folder / "result.json")["accuracy"]
-            tracker.log({"accuracy_by_branches": accuracy}, branches)
-        status = "FINISHED"
-    except (Interrupted, KeyboardInterrupt):
-        status = "KILLED"
+        with tracked(
+            run_dir,
+            last.dataset.name,
+            name,
+            settings,
+            {},
+            enabled=track,
+            parent_run_id=parent_run_id,
+        ) as tracker:
+            for stage, folder in earlier:
+                branches = stage.network.options[_OPTION]
+                if not (folder / "result.json").is_file():
+                    report(f"\n{branches} of {last.network.options[_OPTION]} branches")
+                    started = (folder / "experiment.json").is_file()
+                    label = f"{part} {branches} branches".strip()
+                    train_stage(
+                        stage, folder, resume=started, parent_run_id=tracker.run_id, part=label,
+                        **record,
+                    )  # fmt: skip
+                    # The networks of the finished stages would stay in memory.
+                    keras.utils.clear_session()
+                accuracy = read_json(folder / "result.json")["accuracy"]
+                tracker.log({"accuracy_by_branches": accuracy}, branches)
+    except (Stopped, KeyboardInterrupt):
         report(
             "The stages that are finished are kept. Go on with all of it: python -m "
             f"fer_keras.train --run-dir {run_dir} --resume"
         )
         raise
-    finally:
-        tracker.finish(status)
     report(f"\nall {last.network.options[_OPTION]} branches")
     return train_stage(last, run_dir, resume=True, parent_run_id=parent_run_id, part=part, **record)

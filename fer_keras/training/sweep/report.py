@@ -1,7 +1,8 @@
 """What a sweep found: its table, its pictures, its best experiment, and its MLflow run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from fer_keras.common.files import write_text
 from fer_keras.config import Experiment, load_experiment, to_json
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.tracking.champion import challenge
-from fer_keras.tracking.tracker import Tracker, git_commit
+from fer_keras.tracking.tracked import tracked
+from fer_keras.tracking.tracker import Tracker, git_commit, read_run_id
 from fer_keras.training.sweep.plots import listed_axis, numeric_axis, plot_sweep
 from fer_keras.training.sweep.space import Range
 from fer_keras.training.sweep.trials import Sweep, read_history, shown, trial_folder
@@ -19,14 +21,18 @@ from fer_keras.training.sweep.trials import Sweep, read_history, shown, trial_fo
 _TRIALS_FOR_IMPORTANCE = 4
 
 
-def track_sweep(tracker: Tracker, sweep: Sweep, folder: Path, command: str) -> None:
-    """Opens the MLflow run that the trials are nested in, or opens it again.
+@contextmanager
+def tracked_sweep(sweep: Sweep, folder: Path, command: str, track: bool) -> Iterator[Tracker]:
+    """The MLflow run that the trials are nested in.
 
     Args:
-        tracker: A new one.
         sweep: What runs.
         folder: Its folder, which keeps the id of the run.
         command: The command line, for the record.
+        track: Whether MLflow gets the run.
+
+    Yields:
+        Its tracker.
     """
     experiment = sweep.experiment
     words = {f"varied.{word.partition('=')[0]}": word.partition("=")[2] for word in _words(sweep)}
@@ -40,14 +46,10 @@ def track_sweep(tracker: Tracker, sweep: Sweep, folder: Path, command: str) -> N
         "select_by": sweep.monitor,
     }
     tags = {"experiment": experiment.name, "git_commit": git_commit(), "command": command}
-    id_file = folder / "mlflow_run_id.txt"
-    earlier = id_file.read_text().strip() if id_file.exists() else ""
-    # The number of trials may have grown, and MLflow's parameters never change.
-    params = {} if earlier else params
     name = f"{experiment.name}-seed{experiment.seed} sweep"
-    if tracker.start(experiment.dataset.name, name, params, tags, earlier):
-        write_text(id_file, tracker.run_id + "\n")
+    with tracked(folder, experiment.dataset.name, name, params, tags, enabled=track) as tracker:
         tracker.artifact(folder / "sweep.json")
+        yield tracker
 
 
 def write_report(study: Any, sweep: Sweep, folder: Path, tracker: Tracker) -> str:
@@ -57,7 +59,7 @@ def write_report(study: Any, sweep: Sweep, folder: Path, tracker: Tracker) -> st
         study: Its Optuna study.
         sweep: What ran.
         folder: Its folder.
-        tracker: Of `track_sweep`; gets all files and the figures of the trials.
+        tracker: Of `tracked_sweep`; gets all files and the figures of the trials.
 
     Returns:
         The table and the command that trains the best settings again.
@@ -95,11 +97,11 @@ def write_report(study: Any, sweep: Sweep, folder: Path, tracker: Tracker) -> st
 def _challenge(tracker: Tracker, run_dir: Path) -> str:
     """Lets the best trial challenge the champion; the line that says how that ended."""
     result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
-    id_file = run_dir / "mlflow_run_id.txt"
-    if not tracker.active or not id_file.exists() or result["fallback"]:
+    run_id = read_run_id(run_dir)
+    if not tracker.active or not run_id or result["fallback"]:
         return ""
     challenger = Tracker()
-    challenger.attach(id_file.read_text(encoding="utf-8").strip())
+    challenger.attach(run_id)
     return challenge(challenger, result)
 
 

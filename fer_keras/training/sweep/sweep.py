@@ -195,9 +195,8 @@ def run_sweep(
     """
     with locked(folder / "sweep.lock", wait=False) as lock:
         # Only now: a folder in use is refused at once.
-        from fer_keras.tracking.tracker import Tracker
         from fer_keras.training.callbacks import Interrupted
-        from fer_keras.training.sweep.report import track_sweep, write_report
+        from fer_keras.training.sweep.report import tracked_sweep, write_report
 
         study = open_study(folder, sweep)
         again = reopen_trials(study)
@@ -208,9 +207,6 @@ def run_sweep(
         if done or again:
             going_on = f", {len(again)} go on from their checkpoints" if again else ""
             print(f"resumed: {len(done)} trials are done{going_on}")
-        tracker = Tracker(track)
-        track_sweep(tracker, sweep, folder, command)
-        status = "FAILED"
 
         def show_ended() -> None:
             for trial in study.get_trials(deepcopy=False):
@@ -219,19 +215,15 @@ def run_sweep(
                     print(trial_line(trial, sweep), flush=True)
 
         try:
-            if processes == 1:
-                work(folder, _say, parent_run_id=tracker.run_id, track=track)
-            else:
-                words = ["--parent-run-id", tracker.run_id, *([] if track else ["--no-mlflow"])]
-                run_workers(folder, processes, words, lock, show_ended)
-            report = write_report(study, sweep, folder, tracker)
-            status = "FINISHED"
-        except (Interrupted, KeyboardInterrupt):
-            status = "KILLED"
+            with tracked_sweep(sweep, folder, command, track) as tracker:
+                if processes == 1:
+                    work(folder, _say, parent_run_id=tracker.run_id, track=track)
+                else:
+                    words = ["--parent-run-id", tracker.run_id, *([] if track else ["--no-mlflow"])]
+                    run_workers(folder, processes, words, lock, show_ended)
+                return write_report(study, sweep, folder, tracker)
+        except Interrupted:
             raise KeyboardInterrupt from None
-        finally:
-            tracker.finish(status)
-        return report
 
 
 def _say(line: str) -> None:

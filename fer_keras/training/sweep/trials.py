@@ -237,7 +237,8 @@ def _train(
     """Trains one trial, or the rest of it, and tells the study how it ended."""
     from optuna.trial import TrialState
 
-    from fer_keras.training.run import Pruned, run
+    from fer_keras.training.fit import Pruned
+    from fer_keras.training.run import run
 
     run_dir = trial_folder(folder, trial.number)
     experiment = override(

@@ -1,0 +1,63 @@
+"""What follows the last epoch: evaluation, record, card, plots, champion."""
+
+import json
+from typing import Any
+
+from fer_keras.common.files import write_text
+from fer_keras.data.load import describe
+from fer_keras.data.samples import Samples
+from fer_keras.evaluation.evaluate import evaluate
+from fer_keras.loading.load import load_model
+from fer_keras.reporting.card import card_of_run
+from fer_keras.reporting.plots import plot_curves
+from fer_keras.tracking.champion import challenge
+from fer_keras.tracking.tracked import store_files
+from fer_keras.tracking.tracker import TRACKED_FIGURES, Tracker
+from fer_keras.training.checkpoint import Progress
+from fer_keras.training.record import RunRecord
+from fer_keras.training.run_folder import name_best
+
+
+def finish(
+    record: RunRecord,
+    whole_train: Samples,
+    progress: Progress,
+    tracker: Tracker,
+    *,
+    is_part: bool,
+) -> dict[str, Any]:
+    """Evaluates the kept network and writes everything that a run folder ends with.
+
+    Args:
+        record: The facts of the run.
+        whole_train: The training split with what was left out of it, for finding duplicates.
+        progress: Of the finished training.
+        tracker: Gets figures and files.
+        is_part: Whether the run is nested in another, which says itself which part is the best.
+
+    Returns:
+        The content of `result.json`.
+
+    Raises:
+        ModelFileError: The kept network cannot be read.
+    """
+    experiment, run_dir, train = record.experiment, record.run_dir, record.train
+    figures = evaluate(
+        load_model(run_dir / "best.keras"),
+        record.validation,
+        train_samples=whole_train,
+        output_dir=run_dir,
+    )
+    result = record.result(figures, progress)
+    write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
+    info = describe(experiment.dataset.name)
+    card = card_of_run(experiment, info, result, train.images.shape[-3:], train.label_rule)
+    write_text(run_dir / "card.md", card)
+    plot_curves(run_dir / "metrics.jsonl", run_dir / "curves.png")
+    named = name_best(run_dir, experiment.name, result["best_epoch"], figures)
+    scores = {f"best_{name}": round(figures[name], 5) for name in TRACKED_FIGURES}
+    tracker.log(scores, result["best_epoch"])
+    store_files(tracker, run_dir, (named.name,))
+    if tracker.active and not is_part and not result["fallback"]:
+        print(challenge(tracker, result))
+    return result

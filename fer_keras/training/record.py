@@ -1,0 +1,144 @@
+"""What is said of a run, once: for the terminal, for MLflow's tags and for `result.json`."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fer_keras.config import Experiment
+from fer_keras.data.pipeline import training_prior
+from fer_keras.data.samples import Samples
+from fer_keras.tracking.champion import pictures_id
+from fer_keras.tracking.tracker import git_commit
+from fer_keras.training.checkpoint import Progress
+from fer_keras.training.task import Task
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The facts of a run.
+
+    Attributes:
+        experiment: What runs.
+        run_dir: Its folder.
+        train: The training split.
+        validation: The validation split.
+        task: What is trained.
+        device: The line about backend and device.
+        command: The command line that started the run.
+    """
+
+    experiment: Experiment
+    run_dir: Path
+    train: Samples
+    validation: Samples
+    task: Task
+    device: str
+    command: str
+
+    @cached_property
+    def commit(self) -> str:
+        """Of the package's checkout."""
+        return git_commit()
+
+    @cached_property
+    def num_parameters(self) -> int:
+        """Those that are trained."""
+        return sum(math.prod(v.shape) for v in self.task.method.trainable_variables)
+
+    def name(self, part: str) -> str:
+        """The name of the MLflow run.
+
+        Args:
+            part: Which part of a whole it is, such as `fold 3`; may be empty.
+        """
+        experiment = self.experiment
+        tag = f" {data_tag(experiment)}" if experiment.dataset.fallback_for else ""
+        return f"{experiment.name}-seed{experiment.seed}{tag}{f' {part}' if part else ''}"
+
+    def tags(self) -> dict[str, str]:
+        """What MLflow shows beside the settings."""
+        import keras
+
+        experiment = self.experiment
+        return {
+            "experiment": experiment.name,
+            "method": experiment.method.name,
+            "network": experiment.network.name,
+            "git_commit": self.commit,
+            "dataset": data_tag(experiment).removeprefix("dataset="),
+            "dataset_fingerprint": self.train.fingerprint,
+            "fallback": str(bool(experiment.dataset.fallback_for)).lower(),
+            "label_rule": self.train.label_rule,
+            "label_order": ",".join(self.train.class_names),
+            "backend": keras.backend.backend(),
+            "device": self.device,
+            "seed": str(experiment.seed),
+            "initial_weights": self.task.weights_from,
+            "run_dir": str(self.run_dir),
+        }
+
+    def result(self, figures: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        """The content of `result.json`.
+
+        Args:
+            figures: Of the kept network on validation.
+            progress: Of the finished training.
+        """
+        import keras
+
+        experiment, training = self.experiment, self.experiment.training
+        best = progress.best(training.select_by) or {}
+        prior = training_prior(
+            self.train, class_weights=self.task.class_weights, sampling=training.sampling
+        )
+        return {
+            **figures,
+            "experiment": experiment.name,
+            "run": f"{experiment.name} seed {experiment.seed} {data_tag(experiment)}",
+            "fallback": bool(experiment.dataset.fallback_for),
+            "seed": experiment.seed,
+            "best_epoch": int(best["epoch"]),
+            "epochs": len(progress.history),
+            "train_images": len(self.train),
+            "train_label_rule": self.train.label_rule,
+            "class_prior": prior,
+            "trainable_parameters": self.num_parameters,
+            "initial_weights": self.task.weights_from,
+            "teacher": self.task.teacher,
+            "training_minutes": round(progress.seconds / 60, 2),
+            "images_per_second": round(progress.step * training.batch_size / progress.seconds, 1),
+            "backend": keras.backend.backend(),
+            "device": self.device,
+            "git_commit": self.commit,
+            "dataset_fingerprint": self.train.fingerprint,
+            "validation_pictures": pictures_id(self.validation),
+            "command": self.command,
+        }
+
+    def last_line(self, result: Mapping[str, Any]) -> str:
+        """The line that a run ends with.
+
+        Args:
+            result: Of `result`.
+        """
+        low, high = result["accuracy_interval"]
+        return (
+            f"{self.experiment.name} seed {self.experiment.seed}  {data_tag(self.experiment)}  "
+            f"validation accuracy {result['accuracy']:.4f} [{low:.4f}, {high:.4f}], balanced "
+            f"{result['balanced_accuracy']:.4f}  n {result['n']} ({result['label_rule']})  best "
+            f"epoch {result['best_epoch']}/{self.experiment.training.epochs}  "
+            f"{result['training_minutes']} min  {self.run_dir}"
+        )
+
+
+def data_tag(experiment: Experiment) -> str:
+    """The data set as lines about a run name it.
+
+    Args:
+        experiment: What runs.
+    """
+    fallback = " (fallback)" if experiment.dataset.fallback_for else ""
+    return f"dataset={experiment.dataset.name}{fallback}"
