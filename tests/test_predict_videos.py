@@ -1,6 +1,7 @@
 """Videos in the predict command: rows over time, beside pictures, the report page."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -148,7 +149,7 @@ def test_report_page(export: str, video: Path, tmp_path: Path) -> None:
     assert np.abs(np.array(starts) - [0, 2.2, 4.2]).max() < 0.25
     assert page.count("data:image/jpeg;base64,") == 3
     (points,) = re.findall(r'data-points="([^"]+)"', page)
-    data = json.loads(points.replace("&quot;", '"'))
+    data = json.loads(html.unescape(points))
     assert len(data["times"]) == 60
     assert [len(row) for row in data["shares"]] == [60] * 4
     assert max(abs(sum(column) - 100) for column in zip(*data["shares"], strict=True)) <= 2

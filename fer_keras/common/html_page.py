@@ -1,15 +1,69 @@
 """What all pages of the project share: one file, no request, light and dark, printable.
 
-Pictures are data URIs, charts are inline SVG, there is no script, and the content security policy
-forbids a browser to load anything.
+Pictures are data URIs, charts are inline SVG, and the content security policy forbids a browser to
+load anything. The HTML is in `templates/`, every page an extension of its `base.html`; Python says
+what stands in it, as plain text that the templates escape.
 """
 
 import base64
+import functools
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # Only who writes a page waits for its import.
+    from jinja2 import Environment
+    from markupsafe import Markup
 
 _ASSETS = Path(__file__).parent / "assets"
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, **values: object) -> str:
+    """A page or a part of one.
+
+    Args:
+        template: A file of `fer_keras/common/templates`, by name.
+        **values: What it names; all text among it is escaped.
+
+    Returns:
+        HTML. Of a page: a document that refers to nothing outside itself.
+
+    Raises:
+        jinja2.UndefinedError: The template names a value that is not given.
+    """
+    return _environment().get_template(template).render(**values)
+
+
+@functools.cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_valid,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(asset=_asset, script=None)
+    return environment
+
+
+def _asset(name: str) -> "Markup":
+    from markupsafe import Markup
+
+    return Markup((_ASSETS / name).read_text("utf-8"))
+
+
+def _valid(value: Any) -> Any:
+    """A file name need not be valid text, a page has to be."""
+    if type(value) is str:
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return value
 
 
 def document(
@@ -27,25 +81,15 @@ def document(
     Returns:
         An HTML document that refers to nothing outside itself.
     """
-    shown = [section for section in sections if section[2]]
-    style = "\n".join((_ASSETS / name).read_text("utf-8") for name in styles)
-    links = "".join(f'<li><a href="#{key}">{name}</a></li>' for key, name, _ in shown)
-    body = "".join(
-        f'<section id="{key}" aria-labelledby="{key}-title">'
-        f'<h2 id="{key}-title">{name}</h2>{html}</section>'
-        for key, name, html in shown
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><meta name="robots" content="noindex">'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-        f"<title>{text(title)}</title><style>\n{style}</style></head>"
-        '<body><a class="skip" href="#main">Skip to the content</a>'
-        f"<header><h1>{text(heading)}</h1>{lead}"
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>'
-        f'<main id="main">{body}</main></body></html>\n'
+    from markupsafe import Markup
+
+    return render(
+        "sections.html",
+        title=title,
+        heading=heading,
+        lead=Markup(lead),
+        sections=[(key, Markup(name), Markup(html)) for key, name, html in sections],
+        styles=styles,
     )
 
 

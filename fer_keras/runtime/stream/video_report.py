@@ -1,7 +1,8 @@
 """One self-contained page about a video: every person's emotions over time.
 
 Curves are inline SVG, nothing is fetched, and pictures of faces are in it only where they are asked
-for. A part in which one emotion is shown has one picture: that of its surest frame.
+for. A part in which one emotion is shown has one picture: that of its surest frame. The HTML is
+`common/templates/video_report.html`.
 """
 
 import base64
@@ -9,20 +10,20 @@ import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_keras.common.decode import resize
 from fer_keras.common.files import write_text
+from fer_keras.common.html_page import render
 from fer_keras.common.opencv import cv2
 from fer_keras.runtime.faces.align import crop_face
 from fer_keras.runtime.stream.sources import Frame
 from fer_keras.runtime.stream.stream import StreamFace
 
-_ASSETS = Path(__file__).parents[2] / "common" / "assets"
 _MAX_POINTS = 600
 _MAX_TRACKS = 40
 _MAX_PARTS_SHOWN = 30
@@ -99,35 +100,22 @@ class VideoReport:
         }
         by_length = sorted(long_enough, key=lambda track: -len(long_enough[track].times_s))
         shown = sorted(by_length[:_MAX_TRACKS])
-        sections = "".join(self._section(track, long_enough[track]) for track in shown)
-        left_out = len(self._histories) - len(shown)
-        if not self._histories:
-            sections = "<section><p>No face was found.</p></section>"
-        elif left_out:
-            sections += (
-                f'<p class="note">Left out: {left_out} more '
-                f"{'faces' if left_out > 1 else 'face'}, seen for under {_MIN_TRACK_S} s or after "
-                f"the {_MAX_TRACKS} that were seen longest. The table has them all.</p>"
-            )
-        notes = "".join(f'<p class="note">{escape(fact)}</p>' for fact in facts)
-        style, script = (
-            (_ASSETS / f"video_report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js")
+        page = render(
+            "video_report.html",
+            title=title,
+            styles=["video_report.css"],
+            script="video_report.js",
+            facts=facts,
+            faces=[self._face(track, long_enough[track]) for track in shown],
+            any_face=bool(self._histories),
+            left_out=len(self._histories) - len(shown),
+            min_track_s=_MIN_TRACK_S,
+            max_tracks=_MAX_TRACKS,
+            width=_WIDTH,
+            left=_LEFT,
+            right=_RIGHT,
         )
-        write_text(
-            path,
-            '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            # Names of files are escaped; this holds where something slips through.
-            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-            "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">"
-            f"<title>{escape(title)}</title><style>{style}</style></head><body>"
-            f"<h1>{escape(title)}</h1>{notes}"
-            '<p class="note">A row is an emotion, its height the smoothed probability; the bar '
-            "below it marks when it was the most probable one. Point at a chart, or move through "
-            "it with the arrow keys, to read the values. What a face shows is not what a person "
-            "feels."
-            f"</p>{sections}<script>{script}</script></body></html>\n",
-        )
+        write_text(path, page)
 
     def _extend_parts(self, history: _History, frame: Frame, face: StreamFace) -> None:
         emotion, time_s = face.result["dominant"], frame.time_s
@@ -144,36 +132,37 @@ class VideoReport:
             last.best = share
             last.thumbnail = _thumbnail(frame, face)
 
-    def _section(self, track: int, history: _History) -> str:
+    def _face(self, track: int, history: _History) -> dict[str, Any]:
         shares = np.array(history.shares).reshape(-1, len(self._class_names))
         times_s = np.array(history.times_s)
         shown = np.bincount(shares.argmax(axis=1), minlength=len(self._class_names)) / len(shares)
         most = int(shown.argmax())
         _drop_flicker(history.parts)
-        pictures = "".join(map(_figure, _longest(history.parts)))
-        unsure = f", unsure in {100 * history.unsure / len(shares):.0f} %" if history.unsure else ""
-        return (
-            f'<section aria-label="Face {track}"><h2>Face {track}</h2>'
-            f'<p class="note">{_clock(times_s[0])} to {_clock(times_s[-1])}, '
-            f"{len(times_s)} frames, mostly {escape(self._class_names[most])} "
-            f"({100 * shown[most]:.0f} % of them){unsure}</p>"
-            f'<div class="faces">{pictures}</div>'
-            f'<div class="chart">{self._chart(track, times_s, shares)}</div></section>'
-        )
+        return {
+            "track": track,
+            "first": _clock(times_s[0]),
+            "last": _clock(times_s[-1]),
+            "num_frames": len(times_s),
+            "most": self._class_names[most],
+            "most_share": f"{100 * shown[most]:.0f} %",
+            "unsure": f"{100 * history.unsure / len(shares):.0f} %" if history.unsure else "",
+            "parts": [
+                {
+                    "emotion": part.emotion,
+                    "at": _clock(part.start_s, tenths=True),
+                    "picture": _jpeg_uri(part.thumbnail) if part.thumbnail else "",
+                }
+                for part in _longest(history.parts)
+            ],
+            **self._chart(times_s, shares),
+        }
 
-    def _chart(self, track: int, times_s: NDArray[np.float64], shares: NDArray[np.float64]) -> str:
+    def _chart(self, times_s: NDArray[np.float64], shares: NDArray[np.float64]) -> dict[str, Any]:
         points_s, means = _thinned(times_s, shares)
         from_s, until_s = float(points_s[0]), float(max(points_s[-1], points_s[0] + 1e-3))
         x = _LEFT + (_RIGHT - _LEFT) * (points_s - from_s) / (until_s - from_s)
         pieces = np.split(np.arange(len(x)), np.flatnonzero(np.diff(points_s) > _MAX_GAP_S) + 1)
-        height = _ROW * len(self._class_names) + 46
-        marks = [
-            f'<text class="soft end time" x="{_WIDTH - 8}" y="14">mean</text>',
-            *_time_axis(from_s, until_s, height),
-            *(_row(i, name, x, means, pieces) for i, name in enumerate(self._class_names)),
-            f'<line class="cursor" x1="0" x2="0" y1="18" y2="{height - 22}"></line>',
-        ]
-        data = {
+        points = {
             "left": _LEFT,
             "right": _RIGHT,
             "from": round(from_s, 3),
@@ -182,12 +171,12 @@ class VideoReport:
             "shares": [[round(100 * float(p)) for p in row] for row in means.T],
             "clock": [_clock(time_s, tenths=True) for time_s in points_s],
         }
-        return (
-            f'<svg viewBox="0 0 {_WIDTH} {height}" tabindex="0" role="img" '
-            f'aria-label="Emotions of face {track} over time" '
-            f'data-points="{escape(json.dumps(data, separators=(",", ":")))}">'
-            f"{''.join(marks)}</svg>"
-        )
+        return {
+            "height": _ROW * len(self._class_names) + 46,
+            "points": json.dumps(points, separators=(",", ":")),
+            "ticks": _time_axis(from_s, until_s),
+            "rows": [_row(i, name, x, means, pieces) for i, name in enumerate(self._class_names)],
+        }
 
 
 def _row(
@@ -196,45 +185,34 @@ def _row(
     x: NDArray[np.float64],
     means: NDArray[np.float64],
     pieces: Sequence[NDArray[np.intp]],
-) -> str:
+) -> dict[str, Any]:
     """One emotion: its name, its curve, where it was the most probable one, its mean."""
     base = 18 + _ROW * (row + 1) - 5
     y = base - (_ROW - 8) * means[:, row]
     mean = f"{100 * means[:, row].mean():.0f} %"
     is_most = means.argmax(axis=1) == row
-    drawn = [
-        f'<text x="{_LEFT - 8}" y="{base - 4}" class="end">{escape(name)}</text>',
-        f'<line class="grid" x1="{_LEFT}" x2="{_RIGHT}" y1="{base}" y2="{base}"></line>',
-        f'<text x="{_WIDTH - 8}" y="{base - 4}" class="end value">{mean}</text>',
-    ]
+    drawn = []
     for piece in pieces:
         line = " ".join(f"{x[i]:.1f},{y[i]:.1f}" for i in piece)
-        ends = f"{x[piece[0]]:.1f},{base} {line} {x[piece[-1]]:.1f},{base}"
-        drawn.append(f'<polygon class="area" points="{ends}"></polygon>')
-        drawn.append(f'<polyline class="curve" points="{line}"></polyline>')
+        area = f"{x[piece[0]]:.1f},{base} {line} {x[piece[-1]]:.1f},{base}"
+        runs = []
         for run in np.split(piece, np.flatnonzero(np.diff(is_most[piece])) + 1):
             if is_most[run[0]]:
                 # To the next point, so that a part of one point is seen too.
                 end = x[min(run[-1] + 1, piece[-1])]
-                width = max(1.5, end - x[run[0]])
-                drawn.append(
-                    f'<rect class="shown" x="{x[run[0]]:.1f}" y="{base - 1}" '
-                    f'width="{width:.1f}" height="4"></rect>'
-                )
-    return "".join(drawn)
+                runs.append((f"{x[run[0]]:.1f}", f"{max(1.5, end - x[run[0]]):.1f}"))
+        drawn.append({"line": line, "area": area, "runs": runs})
+    return {"name": name, "base": base, "mean": mean, "pieces": drawn}
 
 
-def _time_axis(from_s: float, until_s: float, height: int) -> list[str]:
+def _time_axis(from_s: float, until_s: float) -> list[tuple[str, str]]:
+    """Where the marks stand and what they say."""
     steps = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
     step = next((step for step in steps if (until_s - from_s) / step <= 10), 7200)
     marks = []
     for number in range(int(np.ceil(from_s / step - 1e-9)), int(until_s / step + 1e-9) + 1):
         x = _LEFT + (_RIGHT - _LEFT) * (number * step - from_s) / (until_s - from_s)
-        marks.append(
-            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="18" y2="{height - 22}"></line>'
-            f'<text class="soft middle" x="{x:.1f}" y="{height - 6}">'
-            f"{_clock(number * step, tenths=step < 1)}</text>"
-        )
+        marks.append((f"{x:.1f}", _clock(number * step, tenths=step < 1)))
     return marks
 
 
@@ -270,15 +248,8 @@ def _thumbnail(frame: Frame, face: StreamFace) -> bytes:
     return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1])
 
 
-def _figure(part: _Part) -> str:
-    emotion, at = escape(part.emotion), _clock(part.start_s, tenths=True)
-    if not part.thumbnail:
-        return f"<figure><figcaption>{emotion}<span>{at}</span></figcaption></figure>"
-    source = base64.b64encode(part.thumbnail).decode("ascii")
-    return (
-        f'<figure><img src="data:image/jpeg;base64,{source}" alt="Face, {emotion}">'
-        f"<figcaption>{emotion}<span>{at}</span></figcaption></figure>"
-    )
+def _jpeg_uri(data: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _clock(time_s: float, tenths: bool = False) -> str:

@@ -1,24 +1,20 @@
 """The comparison as Markdown, CSV and one HTML page that loads nothing.
 
-The page holds no picture of the data set, so it may be passed on.
+The page holds no picture of the data set, so it may be passed on. Its HTML is
+`common/templates/comparison.html`.
 """
 
-import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from fer_keras.common.files import write_text
+from fer_keras.common.html_page import png_uri, render
 from fer_keras.reporting.tables import markdown_table
 from fer_keras.studies.comparison.scores import Pair
 
-_ASSETS = Path(__file__).parents[2] / "common" / "assets"
 _PUBLISHED = Path(__file__).with_name("published.json")
-
-# A column of words rather than numbers.
-_TEXT = ' class="text"'
 
 Row = Mapping[str, Any]
 
@@ -213,80 +209,36 @@ def write_page(
         OSError: No space, no permission; an old file is untouched.
     """
     columns = _used(rows)
-    heads = "".join(
-        f'<th{"" if key else _TEXT} scope="col" title="{escape(meaning)}" aria-sort="none">'
-        f"<button>{escape(head)}</button></th>"
-        for head, _, key, meaning in columns
+    page = render(
+        "comparison.html",
+        title=title,
+        styles=["comparison.css"],
+        script="comparison.js",
+        facts=[*facts, *annotator_lines(ceiling)],
+        columns=[
+            # Words rather than numbers have no value to sort by.
+            {"head": head, "meaning": meaning, "is_text": not key}
+            for head, _, key, meaning in columns
+        ],
+        models=[
+            {
+                "name": row["name"],
+                "path": row["path"],
+                "cells": [(cell(row), _sort_value(row, key)) for _, cell, key, _ in columns],
+            }
+            for row in rows
+        ],
+        pictures=[(heading, png_uri(file.read_bytes())) for heading, file in pictures.items()],
+        pairs=[(pair.first, pair.second, _pair_cells(pair)) for pair in pairs],
     )
-    body = "".join(
-        f'<tr><th scope="row" title="{escape(row["path"])}">{escape(row["name"])}</th>'
-        + "".join(
-            f'<td{"" if key else _TEXT} data-value="{_sort_value(row, key)}">'
-            f"{escape(cell(row))}</td>"
-            for _, cell, key, _ in columns
-        )
-        + "</tr>"
-        for row in rows
-    )
-    images = "".join(
-        f"<section><h2>{escape(heading)}</h2>"
-        f'<img alt="{escape(heading)}" src="data:image/png;base64,'
-        f'{base64.b64encode(file.read_bytes()).decode("ascii")}"></section>'
-        for heading, file in pictures.items()
-    )
-    meanings = "".join(
-        f"<dt>{escape(head)}</dt><dd>{escape(meaning)}</dd>" for head, _, _, meaning in columns
-    )
-    notes = "".join(f"<p>{escape(line)}</p>" for line in (*facts, *annotator_lines(ceiling)))
-    style, script = ((_ASSETS / f"comparison.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    write_text(
-        path,
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        # Names of files are escaped; this holds where something slips through.
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
-        f"<title>{escape(title)}</title><style>{style}</style></head><body>"
-        f"<header><h1>{escape(title)}</h1>{notes}</header>"
-        '<main><div class="wide" tabindex="0" role="region" aria-label="All models">'
-        f'<table class="sortable"><thead><tr><th scope="col" aria-sort="none"><button>Model'
-        f"</button></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
-        f"<details><summary>What the columns mean</summary><dl>{meanings}</dl></details>"
-        f"{images}{_pair_section(pairs)}</main><script>{script}</script></body></html>\n",
-    )
+    write_text(path, page)
 
 
-def _pair_section(pairs: Sequence[Pair]) -> str:
-    if not pairs:
-        return ""
-    body = "".join(
-        f"<tr><td>{escape(pair.first)}</td><td>{escape(pair.second)}</td>"
-        + "".join(
-            f'<td data-value="{value}">{shown}</td>'
-            for value, shown in (
-                (pair.only_first, f"{pair.only_first:,}"),
-                (pair.only_second, f"{pair.only_second:,}"),
-                (pair.neither, f"{pair.neither:,}"),
-                (pair.p_value, _p(pair.p_value)),
-                (pair.p_holm, _p(pair.p_holm)),
-            )
-        )
-        + "</tr>"
-        for pair in pairs
-    )
-    heads = "".join(
-        f'<th scope="col" aria-sort="none"><button>{head}</button></th>'
-        for head in ("First", "Second", "Only the first right", "Only the second right",
-                     "Differ, both wrong", "p", "p (Holm)")
-    )  # fmt: skip
-    return (
-        "<section><h2>Two models on the same pictures</h2><p>McNemar's exact test of whether two "
-        "models are right equally often; Holm's correction for all pairs of this table.</p>"
-        '<div class="wide" tabindex="0" role="region" aria-label="Pairs of models">'
-        f'<table class="sortable pairs"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody>'
-        "</table></div></section>"
-    )
+def _pair_cells(pair: Pair) -> list[tuple[str, float]]:
+    counts = (pair.only_first, pair.only_second, pair.neither)
+    return [(f"{count:,}", count) for count in counts] + [
+        (_p(p), p) for p in (pair.p_value, pair.p_holm)
+    ]
 
 
 def _used(rows: Sequence[Row]) -> list[tuple[str, Callable[[Row], str], str, str]]:
