@@ -11,8 +11,11 @@ from fer_keras.methods.diversity import (
     diversity_loss,
     mean_similarity,
     similarities,
-    similarity_matrix,
 )
+
+
+def similarity_matrix(features, **options):
+    return ops.mean(similarities(features, **options), axis=0)
 
 
 def alike(n, s):

@@ -9,13 +9,11 @@ from fer_keras.common.errors import DataError
 from fer_keras.common.metrics import (
     accuracy_report,
     brier_score,
-    concordance_correlation,
     evaluate_predictions,
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
     reliability_bins,
-    root_mean_squared_error,
     softmax,
     wilson_interval,
 )
@@ -151,16 +149,3 @@ def test_everything_a_duplicate_leaves_no_accuracy() -> None:
 def test_what_is_no_prediction_is_refused(probabilities: np.ndarray, targets: np.ndarray) -> None:
     with pytest.raises(DataError):
         evaluate_predictions(probabilities, targets, ("fear", "anger"))
-
-
-def test_concordance_falls_with_shift_scale_and_sign_where_correlation_does_not() -> None:
-    true = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
-    assert concordance_correlation(true, true) == pytest.approx(1)
-    assert concordance_correlation(true, -true) == pytest.approx(-1)
-    # Variance 0.5: 2 * 0.5 / (0.5 + 0.5 + 0.5**2), and 2 * 0.25 / (0.5 + 0.125).
-    assert concordance_correlation(true, true + 0.5) == pytest.approx(1 / 1.25)
-    assert concordance_correlation(true, true / 2) == pytest.approx(0.5 / 0.625)
-    assert concordance_correlation(true, np.zeros(5)) == 0
-    assert concordance_correlation(np.ones(3), np.ones(3)) == 1
-    assert root_mean_squared_error(true, true + 0.5) == pytest.approx(0.5)
-    assert root_mean_squared_error([0.0, 0.0], [3.0, 4.0]) == pytest.approx(math.sqrt(12.5))

@@ -172,29 +172,6 @@ def expected_calibration_error(
     )
 
 
-def concordance_correlation(true: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
-    """Lin's concordance correlation coefficient (Biometrics 1989), for valence and arousal.
-
-    Args:
-        true: `(n,)`.
-        predicted: `(n,)`.
-
-    Returns:
-        -1..1: 1 where both are the same, 0 where they do not go together. Other than Pearson's
-        correlation it falls where the predictions are shifted or scaled.
-    """
-    t, p = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
-    covariance = ((t - t.mean()) * (p - p.mean())).mean()
-    spread = t.var() + p.var() + (t.mean() - p.mean()) ** 2
-    return float(2 * covariance / spread) if spread else 1.0
-
-
-def root_mean_squared_error(true: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
-    """The root of the mean squared difference of two arrays `(n,)`, 0 or more."""
-    difference = np.asarray(true, np.float64) - np.asarray(predicted, np.float64)
-    return float(np.sqrt(np.mean(np.square(difference))))
-
-
 def fit_temperature(logits: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     """The temperature that gives the smallest cross-entropy (Guo et al. 2017, section 4.2).
 

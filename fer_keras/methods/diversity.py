@@ -44,20 +44,6 @@ def similarities(features: Any, *, gamma: float = 10.0, normalise: bool = True) 
     return ops.exp(-gamma * ops.sum(ops.square(differences), axis=-1))
 
 
-def similarity_matrix(features: Any, *, gamma: float = 10.0, normalise: bool = True) -> Any:
-    """The mean of `similarities` over the batch: S, `(n, n)` float32, positive semi-definite.
-
-    Args:
-        features: See `similarities`.
-        gamma: See `similarities`.
-        normalise: See `similarities`.
-
-    Returns:
-        `(n, n)` float32, 0..1, with ones on the diagonal.
-    """
-    return ops.mean(similarities(features, gamma=gamma, normalise=normalise), axis=0)
-
-
 def diversity_loss(similarity: Any, *, kind: str = "logdet", diagonal: str = "unit") -> Any:
     """A loss that falls as branches become different.
 

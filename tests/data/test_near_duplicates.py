@@ -8,7 +8,6 @@ from fer_keras.common.errors import DataError
 from fer_keras.data.audit.near_duplicates import (
     near_duplicate_audit,
     pairs_within,
-    perceptual_hashes,
 )
 from fer_keras.data.datasets.synthetic_faces import generate
 from fer_keras.data.samples import Samples, one_hot, pixel_sha256
@@ -151,12 +150,6 @@ def test_search_equals_brute_force() -> None:
         assert limit == 0 or len(found) > limit * 10
     with pytest.raises(DataError, match=r"0\.\.15 bits\. Received: 16"):
         next(pairs_within(hashes, flipped, 16))
-
-
-def test_hashes_have_32_bits_and_far_faces_differ() -> None:
-    hashes = perceptual_hashes(_FACES)
-    assert (np.bitwise_count(hashes) == 32).all()
-    assert hashes[0] == perceptual_hashes(_FACES[:1])[0]
 
 
 def test_no_images() -> None:

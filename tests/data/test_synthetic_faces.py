@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,6 @@ from fer_keras.data.drawn_faces.face_parameters import (
     Expression,
     make_expression,
     make_identity,
-    make_view,
 )
 from fer_keras.data.samples import SPLITS, pixel_sha256
 from fer_keras.data.votes import VOTE_COLUMNS, targets_from_votes
@@ -204,8 +202,6 @@ def test_wrong_arguments_are_refused() -> None:
         synthetic_faces.generate(1, subjects=())
     with pytest.raises(DataError, match="split"):
         synthetic_faces.generate_split("dev")
-    with pytest.raises(DataError, match="num_frames"):
-        synthetic_faces.draw_clip(Face(), "fear", 1)
 
 
 def test_subjects_are_disjoint_and_classes_balanced() -> None:
@@ -279,40 +275,6 @@ def test_prototypes_name_known_units() -> None:
     for variants in PROTOTYPES.values():
         for core, optional in variants:
             assert set(core) | set(optional) <= set(ACTION_UNITS)
-
-
-@pytest.mark.parametrize("emotion", ["Happy", "fear", "contempt"])
-def test_clip_goes_from_neutral_to_the_apex(emotion: str) -> None:
-    face = make_identity(2, 0)
-    frames, intensities = synthetic_faces.draw_clip(face, emotion, 9, seed=4, view=View())
-    assert frames.shape == (9, 48, 48, 1)
-    assert frames.dtype == np.uint8
-    assert intensities[0] == 0
-    assert intensities[-1] == 1
-    assert (np.diff(intensities) > 0).all()
-    neutral, _ = synthetic_faces.draw_clip(face, "neutral", 9, seed=4, view=View())
-    np.testing.assert_array_equal(frames[0], neutral[0])
-    change = np.abs(frames.astype(int) - frames[0]).mean(axis=(1, 2, 3))
-    assert change[-1] > 2 * change[1]
-    again, _ = synthetic_faces.draw_clip(face, emotion, 9, seed=4, view=View())
-    np.testing.assert_array_equal(frames, again)
-
-
-def test_clip_returns_to_neutral() -> None:
-    view = replace(make_view(np.random.default_rng(0)), noise=0.0)
-    frames, intensities = synthetic_faces.draw_clip(
-        Face(), "surprise", 11, back=True, channels=3, size=64, view=view
-    )
-    assert frames.shape == (11, 64, 64, 3)
-    assert intensities[0] == intensities[-1] == 0
-    assert intensities.argmax() == 5
-    assert intensities.max() == 1
-
-
-def test_contact_sheet_has_a_row_for_each_emotion() -> None:
-    sheet = synthetic_faces.contact_sheet(size=24, num_subjects=2, num_samples=1)
-    assert sheet.shape == (8 * 24, 92 + 3 * 24, 3)
-    assert sheet.dtype == np.uint8
 
 
 def test_module_offers_a_data_set(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from keras import ops
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.methods import build_method
-from fer_keras.methods.diversity import diversity_loss, similarity_matrix
+from fer_keras.methods.diversity import diversity_loss, similarities
 
 from .conftest import NAMES
 
@@ -43,6 +43,10 @@ def branched(num_branches=3):
         "vote": keras.layers.Softmax()(mean),
     }
     return keras.Model(image, outputs, name="branched")
+
+
+def similarity_matrix(features, **options):
+    return ops.mean(similarities(features, **options), axis=0)
 
 
 def losses_of(training=True, **options):

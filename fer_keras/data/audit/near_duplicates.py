@@ -143,18 +143,6 @@ def near_duplicate_audit(
     return _report(splits, pictures, _find_pairs(pictures, max_distance, min_correlation), num_flat)
 
 
-def perceptual_hashes(images: np.ndarray) -> np.ndarray:
-    """The DCT hash of every picture, see the module's text.
-
-    Args:
-        images: `(n, height, width, channels)` uint8.
-
-    Returns:
-        `(n,)` uint64; half of the 64 bits are set, so distances are even.
-    """
-    return _hashes(_reduce(images, np.arange(len(images))), False, 0, 0)
-
-
 def pairs_within(
     queries: np.ndarray, others: np.ndarray, max_distance: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -10,7 +10,7 @@ photographs.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,9 @@ import numpy as np
 from fer_keras.common.errors import DataError
 from fer_keras.common.labels import EMOTIONS
 from fer_keras.common.opencv import cv2
-from fer_keras.data.drawn_faces.face_canvas import View
 from fer_keras.data.drawn_faces.face_drawing import draw_face
-from fer_keras.data.drawn_faces.face_geometry import ACTION_UNITS, Face
+from fer_keras.data.drawn_faces.face_geometry import ACTION_UNITS
 from fer_keras.data.drawn_faces.face_parameters import (
-    ONE_SIDED,
-    PROTOTYPES,
     Expression,
     make_expression,
     make_identity,
@@ -389,106 +386,3 @@ def _examples(split: str) -> Iterator[Example]:
             votes=sample.votes,
             attributes=_attributes(sample),
         )
-
-
-# ---- clips and the sheet
-
-
-def draw_clip(
-    identity: Face,
-    emotion: str,
-    num_frames: int,
-    seed: int = 0,
-    *,
-    size: int = IMAGE_SIZE,
-    channels: int = 1,
-    back: bool = False,
-    view: View | None = None,
-) -> tuple[Array, Array]:
-    """Draws a clip of an expression that grows from neutral to its apex.
-
-    Args:
-        identity: Who is drawn.
-        emotion: One of `EMOTIONS`, in any known spelling.
-        num_frames: Length, at least 2.
-        seed: Seed of expression, view, movement and noise.
-        size: Side of the pictures, pixels.
-        channels: 1 for grey, 3 for RGB.
-        back: Whether the clip returns to neutral after the apex.
-        view: Pose and camera at rest; drawn from the seed if None.
-
-    Returns:
-        Frames uint8 `(num_frames, size, size, channels)`, and intensities 0..1 `(num_frames,)`
-        float32: 0 in the first frame, 1 at the apex (the last frame, or the middle with `back`).
-
-    Raises:
-        DataError: `num_frames` under 2, or under 3 with `back`, or the emotion is unknown.
-    """
-    least = 3 if back else 2
-    if num_frames < least:
-        raise DataError(f"num_frames: expected {least} or more. Received: {num_frames}.")
-    # Three streams, so that clips of one seed differ in the expression alone.
-    of_expression, rng, noise = (
-        np.random.default_rng(np.random.SeedSequence((seed, 3, stream))) for stream in range(3)
-    )
-    expression = make_expression(emotion, of_expression, intensity=0.95)
-    base = make_view(rng) if view is None else view
-    apex = (num_frames - 1) // 2 if back else num_frames - 1
-    frame = np.arange(num_frames)
-    last = num_frames - 1
-    ramp = np.where(frame <= apex, frame / apex, (last - frame) / max(1, last - apex))
-    intensities = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
-    sway = rng.uniform(0, 2 * np.pi, 3)
-    frames = np.empty((num_frames, size, size, channels), np.uint8)
-    for index, level in enumerate(intensities.tolist()):
-        units = {unit: value * level for unit, value in expression.action_units.items()}
-        moved = _sway(base, index, sway)
-        image, _, _ = draw_face(identity, units, moved, size, noise, expression.sides)
-        if channels == 1:
-            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, np.newaxis]
-        frames[index] = image
-    return frames, intensities
-
-
-def _sway(view: View, frame: int, phase: Array) -> View:
-    """Small head movement from frame to frame, at 25 frames a second about one sway a second."""
-    angle = 2 * np.pi * frame / 25
-    return replace(
-        view,
-        yaw=view.yaw + 1.5 * float(np.sin(angle + phase[0])),
-        roll=view.roll + 1.0 * float(np.sin(0.7 * angle + phase[1])),
-        shift_y=view.shift_y + 0.004 * float(np.sin(1.3 * angle + phase[2])),
-    )
-
-
-def contact_sheet(size: int = 76, num_subjects: int = 6, num_samples: int = 2) -> Array:
-    """A labelled sheet with a row for each emotion.
-
-    Args:
-        size: Side of one face, pixels.
-        num_subjects: Number of columns with the prototypes at full strength, one subject each.
-        num_samples: Number of columns with samples of the training split as they are.
-
-    Returns:
-        RGB uint8 picture. `docs/images/synthetic_faces.png` is this sheet.
-    """
-    margin = 92
-    samples: dict[str, list[Array]] = {emotion: [] for emotion in EMOTIONS}
-    for sample in generate(num_samples * len(EMOTIONS)):
-        enlarged = cv2.resize(sample.image, (size, size), interpolation=cv2.INTER_CUBIC)
-        samples[sample.emotion].append(cv2.cvtColor(enlarged, cv2.COLOR_GRAY2RGB))
-    rows = []
-    for emotion in EMOTIONS:
-        label = np.full((size, margin, 3), 255, np.uint8)
-        place, font = (6, size // 2 + 5), cv2.FONT_HERSHEY_SIMPLEX
-        cv2.putText(label, emotion, place, font, 0.5, (20, 20, 20), 1, cv2.LINE_AA)
-        cells = [label]
-        for subject in range(num_subjects):
-            variants = PROTOTYPES[emotion]
-            units = variants[subject % len(variants)][0]
-            sides = dict.fromkeys(ONE_SIDED.get(emotion, ()), 1.0 if subject % 2 else -1.0)
-            face = make_identity(SEED, subject)
-            cells.append(draw_face(face, units, View(), size, None, sides)[0])
-        rows.append(np.hstack([*cells, *samples[emotion]]))
-    sheet: Array = np.vstack(rows)
-    return sheet
