@@ -71,8 +71,9 @@ videos:
   only (docs/video.md).
 
 pictures:
-  JPEG, PNG, BMP and WebP, at most 16 megapixels and 8 MiB each. Folders are read with all their
-  subfolders in the order of the names, passing over hidden files and files of other types.
+  JPEG of at most 64 megapixels, PNG, BMP and WebP of at most 16, and 32 MiB each. Folders are read
+  with all their subfolders in the order of the names, passing over hidden files and files of other
+  types.
 
 many pictures:
   --output-dir takes them by the million: Parquet files with the columns of the CSV and one more,

@@ -94,3 +94,38 @@ def test_other_files_are_refused(saved: tuple[Path, Any], tmp_path: Path) -> Non
     wider = PeerCard(**{**vars(CARD), "labels": ("neutral", "happy")})
     with pytest.raises(ModelFileError, match=r"one output \(None, 2\) for neutral, happy"):
         open_foreign(wider, saved[0])
+
+
+@pytest.mark.parametrize("kind", ["strings", "objects", "part", "sequential"])
+def test_a_compiled_keras_file_gives_the_answers_of_its_network(kind: str, tmp_path: Path) -> None:
+    import keras
+
+    part = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")])
+    part.build((None, 12, 12, 1))
+    image = keras.Input((12, 12, 1))
+    network = part if kind == "sequential" else keras.Model(image, part(image))
+    if kind == "objects":
+        network.compile(keras.optimizers.Adam(), keras.losses.CategoricalCrossentropy())
+    else:
+        (part if kind == "part" else network).compile("adam", "categorical_crossentropy")
+    path = tmp_path / "theirs.keras"
+    network.save(path)
+    model, _ = open_foreign(CARD, path)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 1)).astype(np.uint8)
+    expected = network.predict_on_batch(pixels.astype(np.float32) / 255)
+    np.testing.assert_allclose(model.predict(pixels), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("is_sequential", [True, False])
+def test_a_network_without_a_card_is_told_of_the_card(is_sequential: bool, tmp_path: Path) -> None:
+    import keras
+
+    from fer_keras.loading import load_model
+
+    image, layer = keras.Input((12, 12, 1)), keras.layers.Flatten()
+    network = (
+        keras.Sequential([image, layer]) if is_sequential else keras.Model(image, layer(image))
+    )
+    network.save(tmp_path / "theirs.keras")
+    with pytest.raises(ModelFileError, match=r"theirs\.card\.json, docs/compare.*theirs\.keras"):
+        load_model(tmp_path / "theirs.keras")

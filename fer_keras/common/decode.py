@@ -18,7 +18,10 @@ from fer_keras.common.errors import DataError
 from fer_keras.common.opencv import cv2
 
 MAX_PIXELS = 16_000_000
-MAX_BYTES = 8 * 1024 * 1024
+# Phones write 50 megapixels as JPEG alone, also as "motion photos" with a film behind the picture.
+# A decoder asks at most 12 bytes a pixel for one, so 64 megapixels stay below 800 MB.
+MAX_JPEG_PIXELS = 64_000_000
+MAX_BYTES = 32 * 1024 * 1024
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 Pixels = NDArray[np.uint8]
@@ -35,7 +38,8 @@ def read_image(path: str | PathLike[str], channels: Literal[1, 3] = 3) -> Pixels
     """Read one picture file.
 
     Args:
-        path: JPEG, PNG, BMP or WebP file of at most `MAX_BYTES` bytes and `MAX_PIXELS` pixels.
+        path: JPEG, PNG, BMP or WebP file of at most `MAX_BYTES` bytes and `MAX_PIXELS` pixels,
+            as JPEG `MAX_JPEG_PIXELS`.
         channels: 3 for RGB, 1 for grey.
 
     Returns:
@@ -128,12 +132,14 @@ def image_size(data: bytes, *, source: str) -> tuple[int, int]:
         raise DataError(
             f"picture too large: expected at most {MAX_BYTES} bytes, received {len(data)}: {source}"
         )
+    max_pixels = MAX_PIXELS
     try:
         if data.startswith(_PNG_SIGNATURE):
             height, width = _png_size(data)
             check_complete = _check_png
         elif data.startswith(_JPEG_SIGNATURE):
             height, width = _jpeg_size(data)
+            max_pixels = MAX_JPEG_PIXELS
             check_complete = _check_jpeg
         elif data[:2] == b"BM" and len(data) >= 26:
             height, width = _bmp_size(data)
@@ -148,9 +154,9 @@ def image_size(data: bytes, *, source: str) -> tuple[int, int]:
             )
         if height < 1 or width < 1:
             raise _CorruptPictureError(f"its size is {width} x {height}")
-        if height * width > MAX_PIXELS:
+        if height * width > max_pixels:
             raise DataError(
-                f"picture too large: expected at most {MAX_PIXELS} pixels, received {width} x "
+                f"picture too large: expected at most {max_pixels} pixels, received {width} x "
                 f"{height} = {width * height}. Scale it down: {source}"
             )
         check_complete(data)

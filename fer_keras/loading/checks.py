@@ -41,8 +41,21 @@ _KERAS_MODULE = re.compile(
 _TFLITE_CUSTOM_OPERATOR = 32
 
 
-def check_archive(data: bytes, where: Path) -> None:
-    """Refuses a `.keras` archive with anything in it that a network of ours does not need."""
+def checked_archive(data: bytes, where: Path) -> bytes:
+    """Refuses a `.keras` archive with anything in it that a network of ours does not need.
+
+    Args:
+        data: The file.
+        where: Named in messages.
+
+    Returns:
+        The archive for Keras to open: `data`, or where the network or a part of it was compiled, a
+        copy without its optimizer, losses and metrics. They are never used, and Keras would build
+        those of a part even with `compile=False`.
+
+    Raises:
+        ModelFileError: It is damaged, too large, or names what could run code.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = archive.infolist()
@@ -77,6 +90,7 @@ def check_archive(data: bytes, where: Path) -> None:
         ) from error
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"config.json is not valid JSON: {where}") from error
+    was_compiled = _drop_compile_configs(config)
     for module in sorted(check_config(config, where)):
         try:
             # Registers the layers this file names; only modules of this package pass the check.
@@ -85,6 +99,33 @@ def check_archive(data: bytes, where: Path) -> None:
             raise ModelFileError(
                 f"The file needs {module}, which this version does not have: {where}"
             ) from error
+
+    return _with_config(data, config) if was_compiled else data
+
+
+def _drop_compile_configs(config: Any) -> bool:
+    """Removes what `compile` was called with from a network and its parts; whether there was."""
+    dropped = False
+    stack = [config]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            if "class_name" in node:
+                dropped |= node.pop("compile_config", None) is not None
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+    return dropped
+
+
+def _with_config(data: bytes, config: Any) -> bytes:
+    """The archive with another `config.json`."""
+    changed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(changed, "w") as target:
+        for name in sorted(_KERAS_MEMBERS):
+            is_config = name == "config.json"
+            target.writestr(name, json.dumps(config) if is_config else source.read(name))
+    return changed.getvalue()
 
 
 def check_config(config: Any, where: Path, legacy_names: frozenset[str] = frozenset()) -> set[str]:

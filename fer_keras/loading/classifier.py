@@ -170,9 +170,14 @@ def from_network(
     from fer_keras.models.layers import class_names_of
 
     where = path or Path(str(network.name))
-    outputs = network.output
+    # A Sequential raises for it.
+    outputs = getattr(network, "output", None)
     if not isinstance(outputs, dict) or "logits" not in outputs:
-        raise ModelFileError(f"Expected a network with a dict of outputs with 'logits': {where}")
+        raise ModelFileError(
+            "Expected a network of fer_keras, with a dict of outputs with 'logits'. Another "
+            "project's network is read by compare, with a card beside it that says what its "
+            f"numbers mean ({where.stem}.card.json, docs/compare.md): {where}"
+        )
     shapes = [tuple(tensor.shape) for tensor in network.inputs]
     if len(shapes) != 1 or len(shapes[0]) not in (4, 5):
         raise ModelFileError(

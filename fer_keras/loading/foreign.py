@@ -18,7 +18,7 @@ import numpy as np
 from fer_keras.common.errors import FerKerasError, ModelFileError
 from fer_keras.common.files import MAX_CONFIG_BYTES, first_line
 from fer_keras.loading.checks import REFUSED_CLASSES, check_config
-from fer_keras.loading.keras_files import load_network
+from fer_keras.loading.keras_files import network_of
 from fer_keras.loading.peer import PeerModel, model_bytes, model_suffix, open_peer
 from fer_keras.runtime.peer_card import PeerCard, Values
 
@@ -48,13 +48,7 @@ def open_foreign(
         return open_peer(card, path, threads), None
     content = model_bytes(card, path)
     where = Path(path)
-    if kind == ".keras":
-        with tempfile.TemporaryDirectory(prefix="fer_keras-") as folder:
-            copy = Path(folder) / "model.keras"
-            copy.write_bytes(content)
-            network, _ = load_network(copy)
-    else:
-        network = load_hdf5(content, where)
+    network = network_of(content, where) if kind == ".keras" else load_hdf5(content, where)
     shapes = [tuple(tensor.shape) for tensor in (*network.inputs, *network.outputs)]
     expected = [(None, *card.input_shape), (None, len(card.labels))]
     if shapes != expected:

@@ -11,7 +11,7 @@ from fer_keras.common.errors import FerKerasError, ModelFileError, TrainingError
 from fer_keras.common.files import atomic_path, first_line, read_bounded
 from fer_keras.loading.checks import (
     MAX_MODEL_BYTES,
-    check_archive,
+    checked_archive,
 )
 
 if TYPE_CHECKING:
@@ -33,24 +33,39 @@ def load_network(path: str | Path) -> tuple[Any, str]:
     """
     where = Path(path)
     data = read_bounded(where, MAX_MODEL_BYTES)
-    check_archive(data, where)
+    return network_of(data, where), hashlib.sha256(data).hexdigest()
+
+
+def network_of(data: bytes, where: Path) -> Any:
+    """The Keras network in the bytes of a `.keras` file.
+
+    Args:
+        data: The file.
+        where: Named in messages.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        ModelFileError: As `load_network`.
+    """
+    checked = checked_archive(data, where)
     import keras
 
     # Keras opens files by name only. What it opens is a private copy of the bytes that were
     # checked, so that nobody can exchange the file in between.
     with tempfile.TemporaryDirectory(prefix="fer_keras-") as folder:
         copy = Path(folder) / "model.keras"
-        copy.write_bytes(data)
+        copy.write_bytes(checked)
         try:
-            network = keras.saving.load_model(copy, compile=False, safe_mode=True)
+            return keras.saving.load_model(copy, compile=False, safe_mode=True)
         except FerKerasError:
             raise
         except Exception as error:
             # A damaged or hostile file can fail anywhere inside Keras or HDF5.
             raise ModelFileError(
                 f"Keras cannot read this file ({first_line(error)}): {where}"
-            ) from (error)
-    return network, hashlib.sha256(data).hexdigest()
+            ) from error
 
 
 def save_network(

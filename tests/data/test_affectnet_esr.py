@@ -110,9 +110,9 @@ LABELED = Path("Training_Labeled")
         (lambda r: (r / "Validation").rename(r / "Val"), r"Validation: missing"),
         (lambda r: (r / "Test").mkdir(), r"Test: expected only the folders Training_Labeled"),
         (lambda r: (r / LABELED / "happy").mkdir(), r"happy: expected only folders 0, 1, 2"),
-        (lambda r: (r / LABELED / "__MACOSX").mkdir(), r"__MACOSX: expected only folders"),
+        (lambda r: (r / LABELED / "stray").mkdir(), r"stray: expected only folders"),
         (lambda r: (r / LABELED / "3").mkdir(), r"Training_Labeled/3: empty"),
-        (lambda r: (r / LABELED / "2/Thumbs.db").touch(), r"2/Thumbs\.db: expected a name like 00"),
+        (lambda r: (r / LABELED / "2/stray.db").touch(), r"2/stray\.db: expected a name like 00"),
         # As the README of the repack writes it, not as its code does.
         (
             lambda r: _draw(r / LABELED / "2/0000001_7_-653_653.jpg", 0),

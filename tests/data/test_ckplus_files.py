@@ -101,7 +101,7 @@ def _label_of_another_sequence(root: Path) -> None:
 
 
 def _stray_subject(root: Path) -> None:
-    draw(root / "cohn-kanade-images" / "__MACOSX" / "001" / "1.png", 0)
+    draw(root / "cohn-kanade-images" / "stray" / "001" / "1.png", 0)
 
 
 def _stray_sequence(root: Path) -> None:
@@ -153,7 +153,7 @@ def _nothing_labelled(root: Path) -> None:
             _label_of_another_sequence,
             r"S010/001/S010_002_00000005_emotion\.txt: expected only S010",
         ),
-        (_stray_subject, r"cohn-kanade-images/__MACOSX: expected only folders named"),
+        (_stray_subject, r"cohn-kanade-images/stray: expected only folders named"),
         (_stray_sequence, r"S005/cropped: expected only folders named"),
         (_stray_file, r"Emotion/S005/readme\.txt: expected only folders named"),
         (_stray_frame, r"S005/001/S010_001_00000001\.png: expected only S005_001_"),
@@ -181,7 +181,7 @@ def test_every_fault_is_listed_at_once(root: Path) -> None:
     _stray_subject(root)
     _unknown_code(root)
     _label_without_sequence(root)
-    with pytest.raises(DataError, match=r"3 faults(.|\n)*__MACOSX(.|\n)*S005(.|\n)*S006"):
+    with pytest.raises(DataError, match=r"3 faults(.|\n)*stray(.|\n)*S005(.|\n)*S006"):
         ckplus.read(root)
 
 

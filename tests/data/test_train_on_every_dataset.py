@@ -14,6 +14,7 @@ from drawn_trees import draw, write_ck48, write_ckplus
 
 from fer_keras.data import list_datasets
 from fer_keras.data.datasets import synthetic_clips
+from fer_keras.data.registry import dataset_module
 from fer_keras.train import main
 
 _EIGHT = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
@@ -72,6 +73,27 @@ _WRITERS: dict[str, Callable[[Path], Path | None]] = {
 
 def test_there_is_a_copy_of_every_data_set() -> None:
     assert set(_WRITERS) == set(list_datasets())
+
+
+@pytest.mark.parametrize("name", sorted(set(_WRITERS) - {"synthetic_clips", "synthetic_faces"}))
+def test_what_systems_leave_changes_nothing(name: str, tmp_path: Path) -> None:
+    root = _WRITERS[name](tmp_path / name)
+    assert root is not None
+    module = dataset_module(name)
+
+    def found() -> dict[str, list[str]]:
+        source = module.find(root)
+        assert source is not None
+        splits = module.read(source).splits.items()
+        return {split: [example.source for example in examples] for split, examples in splits}
+
+    before = found()
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        for litter in (".DS_Store", "._0.png", "Thumbs.db", "desktop.ini"):
+            (folder / litter).write_bytes(b"x")
+        (folder / "__MACOSX").mkdir()
+        draw(folder / ".ipynb_checkpoints" / "0-checkpoint.png", 0)
+    assert found() == before
 
 
 @pytest.mark.usefixtures("eager", "few_faces", "undrawn")

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from fer_keras.common.decode import IMAGE_SUFFIXES, read_image, resize
 from fer_keras.common.errors import ConfigError, DataError
-from fer_keras.common.files import atomic_path
+from fer_keras.common.files import atomic_path, is_litter
 from fer_keras.common.opencv import cv2
 from fer_keras.data.crop.crop_table import (
     PICTURES,
@@ -174,14 +174,14 @@ def _list_photos(source: Path) -> tuple[dict[str, Path], list[Path]]:
     photos: list[Path] = []
     passed_over: list[Path] = []
     for parent, folders, files in os.walk(source, onerror=refuse):
-        # Links are not followed (they may lead back up), and hidden folders hold no photos.
+        # Links are not followed (they may lead back up); what systems leave holds no photos.
         links = [name for name in folders if Path(parent, name).is_symlink()]
-        hidden = [name for name in folders if name.startswith(".")]
+        hidden = [name for name in folders if is_litter(name)]
         passed_over += [Path(parent, name) for name in dict.fromkeys(links + hidden)]
         folders[:] = [name for name in folders if name not in links + hidden]
         for name in files:
             path = Path(parent, name)
-            is_photo = path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
+            is_photo = path.suffix.lower() in IMAGE_SUFFIXES and not is_litter(name)
             (photos if is_photo else passed_over).append(path)
     if not photos:
         raise DataError(

@@ -9,7 +9,6 @@ The published code that made such copies took the box of a face with rows and co
 copy made with it holds other parts of the pictures than `affectnet` does.
 """
 
-import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_keras.data.datasets import affectnet_files as files
+from fer_keras.data.datasets.class_folders import list_folder
 from fer_keras.data.samples import DatasetInfo, Example, SourceContent
 
 _FOLDERS = {"train": "Training_Labeled", "validation": "Validation"}
@@ -83,7 +83,7 @@ def read(source: Path) -> SourceContent:
     known = {*_FOLDERS.values(), _IGNORED}
     faults += [
         f"{path}: expected only the folders {', '.join(sorted(known))} here"
-        for path in sorted(source.glob("*"))
+        for path in list_folder(source, faults)
         if path.name not in known
     ]
     files.refuse_faults(source, faults)
@@ -119,7 +119,7 @@ class _Faces:
     def _names(self, faults: list[str]) -> Iterator[tuple[str, int, dict[str, float]]]:
         """Path below the folder, expression code, valence and arousal of every face."""
         for number in _portions(self._folder, faults):
-            names = sorted(os.listdir(self._folder / str(number)))
+            names = [path.name for path in list_folder(self._folder / str(number), faults)]
             if not names:
                 faults.append(f"{self._folder / str(number)}: empty")
             for name in names:
@@ -136,7 +136,7 @@ def _portions(folder: Path, faults: list[str]) -> list[int]:
         faults.append(f"{folder}: missing")
         return []
     numbers = []
-    for path in sorted(folder.iterdir()):
+    for path in list_folder(folder, faults):
         if path.is_dir() and re.fullmatch(r"0|[1-9]\d*", path.name):
             numbers.append(int(path.name))
         else:

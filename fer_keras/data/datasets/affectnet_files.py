@@ -26,6 +26,8 @@ from typing import Protocol
 import numpy as np
 
 from fer_keras.common.errors import DataError
+from fer_keras.common.files import is_litter
+from fer_keras.data.datasets.class_folders import visible_names
 from fer_keras.data.datasets.pixel_csv import columns_by_name, open_text
 from fer_keras.data.samples import Example, SourceContent
 
@@ -384,13 +386,12 @@ def _numbers(folder: Path, pattern: re.Pattern[str], faults: list[str]) -> dict[
     if not folder.is_dir():
         faults.append(f"{folder}: missing")
         return {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            match = pattern.fullmatch(entry.name)
-            if match is None:
-                faults.append(f"{entry.path}: expected only files of the release here")
-            else:
-                found.setdefault(match[2], []).append(int(match[1]))
+    for name in visible_names(folder):
+        match = pattern.fullmatch(name)
+        if match is None:
+            faults.append(f"{folder / name}: expected only files of the release here")
+        else:
+            found.setdefault(match[2], []).append(int(match[1]))
     if not found:
         faults.append(f"{folder}: empty")
     return {kind: np.sort(np.array(numbers, np.int64)) for kind, numbers in found.items()}
@@ -456,12 +457,12 @@ def _picture_folder(source: Path) -> Path:
 def _picture_names(folder: Path) -> set[str]:
     """`SUBFOLDER/NAME` of every file two levels below a folder; asks the disk for no file alone."""
     return {
-        f"{subfolder}/{entry.name}"
+        f"{subfolder}/{name}"
         for subfolder in _folder_names(folder)
-        for entry in os.scandir(folder / subfolder)
+        for name in visible_names(folder / subfolder)
     }
 
 
 def _folder_names(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return [entry.name for entry in entries if entry.is_dir()]
+        return [entry.name for entry in entries if entry.is_dir() and not is_litter(entry.name)]

@@ -62,7 +62,6 @@ _EMOTIONS = "Emotion"
 _REPACK = "CK+48"
 _REPACK_FOLDERS = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
 _FRAME = re.compile(r"(S\d{3})_(\d{3})_(\d{8})\.png")
-_IGNORED = ".DS_Store"  # left by the Finder in copies of the release
 
 
 @dataclass(frozen=True)
@@ -235,7 +234,7 @@ def _folders(parent: Path, pattern: str, faults: list[str]) -> Iterator[Path]:
     for path in list_folder(parent, faults):
         if re.fullmatch(pattern, path.name) and path.is_dir():
             yield path
-        elif path.name != _IGNORED:
+        else:
             faults.append(f"{path}: expected only folders named {pattern} here")
 
 
@@ -290,6 +289,6 @@ def _files_of(folder: Path, ending: str, faults: list[str]) -> list[Path]:
     for path in list_folder(folder, faults):
         if re.fullmatch(rf"{sequence}_\d{{8}}{re.escape(ending)}", path.name):
             paths.append(path)
-        elif path.name != _IGNORED:
+        else:
             faults.append(f"{path}: expected only {sequence}_(8 digits){ending} here")
     return paths

@@ -4,6 +4,7 @@ A stray, empty, nested or missing folder is refused by name. A loader that takes
 finds would make `__MACOSX` class 0 and shift every label.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,12 @@ import numpy as np
 
 from fer_keras.common.decode import IMAGE_SUFFIXES, read_image
 from fer_keras.common.errors import DataError
+from fer_keras.common.files import is_litter
 from fer_keras.common.labels import EMOTIONS, canonical
 from fer_keras.data.groups import cut_mask
 from fer_keras.data.samples import SPLITS, Example, pixel_sha256
+
+_LOGGER = logging.getLogger(__name__)
 
 CUT_SEED = 0  # of every split that is cut while reading: the same pictures give the same split
 
@@ -39,19 +43,43 @@ def has_split_folders(root: Path) -> bool:
 
 
 def list_files(root: Path) -> Iterator[Path]:
-    """Every file below a folder, in a fixed order."""
+    """Every file below a folder in a fixed order, but what systems leave there."""
     for folder, names, files in os.walk(root):
-        names.sort()
-        yield from (Path(folder, name) for name in sorted(files))
+        names[:] = sorted(name for name in names if not is_litter(name))
+        yield from (Path(folder, name) for name in sorted(files) if not is_litter(name))
 
 
 def list_folder(folder: Path, faults: list[str]) -> list[Path]:
-    """What is in a folder, sorted; one that cannot be read is added to `faults`."""
+    """What is in a folder, sorted, but what systems leave there; an unreadable one is a fault."""
     try:
-        return sorted(folder.iterdir())
+        return sorted(folder / name for name in visible_names(folder))
     except OSError as error:
         faults.append(f"{folder}: cannot be read as a folder: {error.strerror}")
         return []
+
+
+def visible_names(folder: Path) -> Iterator[str]:
+    """The names in a folder, but what systems leave there, which is passed over with a note.
+
+    Args:
+        folder: The folder.
+
+    Yields:
+        Names, in the order in which the file system tells them.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    litter: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_litter(entry.name):
+                litter.append(entry.name)
+            else:
+                yield entry.name
+    if litter:
+        # It cannot become a class. A Mac writes it again at each visit, so nobody can mend it.
+        _LOGGER.warning("passed over: %s in %s", ", ".join(sorted(litter))[:200], folder)
 
 
 def read_split_folders(

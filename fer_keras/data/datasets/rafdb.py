@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fer_keras.data.datasets.class_folders import list_files, read_pictures, refuse
+from fer_keras.data.datasets.class_folders import list_files, list_folder, read_pictures, refuse
 from fer_keras.data.samples import DatasetInfo, Example, SourceContent
 
 _CLASS_NAMES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
@@ -160,7 +160,7 @@ def _read_release(source: Path, faults: list[str]) -> _Faces:
     if missing:
         faults += [f"{path}: missing" for path in missing]
         return faces
-    unread = {path.name for path in aligned.iterdir()}
+    unread = {path.name for path in list_folder(aligned, faults)}
     has_attributes = manual.is_dir()
     for number, line in enumerate(_lines(source / _LIST, faults), start=1):
         where = f"{source / _LIST}, line {number}"
@@ -222,14 +222,14 @@ def _read_folders(source: Path, faults: list[str]) -> _Faces:
         return faces
     faults += [
         f"{path}: expected only the folders train and test here"
-        for path in sorted(source.iterdir())
+        for path in list_folder(source, faults)
         if path.name not in _SPLITS
     ]
     missing = [source / split for split in _SPLITS if not (source / split).is_dir()]
     if missing:
         faults += [f"{path}: missing" for path in missing]
         return faces
-    found = {path.name for split in _SPLITS for path in (source / split).iterdir()}
+    found = {path.name for split in _SPLITS for path in list_folder(source / split, [])}
     if "0" in found and "7" in found:
         faults.append(
             f"{source}: folders 0 and 7: either 0..6 or 1..7, they have other label orders"
@@ -244,7 +244,7 @@ def _read_folders(source: Path, faults: list[str]) -> _Faces:
 
 def _read_classes(folder: Path, codes: Mapping[int, str], faults: list[str]) -> list[_Face]:
     expected = {str(code): emotion for code, emotion in codes.items()}
-    names = {path.name for path in folder.iterdir()}
+    names = {path.name for path in list_folder(folder, faults)}
     faults += [
         f"{folder / name}: expected only the folders {min(codes)}..{max(codes)} here"
         for name in sorted(names - expected.keys())

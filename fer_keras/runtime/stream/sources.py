@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fer_keras.common.decode import IMAGE_SUFFIXES, MAX_PIXELS, read_image
 from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.common.files import is_litter
 from fer_keras.common.opencv import cv2
 
 Pixels = NDArray[np.uint8]
@@ -236,7 +237,7 @@ class PictureFolder:
         self._pictures = sorted(
             file
             for file in path.iterdir()
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+            if file.suffix.lower() in IMAGE_SUFFIXES and not is_litter(file.name)
         )
         if not self._pictures:
             raise DataError(
