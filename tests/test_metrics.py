@@ -14,6 +14,7 @@ from fer_keras.common.metrics import (
     fit_temperature,
     negative_log_likelihood,
     reliability_bins,
+    small_evidence,
     softmax,
     wilson_interval,
 )
@@ -75,6 +76,34 @@ def test_temperature_is_the_minimum_for_two_logits_by_hand() -> None:
     logits = np.array([[2.0, 0.0]] * 4)
     targets = np.array([[1, 0], [1, 0], [1, 0], [0, 1]])
     assert fit_temperature(logits, targets) == pytest.approx(2 / math.log(3), rel=1e-5)
+
+
+def test_few_pictures_that_are_all_right_make_nothing_surer() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 7, 45)
+    targets = np.eye(7)[labels]
+    logits = generator.normal(size=(45, 7)) + 6 * targets
+    assert (logits.argmax(axis=1) == labels).all()
+    assert fit_temperature(logits, targets) == 1.0
+    assert "0 wrong of 45" in (small_evidence(45, 1.0) or "")
+
+
+def test_confidence_is_taken_away_on_little_evidence() -> None:
+    # 9 of 10 right at a difference of 20: the best p is 9/10, so T = 20 / ln 9.
+    logits = np.array([[20.0, 0.0]] * 10)
+    targets = np.array([[1, 0]] * 9 + [[0, 1]])
+    assert fit_temperature(logits, targets) == pytest.approx(20 / math.log(9), rel=1e-4)
+
+
+@pytest.mark.parametrize(("n", "accuracy"), [(3573, 0.69), (3589, 0.87), (500, 0.98)])
+def test_as_many_errors_as_fer_has_still_sharpen(n: int, accuracy: float) -> None:
+    errors = round(n * (1 - accuracy))
+    logits = np.zeros((n, 2))
+    logits[:, 0] = 0.1
+    targets = np.eye(2)[(np.arange(n) < errors).astype(int)]
+    expected = 0.1 / math.log((n - errors) / errors)
+    assert fit_temperature(logits, targets) == pytest.approx(max(expected, 0.05), rel=1e-4)
+    assert small_evidence(n, accuracy) is None
 
 
 def test_temperature_refuses_what_it_cannot_use() -> None:

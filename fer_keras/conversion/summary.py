@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fer_keras.common.metrics import small_evidence
 from fer_keras.evaluation.thresholds import decision_report
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def report(manifest: Mapping[str, Any]) -> str:
         f"temperature {manifest['temperature']:.3f}, fitted on the validation split: ECE "
         f"{validation['ece']:.4f} -> {validation['calibrated']['ece']:.4f}, NLL "
         f"{validation['nll']:.4f} -> {validation['calibrated']['nll']:.4f}",
+        *filter(None, [small_evidence(validation["n"], validation["accuracy"])]),
         "",
         "model              KiB  ms/face  max difference  same arg max  accuracy     ECE",
     ]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fer_keras.common.metrics import wilson_interval
+from fer_keras.common.metrics import small_evidence, wilson_interval
 
 if TYPE_CHECKING:
     from fer_keras.config import Experiment
@@ -256,6 +256,7 @@ def _figures(validation: Mapping[str, Any]) -> str:
         for name, row in validation["per_class"].items()
         if 0 < row["support"] < _FEW_IMAGES
     ]
+    weak = small_evidence(validation["n"], validation["accuracy"])
     return "\n\n".join(
         [
             f"On the validation split, n = {validation['n']:,}, label rule "
@@ -263,7 +264,8 @@ def _figures(validation: Mapping[str, Any]) -> str:
             "chosen on this split, so expect slightly less on new pictures.",
             _table(("Figure", "Value"), rows),
             f"Calibration: one temperature, {validation['temperature']:.3f}, fitted on this "
-            "validation split; it divides the logits inside every file and changes no arg max.",
+            "validation split; it divides the logits inside every file and changes no arg max."
+            + (f" {weak}" if weak else ""),
             _table(("Class", "Images", "Recall [95 %]", "Precision"), classes),
             *([_RARE.format(classes=", ".join(rare))] if rare else []),
         ]
