@@ -49,6 +49,7 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["commas"] = "{:,}".format
     environment.globals.update(asset=_asset, script=None)
     return environment
 
