@@ -104,21 +104,6 @@ def scrolling(label: str, html: str) -> str:
     return f'<div class="wide" role="region" aria-label="{label}" tabindex="0">{html}</div>'
 
 
-def svg(width: float, height: float, label: str, shapes: Sequence[str]) -> str:
-    """An inline picture.
-
-    Args:
-        width: In pixels.
-        height: In pixels.
-        label: What it shows, for those who do not see it; HTML.
-        shapes: SVG elements.
-    """
-    return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" '
-        f'role="img" aria-label="{label}">{"".join(shapes)}</svg>'
-    )
-
-
 def table(
     label: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1
 ) -> str:
