@@ -49,6 +49,7 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["commas"] = "{:,}".format
     environment.globals.update(asset=_asset, script=None)
     return environment
 
@@ -101,21 +102,6 @@ def text(value: object) -> str:
 def scrolling(label: str, html: str) -> str:
     """A box that scrolls by itself, also by keyboard, so that the page never does sideways."""
     return f'<div class="wide" role="region" aria-label="{label}" tabindex="0">{html}</div>'
-
-
-def svg(width: float, height: float, label: str, shapes: Sequence[str]) -> str:
-    """An inline picture.
-
-    Args:
-        width: In pixels.
-        height: In pixels.
-        label: What it shows, for those who do not see it; HTML.
-        shapes: SVG elements.
-    """
-    return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" '
-        f'role="img" aria-label="{label}">{"".join(shapes)}</svg>'
-    )
 
 
 def table(

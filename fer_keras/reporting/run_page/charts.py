@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer_keras.common.html_page import svg, text
+from fer_keras.common.html_page import render
 
 NUM_COLOURS = 6
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 18, 10, 42
@@ -90,74 +90,83 @@ def line_chart(
             height - _BOTTOM - (height - _TOP - _BOTTOM) * (inside - low) / spread_y,
         )
 
-    base = height - _BOTTOM
-    shapes = []
-    for value in nice_ticks(low, high):
-        _, y = at(first, value)
-        name = f"{100 * value:g}%" if share else f"{value:g}"
-        shapes.append(
-            f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" class="small end">{name}</text>'
-        )
     places = [(float(place), name) for place, name in enumerate(ticks)]
     if not ticks:
         values = nice_ticks(first, last)
         places = [(v, f"{100 * v:g}%" if x_share else f"{v:g}") for v in values]
-    for place, name in places:
-        x, _ = at(place, low)
-        shapes.append(f'<text x="{x:.1f}" y="{base + 15}" class="small middle">{text(name)}</text>')
-    shapes.append(
-        f'<text x="{(_LEFT + width - _RIGHT) / 2:g}" y="{height - 8}" class="small middle">'
-        f"{text(x_label)}</text>"
-    )
+    grid = []
+    for value in nice_ticks(low, high):
+        _, y = at(first, value)
+        grid.append((f"{y:.1f}", f"{y + 4:.1f}", f"{100 * value:g}%" if share else f"{value:g}"))
+    drawn = []
     for line in lines:
+        points = [at(*point) for point in zip(line.x, line.y, strict=True)]
+        band, dots = "", []
         if line.lower:
             ends = [at(*point) for point in zip(line.x, line.upper, strict=True)]
             ends += [at(*point) for point in zip(line.x, line.lower, strict=True)][::-1]
-            shapes.append(f'<polygon class="band colour{line.colour}" points="{_points(ends)}"/>')
-    for line in lines:
-        points = [at(*point) for point in zip(line.x, line.y, strict=True)]
-        shapes.append(f'<polyline class="line colour{line.colour}" points="{_points(points)}"/>')
+            band = _points(ends)
         if len(points) <= 20:
             for (x, y), place, value in zip(points, line.x, line.y, strict=True):
                 where = ticks[int(place)] if ticks else f"{place:.0%}" if x_share else f"{place:g}"
                 shown = f"{value:.1%}" if share else f"{value:.4g}"
-                shapes.append(
-                    f'<circle class="dot colour{line.colour}" cx="{x:.1f}" cy="{y:.1f}" r="3">'
-                    f"<title>{text(line.label)}, {text(where)}: {shown}</title></circle>"
-                )
+                dots.append({"x": f"{x:.1f}", "y": f"{y:.1f}", "where": where, "value": shown})
+        drawn.append(
+            {
+                "label": line.label,
+                "colour": line.colour,
+                "points": _points(points),
+                "band": band,
+                "dots": dots,
+            }
+        )
+    named = []
     for mark in marks:
         x, y = at(mark.x, mark.y)
         end = x > width / 2
-        shapes.append(
-            f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
-            f'<text x="{x + (-8 if end else 8):.1f}" y="{y + (18 if mark.below else -8):.1f}" '
-            f'class="small{" end" if end else ""}">{text(mark.label)}</text>'
+        named.append(
+            {
+                "x": f"{x:.1f}",
+                "y": f"{y:.1f}",
+                "text_x": f"{x + (-8 if end else 8):.1f}",
+                "text_y": f"{y + (18 if mark.below else -8):.1f}",
+                "is_end": end,
+                "label": mark.label,
+            }
         )
-    return (
-        f"<figure class=chart><figcaption>{text(title)}</figcaption>"
-        f"{svg(width, height, text(title), shapes)}</figure>"
+    return render(
+        "line_chart.html",
+        title=title,
+        width=width,
+        height=height,
+        left=_LEFT,
+        right=width - _RIGHT,
+        base=height - _BOTTOM,
+        middle=f"{(_LEFT + width - _RIGHT) / 2:g}",
+        x_label=x_label,
+        grid=grid,
+        ticks=[(f"{at(place, low)[0]:.1f}", name) for place, name in places],
+        lines=drawn,
+        marks=named,
     )
 
 
 def legend(labels: Sequence[str]) -> str:
     """Names of the colours, in their order."""
-    names = "".join(
-        f'<span><i class="colour{place % NUM_COLOURS}"></i>{text(label)}</span>'
-        for place, label in enumerate(labels)
-    )
-    return f'<p class="legend">{names}</p>'
+    return render("legend.html", labels=labels, num_colours=NUM_COLOURS)
 
 
 def interval_bar(value: float, low: float, high: float, *, width: int = 130) -> str:
     """A share with its interval on a line from 0 to 1, for a cell of a table."""
     x, left, right = (4 + (width - 8) * share for share in (value, low, high))
-    shapes = [
-        f'<line class="grid" x1="4" x2="{width - 4}" y1="8" y2="8"/>',
-        f'<line class="whisker" x1="{left:.1f}" x2="{right:.1f}" y1="8" y2="8"/>',
-        f'<circle class="dot colour0" cx="{x:.1f}" cy="8" r="4"/>',
-    ]
-    return svg(width, 16, f"{value:.3f}, from {low:.3f} to {high:.3f}", shapes)
+    return render(
+        "interval_bar.html",
+        width=width,
+        label=f"{value:.3f}, from {low:.3f} to {high:.3f}",
+        x=f"{x:.1f}",
+        left=f"{left:.1f}",
+        right=f"{right:.1f}",
+    )
 
 
 def reliability_chart(bins: Sequence[dict[str, float | None]]) -> str:
@@ -179,42 +188,51 @@ def reliability_chart(bins: Sequence[dict[str, float | None]]) -> str:
     def up(share: float) -> float:
         return base - (base - top) * share
 
-    shapes = []
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        shapes.append(
-            f'<line class="grid" x1="{left}" x2="{right}" y1="{up(tick):.1f}" y2="{up(tick):.1f}"/>'
-            f'<text x="{left - 6}" y="{up(tick) + 4:.1f}" class="small end">{tick:.0%}</text>'
-            f'<text x="{across(tick):.1f}" y="{height - _BOTTOM + 15}" class="small middle">'
-            f"{tick:.0%}</text>"
-        )
+    drawn = []
     for b in bins:
         x, wide = across(b["lower"] or 0.0), across(b["upper"] or 0.0) - across(b["lower"] or 0.0)
         count = float(b["count"] or 0)
         tall = (histogram - 12) * count / total
-        shapes.append(
-            f'<rect class="soft-bar" x="{x + 1:.1f}" y="{height - _BOTTOM - tall:.1f}" '
-            f'width="{wide - 2:.1f}" height="{tall:.1f}"><title>{count:,.0f} answers</title></rect>'
-        )
+        shapes = {
+            "x": f"{x + 1:.1f}",
+            "width": f"{wide - 2:.1f}",
+            "count": f"{count:,.0f}",
+            "count_y": f"{height - _BOTTOM - tall:.1f}",
+            "count_height": f"{tall:.1f}",
+            "kind": "",
+        }
         accuracy, confidence = b["accuracy"], b["confidence"]
-        if accuracy is None or confidence is None:
-            continue
-        kind = "too-sure" if confidence > accuracy else "not-sure-enough"
-        edges = sorted((accuracy, confidence))
-        shapes.append(
-            f'<rect class="colour0" x="{x + 1:.1f}" y="{up(edges[0]):.1f}" '
-            f'width="{wide - 2:.1f}" height="{base - up(edges[0]):.1f}"/>'
-            f'<rect class="{kind}" x="{x + 1:.1f}" y="{up(edges[1]):.1f}" '
-            f'width="{wide - 2:.1f}" height="{up(edges[0]) - up(edges[1]):.1f}">'
-            f"<title>{count:,.0f} answers, confidence {confidence:.1%}, right {accuracy:.1%}"
-            "</title></rect>"
-        )
-    shapes.append(
-        f'<line class="perfect" x1="{left}" x2="{right}" y1="{up(0):.1f}" y2="{up(1):.1f}"/>'
-        f'<text x="{(left + right) / 2:g}" y="{height - 8}" class="small middle">confidence</text>'
-    )
-    return (
-        "<figure class=chart><figcaption>Share of right answers by confidence; below it, how many "
-        f"answers</figcaption>{svg(width, height, 'Reliability diagram', shapes)}</figure>"
+        if accuracy is not None and confidence is not None:
+            least, most = sorted((accuracy, confidence))
+            shapes |= {
+                "kind": "too-sure" if confidence > accuracy else "not-sure-enough",
+                "low_y": f"{up(least):.1f}",
+                "low_height": f"{base - up(least):.1f}",
+                "gap_y": f"{up(most):.1f}",
+                "gap_height": f"{up(least) - up(most):.1f}",
+                "confidence": f"{confidence:.1%}",
+                "accuracy": f"{accuracy:.1%}",
+            }
+        drawn.append(shapes)
+    return render(
+        "reliability_chart.html",
+        width=width,
+        height=height,
+        left=left,
+        right=right,
+        bottom=height - _BOTTOM,
+        middle=f"{(left + right) / 2:g}",
+        perfect=(f"{up(0):.1f}", f"{up(1):.1f}"),
+        ticks=[
+            {
+                "name": f"{tick:.0%}",
+                "x": f"{across(tick):.1f}",
+                "y": f"{up(tick):.1f}",
+                "text_y": f"{up(tick) + 4:.1f}",
+            }
+            for tick in (0.0, 0.25, 0.5, 0.75, 1.0)
+        ],
+        bins=drawn,
     )
 
 
