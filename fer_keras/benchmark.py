@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from fer_keras.runtime.timing.turns import ROUNDS, find_choices, measure
 
     machine = describe_machine()
-    threads = arguments.threads or _thread_counts(machine["usable_cores"] or 1)
+    threads = arguments.threads or _thread_counts(machine["usable_cores"])
     choices = find_choices(arguments.models, arguments.precision)
     before = machine_state()
     timings = measure(

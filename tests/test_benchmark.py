@@ -264,6 +264,29 @@ def test_machine_is_described() -> None:
     assert "governor ondemand" in machine.summary(pi)
 
 
+def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    facts = machine.describe_machine()
+    assert (facts["cores"], facts["usable_cores"]) == (64, 1)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert machine.usable_cores() == 64
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert machine.usable_cores() == 1
+
+
+def test_a_machine_is_named_by_its_board_or_else_its_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr(machine, "_BOARD", tmp_path / "model")
+    for processor, name in (("Cortex", "Cortex (aarch64)"), (None, "aarch64")):
+        monkeypatch.setattr(machine, "_processor", lambda known=processor: known)
+        assert machine.machine_name() == name
+    machine._BOARD.write_text("Raspberry Pi 5 Model B\0")
+    assert machine.machine_name() == "Raspberry Pi 5 Model B (aarch64)"
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is told by Linux")
 def test_peak_memory_is_that_of_the_process() -> None:
     code = (

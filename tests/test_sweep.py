@@ -376,3 +376,30 @@ def test_what_the_command_refuses(
     with pytest.raises(ConfigError, match=message):
         sweep_module.main(words)
     assert not list(tmp_path.iterdir())
+
+
+def test_workers_share_the_cores_that_the_sweep_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fer_keras.training.sweep import sweep
+
+    threads = []
+
+    class Ended:
+        returncode = 0
+
+        def __init__(self, command: list[str], *, env: dict[str, str], **_: Any) -> None:
+            threads.append(env["OMP_NUM_THREADS"])
+
+        def poll(self) -> int:
+            return 0
+
+        def kill(self) -> None:
+            pass
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setattr(sweep.subprocess, "Popen", Ended)
+    sweep.run_workers(tmp_path, 2, (), 0, lambda: None)
+    assert threads == ["3", "3"]

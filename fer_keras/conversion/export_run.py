@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from fer_keras.conversion.folder import check_target, file_table, publish
 from fer_keras.conversion.parity import Parity, compare
 from fer_keras.evaluation.thresholds import FittedDecision, coverage_problem, fit_decision
 from fer_keras.reporting.card import render_card, training_facts
+from fer_keras.runtime.timing.machine import machine_name
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -136,7 +136,7 @@ def export_run(
         if is_clip:
             names = model.class_names
             parity = build_clip_files(network, temperature, names, building, held_out)
-            parity["machine"] = _machine()
+            parity["machine"] = machine_name()
             file_names = {name: encoder_file(name) for name in CLIP_PRECISIONS}
         else:
             deploy = conversion.deploy_graph(network, temperature)
@@ -367,7 +367,7 @@ def _build_files(
         "split": held_out.split,
         "keras_accuracy": float((reference.argmax(axis=1) == labels).mean()),
         "timing_runs": conversion.TIMING_RUNS,
-        "machine": _machine(),
+        "machine": machine_name(),
         "models": models,
     }
 
@@ -381,14 +381,3 @@ def _random_rows(total: int, wanted: int) -> npt.NDArray[np.int64]:
     """Sorted random rows, the same in every export."""
     chosen = np.random.default_rng(0).permutation(total)[: min(total, wanted)]
     return np.sort(chosen)
-
-
-def _machine() -> str:
-    """The processor, by what the system calls it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith(("model name", "Model")):
-                return f"{line.split(':', 1)[1].strip()} ({platform.machine()})"
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

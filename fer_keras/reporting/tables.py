@@ -37,6 +37,12 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), line(rule), *(line(row) for row in rows)])
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a csv file, by the names in its first line; a byte order mark is passed over."""
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Replaces a csv file in one step.
 

@@ -17,7 +17,6 @@ files:
 """
 
 import argparse
-import csv
 import dataclasses
 import json
 import statistics
@@ -29,7 +28,7 @@ from typing import Any
 from fer_keras.common.errors import ConfigError, did_you_mean
 from fer_keras.common.files import write_text
 from fer_keras.common.metrics import wilson_interval
-from fer_keras.reporting.tables import markdown_table, write_csv
+from fer_keras.reporting.tables import markdown_table, read_csv, write_csv
 from fer_keras.studies.shared.output import output_folder
 
 # What two runs of one setting may differ in.
@@ -142,8 +141,8 @@ def read_run(path: Path, split: str) -> Finished:
             f"Expected a finished run with {result_file.name} and {predictions_file.name}. "
             f"Received: {path}"
         )
-    with predictions_file.open(encoding="utf-8", newline="") as file:
-        right = {row["source"]: row["true"] == row["predicted"] for row in csv.DictReader(file)}
+    lines = read_csv(predictions_file)
+    right = {line["source"]: line["true"] == line["predicted"] for line in lines}
     settings = {
         key: _short(key, value)
         for key, value in flatten(dataclasses.asdict(experiment)).items()

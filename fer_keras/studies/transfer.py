@@ -31,6 +31,7 @@ from fer_keras.common.files import write_text
 from fer_keras.common.labels import canonical
 from fer_keras.common.metrics import wilson_interval
 from fer_keras.reporting.tables import markdown_table, write_csv
+from fer_keras.studies.shared.models import in_channels
 from fer_keras.studies.shared.output import output_folder
 from fer_keras.studies.shared.series import parent_run
 from fer_keras.studies.shared.trained_rows import Row, train_row
@@ -164,20 +165,12 @@ def score(source: Path, target: Path, split: str) -> tuple[float, int]:
     model = load_model(source)
     samples, _ = run_samples(target, split, model.image_shape[0])
     own = [canonical(name) for name in model.class_names]
-    logits = model.logits(_with_channels(np.asarray(samples.images), model.image_shape[2]))
+    logits = model.logits(in_channels(np.asarray(samples.images), model.image_shape[2]))
     aligned = np.full((len(samples), len(samples.class_names)), -np.inf, np.float32)
     for column, name in enumerate(samples.class_names):
         if canonical(name) in own:
             aligned[:, column] = logits[:, own.index(canonical(name))]
     return float((aligned.argmax(axis=1) == samples.labels).mean()), len(samples)
-
-
-def _with_channels(images: Any, channels: int) -> Any:
-    if images.shape[3] == channels:
-        return images
-    if channels == 3:
-        return np.repeat(images, 3, axis=3)
-    return np.rint(images @ np.array([0.299, 0.587, 0.114]))[..., np.newaxis].astype(np.uint8)
 
 
 def write_report(

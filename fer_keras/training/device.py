@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from fer_keras.config import TrainingConfig
+from fer_keras.runtime.timing.machine import usable_cores
 
 # What /proc/cpuinfo calls units that multiply bfloat16 numbers.
 _BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
@@ -27,7 +28,7 @@ def prepare_backend(training: TrainingConfig, distribution: str = "") -> str:
         by_device = {"GPU": "mixed_float16", "TPU": "mixed_bfloat16"}
         precision = by_device.get(kind, "float32")
     keras.config.set_dtype_policy(precision)
-    details = [*([distribution] if distribution else []), f"{_usable_cores()} CPU cores"]
+    details = [*([distribution] if distribution else []), f"{usable_cores()} CPU cores"]
     if backend == "tensorflow":
         import tensorflow as tf
 
@@ -141,9 +142,3 @@ def use_xla(setting: str) -> bool:
         return setting == "on"
     backend = keras.backend.backend()
     return backend == "jax" or (backend == "tensorflow" and accelerator() != "CPU")
-
-
-def _usable_cores() -> int:
-    """Cores that this process may use, which containers and batch systems limit."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -15,7 +15,9 @@ from fer_keras.config import load_experiment, override
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.loading.keras_files import save_network
 from fer_keras.models.layers import with_class_names
+from fer_keras.runtime.pictures import with_channels
 from fer_keras.studies import transfer
+from fer_keras.studies.shared.models import in_channels
 from fer_keras.studies.shared.trained_rows import Outcome, Row
 
 
@@ -94,3 +96,11 @@ def test_classes_are_matched_by_name_and_unknown_ones_count_as_wrong(
     )  # fmt: skip
     monkeypatch.setattr(run_data, "run_samples", lambda *_: (samples, samples))
     assert transfer.score(tmp_path / "best.keras", tmp_path, "validation") == (0.8, 5)
+
+
+def test_pictures_are_grey_by_the_weights_of_the_runtime() -> None:
+    colour = np.random.default_rng(0).integers(0, 256, (3, 8, 9, 3), dtype=np.uint8)
+    expected = np.stack([with_channels(picture, 1) for picture in colour])
+    np.testing.assert_array_equal(in_channels(colour[:, ::-1, ::-1], 1)[:, ::-1, ::-1], expected)
+    assert in_channels(colour, 3) is colour
+    np.testing.assert_array_equal(in_channels(expected, 3), expected.repeat(3, axis=3))

@@ -5,7 +5,6 @@ the run where the sha256 of a model that it names is that of the run's network o
 export: names and places of folders say nothing.
 """
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 
 from fer_keras.common.errors import ConfigError, FerKerasError
 from fer_keras.common.files import read_json
+from fer_keras.reporting.tables import read_csv
 
 SPLITS = ("validation", "test")
 STUDIES = ("heatmaps", "robustness", "resize", "subgroups")
@@ -82,7 +82,7 @@ def read_run(run_dir: Path, study_folders: Sequence[Path] = ()) -> Content:
             f"Received: {run_dir}"
         )
     predictions = {
-        split: _read_csv(run_dir / f"predictions_{split}.csv")
+        split: read_csv(run_dir / f"predictions_{split}.csv")
         for split in results
         if (run_dir / f"predictions_{split}.csv").is_file()
     }
@@ -138,11 +138,6 @@ def _latest(studies: Sequence[Study]) -> list[Study]:
 
 def _json_if_there(path: Path) -> Mapping[str, Any]:
     return read_json(path) if path.is_file() else {}
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+_BOARD = Path("/proc/device-tree/model")
 _CPU = Path("/sys/devices/system/cpu")
 _PACKAGES = ("ai-edge-litert", "numpy", "opencv-python", "opencv-python-headless")
 _VCGENCMD_TIMEOUT_S = 2.0
@@ -38,10 +39,10 @@ def describe_machine() -> dict[str, Any]:
         (name -> version); None where the system does not tell. JSON-ready.
     """
     return {
-        "board": _read(Path("/proc/device-tree/model")),
+        "board": _read(_BOARD),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "usable_cores": _usable_cores(),
+        "usable_cores": usable_cores(),
         "governor": _read(_CPU / "cpu0/cpufreq/scaling_governor"),
         "max_mhz": _thousandth(_CPU / "cpu0/cpufreq/cpuinfo_max_freq"),
         "memory_mib": _memory_mib(),
@@ -51,6 +52,18 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": _packages(),
     }
+
+
+def machine_name() -> str:
+    """The board, or else the processor, by what the system calls it, and the architecture."""
+    name, architecture = _read(_BOARD) or _processor(), platform.machine()
+    return f"{name} ({architecture})" if name else architecture
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which containers and batch systems limit; at least 1."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def machine_state() -> dict[str, Any]:
@@ -128,12 +141,6 @@ def _processor() -> str | None:
         if key.strip().lower() in ("model name", "hardware") and value.strip():
             return value.strip()
     return platform.processor() or None
-
-
-def _usable_cores() -> int | None:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def _memory_mib() -> int | None:

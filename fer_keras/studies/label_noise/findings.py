@@ -1,6 +1,5 @@
 """What a network that was trained on noisy labels has learned; for the study `label_noise`."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.files import write_text
+from fer_keras.reporting.tables import read_csv
 from fer_keras.studies.shared.trained_rows import Outcome
 
 if TYPE_CHECKING:
@@ -132,8 +132,7 @@ def _spread(samples: "Samples", count: int) -> Images:
 
 def read_predictions(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """The probability of every answer, `(n,)`, and whether it is right, of a table of a run."""
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
+    lines = read_csv(path)
     confidence = [float(line[f"p_{line['predicted']}"]) for line in lines]
     return np.array(confidence), np.array([line["true"] == line["predicted"] for line in lines])
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.labels import canonical
-from fer_keras.common.opencv import cv2
+from fer_keras.runtime.pictures import with_channels
 from fer_keras.tracking.tracker import read_run_id
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class StudiedModel:
         Returns:
             `(n, len(class_names))` float64.
         """
-        raw = self.predict_proba(_with_channels(images, self.image_shape[2]))
+        raw = self.predict_proba(in_channels(images, self.image_shape[2]))
         return self.aligned(raw, class_names)
 
     def aligned(
@@ -288,11 +288,8 @@ def describe(
     }
 
 
-def _with_channels(images: Images, channels: int) -> Images:
+def in_channels(images: Images, channels: int) -> Images:
+    """Pictures `(n, height, width, 1 or 3)` as grey or as RGB, with the runtime's grey."""
     if images.shape[3] == channels:
         return images
-    if channels == 3:
-        return np.repeat(images, 3, axis=3)
-    # The same weights as the runtime uses.
-    grey = [cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) for image in images]
-    return np.stack(grey)[..., np.newaxis].astype(np.uint8)
+    return np.stack([with_channels(np.ascontiguousarray(image), channels) for image in images])

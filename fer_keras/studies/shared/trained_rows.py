@@ -1,7 +1,6 @@
 """Rows of a study that are trainings: a shipped experiment each, with some settings changed."""
 
 import argparse
-import csv
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any
 
 from fer_keras.common.significance import mcnemar
 from fer_keras.config import Experiment, load_experiment, override
+from fer_keras.reporting.tables import read_csv
 
 # The built-in faces in their own size.
 BUILT_IN = ("dataset.name=synthetic_faces", "dataset.image_size=48", "dataset.channels=1")
@@ -133,8 +133,8 @@ def train_row(
     if not result_file.is_file():
         samples, train = run_samples(run_dir, split)
         evaluate(run_dir, samples, train_samples=train, output_dir=run_dir)
-    with (run_dir / f"predictions_{split}.csv").open(encoding="utf-8", newline="") as file:
-        right = {line["source"]: line["true"] == line["predicted"] for line in csv.DictReader(file)}
+    lines = read_csv(run_dir / f"predictions_{split}.csv")
+    right = {line["source"]: line["true"] == line["predicted"] for line in lines}
     training = read_json(run_dir / "result.json")
     return Outcome(row, run_dir, read_json(result_file), training, right, command)
 

@@ -34,7 +34,7 @@ import numpy.typing as npt
 from fer_keras.common.errors import ConfigError, DataError, did_you_mean
 from fer_keras.common.files import write_text
 from fer_keras.common.opencv import cv2
-from fer_keras.reporting.tables import write_csv
+from fer_keras.reporting.tables import read_csv, write_csv
 from fer_keras.studies.shared.models import add_model_arguments, describe, load_data, load_models
 from fer_keras.studies.shared.output import output_folder, track
 from fer_keras.studies.subgroups.gaps import compare_groups, published_gap
@@ -136,8 +136,7 @@ def read_attributes(path: Path, samples: "Samples") -> dict[str, npt.NDArray[np.
         DataError: The file cannot be read, has no such column or no row for any picture.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        rows = read_csv(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"The table of attributes cannot be read ({error}): {path}") from error
     columns = [name for name in (rows[0] if rows else {}) if name]

@@ -1,6 +1,5 @@
 """What word vectors say about a classifier: dear and cheap mistakes, words of faces, compounds."""
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from fer_keras.common.labels import canonical
 from fer_keras.common.metrics import wilson_interval
 from fer_keras.methods.word_vectors import find_word_vectors, vocabulary
+from fer_keras.reporting.tables import read_csv
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -50,8 +50,7 @@ def mistakes(
         class_names: In the order of the similarities.
         word_similarities: `(classes, classes)` cosines of the class words.
     """
-    with predictions.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
+    lines = read_csv(predictions)
     index = {name: i for i, name in enumerate(class_names)}
     true = np.array([index[line["true"]] for line in lines])
     predicted = np.array([index[line["predicted"]] for line in lines])

@@ -14,7 +14,6 @@ The folder of the parent run:
   predictions_out_of_fold.csv, confusion_matrix_out_of_fold.png
 """
 
-import csv
 import dataclasses
 import json
 import statistics
@@ -26,8 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.errors import Stopped
-from fer_keras.common.files import atomic_path, write_text
+from fer_keras.common.files import write_text
 from fer_keras.config import Experiment, flatten, load_experiment
+from fer_keras.reporting.tables import read_csv, write_csv
 from fer_keras.training.run_folder import open_run_dir
 
 _TEST_RESULT = "result_test.json"
@@ -181,7 +181,7 @@ def pool_folds(
     rows = [
         {"fold": str(fold), **row}
         for fold, folder in enumerate(folders)
-        for row in _read_csv(folder / "predictions_test.csv")
+        for row in read_csv(folder / "predictions_test.csv")
     ]
     names = tests[0]["class_names"]
     probabilities = np.array([[float(row[f"p_{name}"]) for name in names] for row in rows])
@@ -219,7 +219,7 @@ def pool_folds(
             for fold, (folder, test, run) in enumerate(zip(folders, tests, runs, strict=True))
         ],
     }
-    _write_csv(output_dir / "predictions_out_of_fold.csv", rows)
+    write_csv(output_dir / "predictions_out_of_fold.csv", rows)
     title = (
         f"{result['dataset']} out of fold, {len(folders)} folds: {result['accuracy']:.1%} of "
         f"{result['n']:,}"
@@ -298,15 +298,3 @@ def _read(path: Path) -> dict[str, Any]:
     from fer_keras.common.files import read_json
 
     return read_json(path)
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -14,6 +14,7 @@ from typing import Any
 
 from fer_keras.common.errors import ConfigError, TrainingError
 from fer_keras.config import Experiment, load_experiment, override
+from fer_keras.runtime.timing.machine import usable_cores
 from fer_keras.training.sweep.space import Value, parse_space, read_runs, table_choices
 from fer_keras.training.sweep.trials import (
     Sweep,
@@ -42,7 +43,7 @@ def run_workers(
         TrainingError: A worker died or ended with an error.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the workers have saved their trials.
     """
-    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    threads = str(max(1, usable_cores() // processes))
     names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     environment = {**dict.fromkeys(names, threads), "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
     command = [sys.executable, "-m", "fer_keras.sweep", "--worker", str(folder), *words]
