@@ -82,6 +82,23 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         read(folder / "fer2013new.csv")
 
 
+def _write_many(folder: Path, shift: int) -> Path:
+    """Happy and sad faces in turn; the votes of each row are those of a later one."""
+    rows = [(row, "Training" if row < 120 else "PublicTest") for row in range(240)]
+    pixels = (f"{3 + row % 2},{' '.join(['9'] * 2304)},{usage}\n" for row, usage in rows)
+    (folder / "fer2013.csv").write_text("emotion,pixels,Usage\n" + "".join(pixels))
+    votes = ("0,10,0,0,0,0,0,0,0,0", "0,0,0,10,0,0,0,0,0,0")
+    lines = (f"{usage},fer{row:07d}.png,{votes[(row + shift) % 2]}\n" for row, usage in rows)
+    (folder / "fer2013new.csv").write_text(_HEADER + "".join(lines))
+    return folder / "fer2013new.csv"
+
+
+def test_votes_in_another_order_inside_a_split_are_refused(tmp_path: Path) -> None:
+    assert list(read(_write_many(tmp_path, 0)).splits) == ["train", "validation"]
+    with pytest.raises(DataError, match=r"at least 40% of the rows of train\. Received: 0%"):
+        read(_write_many(tmp_path, 1))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

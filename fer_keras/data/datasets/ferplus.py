@@ -27,6 +27,11 @@ from fer_keras.data.samples import SPLITS, DatasetInfo, Example, SourceContent
 from fer_keras.data.votes import VOTE_COLUMNS, targets_from_votes
 
 _VOTE_FILE = "fer2013new.csv"
+# FER2013's code of each of our emotions, in their order; it has no contempt.
+_FER2013_CODES = np.array([6, 3, 5, 4, 0, 1, 2, -1])
+# FER2013's labels agree with the votes in two rows of three; those of other rows in one of five.
+_LEAST_AGREEMENT = 0.4
+_LEAST_ROWS = 100  # of a split, for its agreement to say anything
 
 INFO = DatasetInfo(
     name="ferplus",
@@ -111,6 +116,7 @@ def read(source: Path) -> SourceContent:
     labels = np.full(len(table.votes), -1, np.int64)
     targets, kept = targets_from_votes(table.votes, "majority")
     labels[kept] = np.argmax(targets, axis=1)
+    _check_order(source, table, labels[:count], pixel_file, pixels)
     splits: dict[str, Iterable[Example]] = {}
     for split in SPLITS:
         chosen = (table.splits[:count] == split) & (table.names[:count] != "")
@@ -196,3 +202,21 @@ def _check_join(source: Path, table: _VoteTable, pixel_file: Path, pixels: Pixel
             f"{source} does not belong to {pixel_file}: expected as many rows in both. Received: "
             f"{len(table.splits)} and {len(pixels.splits)}."
         )
+
+
+def _check_order(
+    source: Path, table: _VoteTable, labels: np.ndarray, pixel_file: Path, pixels: PixelTable
+) -> None:
+    """Rows in another order inside a split would give every picture another picture's votes."""
+    mend = f"Download {_VOTE_FILE} again (microsoft/FERPlus) and do not sort it"
+    for split in SPLITS:
+        rows = np.flatnonzero((table.splits[: len(labels)] == split) & (labels >= 0))
+        if len(rows) < _LEAST_ROWS:
+            continue
+        agreement = float(np.mean(_FER2013_CODES[labels[rows]] == pixels.codes[rows]))
+        if agreement < _LEAST_AGREEMENT:
+            raise DataError(
+                f"{source} does not belong to {pixel_file}: expected the votes to agree with the "
+                f"labels of FER2013 in at least {_LEAST_AGREEMENT:.0%} of the rows of {split}. "
+                f"Received: {agreement:.0%}. The rows of one file are in another order. {mend}."
+            )
