@@ -41,6 +41,7 @@ output:
   number), face_source (detected, or tracked from an earlier frame), box in pixels of the source,
   dominant, score (the detector's, or where tracked the likeness to what was detected), unsure,
   label_set, the smoothed probability of every emotion, and the frame's own as raw_EMOTION.
+  --all-frames: a frame without a face has a row too, with face_source none and empty face fields.
   JSON Lines have the landmarks too. Without a window and without --output
   the rows go to the terminal. Rows are
   written as they come; Ctrl-C ends cleanly and keeps them.
@@ -145,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         help="no detector: a fixed box of this side in the middle (224 as in the DDAMFN project)",
     )
     add("--output", type=Path, metavar="FILE", help=".csv or .jsonl file for the rows")
+    add("--all-frames", action="store_true", help="a row also for every frame without a face")
     add("--append", action="store_true", help="go on with an --output file that is there already")
     add("--format", choices=("csv", "jsonl"), help="default: by the name of FILE, else csv")
     add("--video", type=Path, metavar="FILE", help="write what is shown, .mp4 or .avi")

@@ -63,8 +63,9 @@ videos:
   are smoothed over time (--half-life), and those of the frame alone stand at the end as
   raw_EMOTION. face_source is detected, with the detector's score, or tracked from an earlier frame,
   with the likeness to what was detected there as the score (0.5 to 1); a face that is lost has no
-  row. Faces are looked for at least every 0.5 s of the video, and after a hard cut everybody has a
-  new number. --report
+  row. With --all-frames a frame without a face has one, with face_source none and empty face
+  fields. Faces are looked for at least every 0.5 s of the video, and after a hard cut everybody has
+  a new number. --report
   draws one video's emotions over time, with small pictures of the faces unless --no-images. Videos
   in folders are passed over: name them. A model of clips scores the frames so far as a clip, in the
   columns of the emotions, and this frame as it sees it by itself, in raw_EMOTION; it takes videos
@@ -218,6 +219,9 @@ def _parser() -> argparse.ArgumentParser:
     videos = parser.add_argument_group("videos")
     videos.add_argument(
         "--report", type=Path, metavar="FILE.html", help="draw one video's emotions over time"
+    )
+    videos.add_argument(
+        "--all-frames", action="store_true", help="a row also for every frame without a face"
     )
     videos.add_argument("--no-images", action="store_true", help="no pictures in the report")
     videos.add_argument(

@@ -180,3 +180,18 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         "sys.exit(str(heavy) if heavy else 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_all_frames_have_a_row(export: str, tmp_path: Path, suffix: str) -> None:
+    frames, output = tmp_path / "grey", tmp_path / f"faces.{suffix}"
+    frames.mkdir()
+    for i in range(6):
+        cv2.imwrite(str(frames / f"{i:03d}.png"), np.full((240, 320, 3), 128, np.uint8))
+    more = ["--source", str(frames), "--model", export, "--detector", "haar", "--fps", "5"]
+    assert camera.main([*more, "--output", str(output), "--all-frames"]) == 0
+    text = output.read_text()
+    rows = read_csv(text) if suffix == "csv" else [json.loads(x) for x in text.splitlines()]
+    assert [int(row["frame"]) for row in rows] == list(range(6))
+    assert {row["face_source"] for row in rows} == {"none"}
+    assert not any(row[key] for row in rows for key in ("track", "dominant", "score"))

@@ -170,3 +170,24 @@ def test_report_wants_one_video(export: str, video: Path, tmp_path: Path) -> Non
             predict.main([*map(str, paths), "--model", export, "--report", "r.html"])
     with pytest.raises(ConfigError, match="Create it first"):
         predict.main([str(video), "--model", export, "--report", str(tmp_path / "no" / "r.html")])
+
+
+@pytest.mark.parametrize("table", ["csv", "jsonl"])
+def test_all_frames_have_a_row(
+    export: str, tmp_path: Path, table: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grey = write_video(tmp_path / "grey.avi", [np.full((96, 96), 128, np.uint8)] * 12)
+    arguments = [str(grey), "--model", export, "--detector", "haar", "--format", table]
+
+    def rows(*more: str) -> list[dict[str, Any]]:
+        assert predict.main([*arguments, *more]) == 0
+        out = capsys.readouterr().out
+        return read_csv(out) if table == "csv" else [json.loads(x) for x in out.splitlines()]
+
+    assert len(rows()) == 1
+    found = rows("--all-frames", "--every", "2")
+    assert [int(row["frame"]) for row in found] == [0, 2, 4, 6, 8, 10]
+    assert {row["face_source"] for row in found} == {"none"}
+    places = {"path", "frame", "time_s", "face_source"}
+    assert not any(value for row in found for key, value in row.items() if key not in places)
+    assert float(found[3]["time_s"]) == 0.6

@@ -1,5 +1,6 @@
 """The folder of an export: what may be replaced, what it holds, and how it takes its place."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -7,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.common.errors import ExportError
+
+# Of taking a place that other exports want at the same moment.
+_ATTEMPTS = 100
 
 
 def check_target(target: Path) -> None:
@@ -42,6 +46,8 @@ def file_table(folder: Path) -> dict[str, dict[str, Any]]:
 def publish(building: Path, target: Path) -> None:
     """Gives the finished folder its name; the old one stays until then.
 
+    Of several exports that are published to one place at the same moment the last one stays, whole.
+
     Args:
         building: A complete folder beside `target`.
         target: Its name from now on; an earlier export there is removed.
@@ -54,14 +60,29 @@ def publish(building: Path, target: Path) -> None:
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    if not target.exists():
-        building.rename(target)
-        return
     old = building.with_name(f"{building.name}.old")
-    target.rename(old)
-    try:
-        building.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    # Another export may take the place, or clear it, between any two of these steps.
+    for attempt in range(_ATTEMPTS):
+        if not target.exists():
+            try:
+                building.rename(target)
+                return
+            except OSError:
+                if not target.exists() or attempt == _ATTEMPTS - 1:
+                    raise
+                continue
+        try:
+            target.rename(old)
+        except FileNotFoundError:
+            continue
+        try:
+            building.rename(target)
+        except OSError:
+            if not target.exists():
+                old.rename(target)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+            continue
+        shutil.rmtree(old, ignore_errors=True)
+        return
+    raise OSError(errno.EBUSY, "other exports kept taking the place", str(target))

@@ -273,7 +273,8 @@ def decision_report(block: Mapping[str, Any] | None) -> list[str]:
         f"true one for {keras['coverage']:.1%} [{cover_low:.1%}, {cover_high:.1%}], stated "
         f"{block['conformal_coverage']:.0%}, with {keras['mean_size']:.2f} labels on "
         f"average{covered}",
-        f"thresholds fitted on {block['fitted_on']}; measured on {block['measured_on']}",
+        f"thresholds fitted on {block['fitted_on']}; measured on {block['measured_on']}; the "
+        "coverage holds for pictures like those of that split",
     ]
 
 

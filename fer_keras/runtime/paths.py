@@ -103,6 +103,7 @@ def _rows(
         for path in progress:
             shown = printable(path)
             faces_before = counts.faces
+            frames_before = counts.frames
             try:
                 if is_video(path):
                     yield from _video_rows(recognizer, path, counts, arguments, report)
@@ -119,7 +120,9 @@ def _rows(
             if counts.faces == faces_before:
                 counts.without_face += 1
                 tqdm.write(f"warning: no face found: {shown}", file=sys.stderr)
-                yield PathRow(shown)
+                # Its frames have said it already.
+                if not (arguments.all_frames and counts.frames > frames_before):
+                    yield PathRow(shown)
 
 
 def _video_rows(
@@ -155,6 +158,8 @@ def _video_rows(
             bar.update()
             for number, face in enumerate(moment.faces):
                 yield PathRow(printable(path), number, face.result, moment.frame, face)
+            if arguments.all_frames and not moment.faces:
+                yield PathRow(printable(path), frame=moment.frame)
     counts.videos += 1
     # A header may be a frame off; a damaged file ends far earlier.
     if source.num_frames and stream.num_frames < 0.95 * source.num_frames - 1:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.common.errors import ConfigError
-from fer_keras.common.files import write_text
+from fer_keras.common.files import write_new_text, write_text
 from fer_keras.config import Experiment, flatten, load_experiment, to_json
 
 
@@ -38,25 +38,38 @@ def open_run_dir(run_dir: Path, experiment: Experiment, resume: bool) -> None:
     """
     path = run_dir / "experiment.json"
     if path.exists():
-        earlier = load_experiment(str(path))
-        if earlier != experiment:
-            raise ConfigError(
-                f"{run_dir} holds another experiment. Differing: "
-                f"{_differences(earlier, experiment)}. "
-                "Choose another --run-dir, or resume without --exp and --set."
-            )
-        if not resume:
-            raise ConfigError(
-                f"{run_dir} already holds this run. Add --resume to go on, or choose another "
-                "--run-dir."
-            )
+        _check_earlier(run_dir, experiment, resume)
         return
     if resume:
         raise ConfigError(f"Nothing to resume: {run_dir} holds no experiment.json.")
-    if run_dir.exists() and any(run_dir.iterdir()):
+    # `write_new_text` of another process may be at work there: both go on, one of them succeeds.
+    if run_dir.exists() and not all(
+        each.name.startswith(f".{path.name}.") for each in run_dir.iterdir()
+    ):
+        # That process may have finished in between.
+        if path.exists():
+            _check_earlier(run_dir, experiment, resume)
         raise ConfigError(f"{run_dir} is not empty and not a run folder. Choose another --run-dir.")
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_text(path, to_json(experiment))
+    try:
+        write_new_text(path, to_json(experiment))
+    except FileExistsError:
+        _check_earlier(run_dir, experiment, resume)
+
+
+def _check_earlier(run_dir: Path, experiment: Experiment, resume: bool) -> None:
+    """Refuses a folder whose run is another one, or is not to go on."""
+    earlier = load_experiment(str(run_dir / "experiment.json"))
+    if earlier != experiment:
+        raise ConfigError(
+            f"{run_dir} holds another experiment. Differing: "
+            f"{_differences(earlier, experiment)}. "
+            "Choose another --run-dir, or resume without --exp and --set."
+        )
+    if not resume:
+        raise ConfigError(
+            f"{run_dir} already holds this run. Add --resume to go on, or choose another --run-dir."
+        )
 
 
 def first_command(run_dir: Path, command: str) -> str:

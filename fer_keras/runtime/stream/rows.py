@@ -8,7 +8,8 @@ label_set (joined by "|"), the smoothed probability
 of every label under its name, and the frame's own under `raw_` + name. `dominant`, `unsure` and
 `label_set` follow from the smoothed ones; `dominant` changes only when another emotion is more
 probable by 0.1, so for moments it is not the most probable one. JSON Lines have the same, with
-`box`, `landmarks`, `emotions` and `raw_emotions` as structures.
+`box`, `landmarks`, `emotions` and `raw_emotions` as structures. Where every frame is to have a row,
+that of a frame without a face has the `face_source` "none", and what is known of faces is empty.
 """
 
 import csv
@@ -31,6 +32,8 @@ TableFormat = Literal["csv", "jsonl"]
 PATH_COLUMNS = ("path", "face")
 FRAME_COLUMNS = ("frame", "time_s", "track", "face_source")
 FACE_COLUMNS = ("x", "y", "width", "height", "dominant", "score", "unsure", "label_set")
+_FACE_KEYS = ("box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set")
+NO_FACE = "none"
 # What a kill may cost at most.
 _FLUSH_S = 1.0
 
@@ -65,6 +68,17 @@ def json_row(frame: Frame, face: StreamFace, class_names: Sequence[str]) -> dict
     return {**where, "face_source": face.source, **face.result, "raw_emotions": raw}
 
 
+def faceless_cells(frame: Frame) -> list[str]:
+    """A frame without a face as CSV cells: `FRAME_COLUMNS`."""
+    return [str(frame.index), f"{frame.time_s:.3f}", "", NO_FACE]
+
+
+def faceless_json_row(frame: Frame) -> dict[str, Any]:
+    """A frame without a face as one JSON object, with the keys of `json_row`."""
+    where = {"frame": frame.index, "time_s": round(frame.time_s, 3), "track": None}
+    return {**where, "face_source": NO_FACE, **dict.fromkeys(_FACE_KEYS), "raw_emotions": None}
+
+
 class RowWriter:
     """Writes rows as they come; whoever follows the file sees them within a second.
 
@@ -73,6 +87,7 @@ class RowWriter:
         table_format: "csv" or "jsonl".
         class_names: In the order of the probabilities.
         header: Whether a CSV begins with its column names.
+        all_frames: Whether frames without a face have a row too.
     """
 
     def __init__(
@@ -81,7 +96,9 @@ class RowWriter:
         table_format: TableFormat,
         class_names: Sequence[str],
         header: bool = True,
+        all_frames: bool = False,
     ) -> None:
+        self._all_frames = all_frames
         self._stream = stream
         self._class_names = list(class_names)
         self._csv = csv.writer(stream, lineterminator="\n") if table_format == "csv" else None
@@ -110,6 +127,12 @@ class RowWriter:
             else:
                 cells = face_cells(face.result, self._class_names)
                 self._csv.writerow([*frame_cells(frame, face), *cells, *raw_cells(face)])
+        if self._all_frames and not faces:
+            if self._csv is None:
+                self._stream.write(json.dumps(faceless_json_row(frame)) + "\n")
+            else:
+                empty = len(csv_columns(self._class_names)) - len(FRAME_COLUMNS)
+                self._csv.writerow([*faceless_cells(frame), *[""] * empty])
         if time.monotonic() - self._flushed_s > _FLUSH_S:
             self._stream.flush()
             self._flushed_s = time.monotonic()
@@ -193,7 +216,7 @@ class PathRow:
         path: The picture or video.
         number: Of the face in its picture or frame, from 0; None where there is no face.
         face: What was read.
-        frame: In videos, where.
+        frame: In videos, where; None in the one row of a video without any face.
         stream_face: In videos, what was read from this frame alone.
     """
 
@@ -227,7 +250,10 @@ def write_path_csv(
     writer.writerow(columns)
     for row in rows:
         if row.face is None:
-            writer.writerow([row.path, *[""] * (len(columns) - 1)])
+            known = [row.path]
+            if row.frame is not None:
+                known += ["", *faceless_cells(row.frame)]
+            writer.writerow([*known, *[""] * (len(columns) - len(known))])
             continue
         place, alone = [""] * len(where), [""] * len(raw)
         if row.frame is not None and row.stream_face is not None:
@@ -237,10 +263,11 @@ def write_path_csv(
 
 def write_path_jsonl(stream: TextIO, rows: Iterable[PathRow], class_names: Sequence[str]) -> None:
     """Write the JSON Lines of the predict command; arguments as `write_path_csv`."""
-    keys = ("box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set", "track")
     for row in rows:
-        facts: Mapping[str, Any] = row.face or dict.fromkeys(keys)
+        facts: Mapping[str, Any] = row.face or dict.fromkeys((*_FACE_KEYS, "track"))
         if row.frame is not None and row.stream_face is not None:
             facts = json_row(row.frame, row.stream_face, class_names)
+        elif row.frame is not None:
+            facts = faceless_json_row(row.frame)
         line = {"path": row.path, "face": row.number, **facts}
         stream.write(json.dumps(line, ensure_ascii=False) + "\n")

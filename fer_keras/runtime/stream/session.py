@@ -40,11 +40,11 @@ def _outputs(
     if arguments.video:
         recorder = VideoRecorder(arguments.video, source.fps or DEFAULT_FPS)
         stack.callback(recorder.close)
-    chosen = table_format(arguments.output, arguments.format)
+    chosen, every = table_format(arguments.output, arguments.format), arguments.all_frames
     if arguments.output:
         file, header = open_table(arguments.output, chosen, names, arguments.append)
         stack.enter_context(file)
-        rows = stack.enter_context(RowWriter(file, chosen, names, header))
+        rows = stack.enter_context(RowWriter(file, chosen, names, header, every))
     if arguments.no_window:
         pass
     elif has_screen():
@@ -53,7 +53,7 @@ def _outputs(
     else:
         print("no screen, so there is no window", file=sys.stderr)
     if window is None and rows is None:
-        rows = stack.enter_context(RowWriter(sys.stdout, chosen, names))
+        rows = stack.enter_context(RowWriter(sys.stdout, chosen, names, all_frames=every))
     return window, recorder, rows
 
 
