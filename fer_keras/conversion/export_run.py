@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,9 @@ from fer_keras.reporting.card import render_card, training_facts
 from fer_keras.runtime.timing.machine import machine_name
 
 if TYPE_CHECKING:
+    from fer_keras.config import Experiment
     from fer_keras.data.samples import Samples
+    from fer_keras.loading.classifier import LoadedModel
 
 
 _PRECISION_FILES = {
@@ -96,8 +98,6 @@ def export_run(
         return read_json(target / "manifest.json")
 
     from fer_keras.config import load_experiment
-    from fer_keras.data.load import describe
-    from fer_keras.data.pipeline import balanced_class_weights, training_prior
     from fer_keras.data.splits import load_splits
     from fer_keras.evaluation.tta import mirror_average
     from fer_keras.loading.classifier import from_network
@@ -143,42 +143,10 @@ def export_run(
             parity = _build_files(deploy, building, held_out, calibration, int8)
             file_names = _PRECISION_FILES
         decision = _decision(fitted, probabilities, validation, building)
-        manifest = {
-            "format": 1,
-            "name": experiment.name,
-            "class_names": list(model.class_names),
-            "image_size": list(model.image_shape[:2]),
-            "channels": model.image_shape[2],
-            "input_kind": model.input_kind,
-            "input": "raw pixels 0..255",
-            **({"neutral": experiment.dataset.neutral} if model.input_kind == "pair" else {}),
-            **({"clip_frames": model.num_pictures} if is_clip else {}),
-            "temperature": figures["temperature"],
-            "output": "probabilities",
-            "mirror_average": mirror,
-            "precision_files": {
-                precision: name
-                for precision, name in file_names.items()
-                if precision in parity["models"]
-            },
-            # What the encoder of a frame, in `precision_files`, makes of the last frames is read by
-            # a second file.
-            **({"head_files": {name: head_file(name) for name in file_names}} if is_clip else {}),
-            **({"decision": decision} if decision else {}),
-            "files": {},
-            "dataset": validation.name,
-            "label_rule": train.label_rule,
-            "class_prior": training_prior(
-                fed,
-                class_weights=balanced_class_weights(fed)
-                if experiment.training.class_weights == "balanced"
-                else None,
-                sampling=experiment.training.sampling,
-            ),
-            "training": training_facts(experiment, describe(train.name), result),
-            "parity": parity,
-            "validation": figures,
-        }
+        manifest = _manifest(
+            experiment, model, figures, file_names, mirror, decision, (fed, validation, train),
+            result, parity,
+        )  # fmt: skip
         if "uncertainty" in network.output:
             manifest["uncertainty_file"] = conversion.write_uncertainty_file(
                 network, deploy, building, held_out.images[:50]
@@ -200,6 +168,56 @@ def export_run(
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return manifest
+
+
+def _manifest(
+    experiment: "Experiment",
+    model: "LoadedModel",
+    figures: Mapping[str, Any],
+    file_names: Mapping[str, str],
+    mirror: bool,
+    decision: Mapping[str, Any] | None,
+    splits: "tuple[Samples, Samples, Samples]",
+    result: Mapping[str, Any],
+    parity: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The content of `manifest.json` but for the table of files."""
+    from fer_keras.data.load import describe
+    from fer_keras.data.pipeline import balanced_class_weights, training_prior
+
+    fed, validation, train = splits
+    training, is_clip = experiment.training, model.input_kind == "clip"
+    weights = balanced_class_weights(fed) if training.class_weights == "balanced" else None
+    return {
+        "format": 1,
+        "name": experiment.name,
+        "class_names": list(model.class_names),
+        "image_size": list(model.image_shape[:2]),
+        "channels": model.image_shape[2],
+        "input_kind": model.input_kind,
+        "input": "raw pixels 0..255",
+        **({"neutral": experiment.dataset.neutral} if model.input_kind == "pair" else {}),
+        **({"clip_frames": model.num_pictures} if is_clip else {}),
+        "temperature": figures["temperature"],
+        "output": "probabilities",
+        "mirror_average": mirror,
+        "precision_files": {
+            precision: name
+            for precision, name in file_names.items()
+            if precision in parity["models"]
+        },
+        # What the encoder of a frame, in `precision_files`, makes of the last frames is read by
+        # a second file.
+        **({"head_files": {name: head_file(name) for name in file_names}} if is_clip else {}),
+        **({"decision": decision} if decision else {}),
+        "files": {},
+        "dataset": validation.name,
+        "label_rule": train.label_rule,
+        "class_prior": training_prior(fed, class_weights=weights, sampling=training.sampling),
+        "training": training_facts(experiment, describe(train.name), result),
+        "parity": parity,
+        "validation": figures,
+    }
 
 
 def _export_on_tensorflow(
