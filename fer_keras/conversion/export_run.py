@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.errors import DataError, ExportError
-from fer_keras.common.files import atomic_path, write_text
+from fer_keras.common.files import atomic_path, read_json, write_text
 from fer_keras.common.risk_coverage import risk_coverage
 from fer_keras.conversion import tflite as conversion
 from fer_keras.conversion.clips import PRECISIONS as CLIP_PRECISIONS
@@ -89,8 +89,6 @@ def export_run(
         os.environ["KERAS_BACKEND"] = "tensorflow"
     import keras
 
-    from fer_keras.common.files import read_json
-
     if keras.backend.backend() != "tensorflow":
         _export_on_tensorflow(
             folder, target, calibration_images, parity_images, int8, mirror, reject_accuracy
@@ -112,10 +110,7 @@ def export_run(
         network = mirror_average(network)
     model = from_network(network, path=folder / "best.keras", sha256=sha256)
     experiment = load_experiment(str(folder / "experiment.json"))
-    result_path = folder / "result.json"
-    result = read_json(result_path) if result_path.exists() else {}
-    if result.get("model_sha256") != sha256:
-        result = {"model_sha256": sha256}
+    result = _result_of(folder, sha256)
     fed, validation, train = load_splits(experiment.dataset, experiment.seed)
     if validation.class_names != model.class_names:
         raise DataError(
@@ -126,11 +121,7 @@ def export_run(
     fitted = fit_decision(probabilities, validation, accuracy_target=reject_accuracy)
     held_out = validation.take(_spread(len(validation), parity_images))
     calibration = train.images[_random_rows(len(train), 0 if is_clip else calibration_images)]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise ExportError(f"Cannot write ({error.strerror}): {target.parent}") from error
+    building = _folder_beside(target)
     try:
         temperature = figures["temperature"]
         if is_clip:
@@ -168,6 +159,22 @@ def export_run(
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return manifest
+
+
+def _result_of(folder: Path, sha256: str) -> dict[str, Any]:
+    """What the run says of this very network."""
+    path = folder / "result.json"
+    result = read_json(path) if path.exists() else {}
+    return result if result.get("model_sha256") == sha256 else {"model_sha256": sha256}
+
+
+def _folder_beside(target: Path) -> Path:
+    """A new folder that can take the place of the target by a rename."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise ExportError(f"Cannot write ({error.strerror}): {target.parent}") from error
 
 
 def _manifest(
