@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.prior import parse_prior
 from fer_keras.evaluation.evaluate import evaluate
-from fer_keras.evaluation.run_data import _requested_samples
+from fer_keras.evaluation.run_data import requested_samples
 from fer_keras.evaluation.summary import report
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "--ten-crop: expected pictures of at least the model's size, "
             f"{max(model.image_shape[:2])} pixels. Received: {arguments.ten_crop}."
         )
-    samples, train = _requested_samples(arguments, model)
+    samples, train = requested_samples(arguments, model)
     is_run = (path / "experiment.json").is_file()
     folder = arguments.output or _default_output(path, model, samples, is_run)
     if arguments.ten_crop and not arguments.output:

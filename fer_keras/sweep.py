@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fer_keras.common.arguments import positive
 from fer_keras.common.errors import run_command
-from fer_keras.training.sweep.sweep import _as_worker, _new_sweep, _resumed_sweep, run_sweep
+from fer_keras.training.sweep.sweep import as_worker, new_sweep, resumed_sweep, run_sweep
 from fer_keras.training.sweep.trials import (
     read_sweep,
 )
@@ -82,12 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if arguments.worker:
-        return _as_worker(arguments)
+        return as_worker(arguments)
     words = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["python", "-m", "fer_keras.sweep", *words])
-    folder, sweep = (
-        _resumed_sweep(arguments) if arguments.resume else _new_sweep(arguments, command)
-    )
+    folder, sweep = resumed_sweep(arguments) if arguments.resume else new_sweep(arguments, command)
     try:
         print(
             run_sweep(

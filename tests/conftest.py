@@ -58,7 +58,9 @@ def few_faces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made and left empty files: to draw the three of a run takes two seconds."""
-    monkeypatch.setattr("fer_keras.reporting.plots._save", lambda figure, path: Path(path).touch())
+    monkeypatch.setattr(
+        "fer_keras.reporting.plots.save_figure", lambda figure, path: Path(path).touch()
+    )
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,12 @@ from fer_keras.data import splits
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.methods import build_method
 from fer_keras.training.backend_choice import BACKENDS, fastest_backend, measure
-from fer_keras.training.checkpoint import Progress, _variables, load_checkpoint, save_checkpoint
+from fer_keras.training.checkpoint import (
+    Progress,
+    load_checkpoint,
+    save_checkpoint,
+    state_variables,
+)
 
 NAMES = ("neutral", "happiness", "anger")
 # Relative, over five steps: float32 rounding differs between the backends' convolutions.
@@ -47,7 +52,7 @@ def small_method(name: str) -> Any:
 def numpy_checkpoint(folder: Path, method: Any) -> None:
     """A state in the middle of a training that no backend has written."""
     rng = np.random.default_rng(7)
-    for name, variable in sorted(_variables(method).items()):
+    for name, variable in sorted(state_variables(method).items()):
         values = rng.uniform(0.01, 0.2, variable.shape)
         role = name.split("|")[1]
         if role == "kernel":
@@ -65,11 +70,13 @@ def numpy_checkpoint(folder: Path, method: Any) -> None:
 def test_a_checkpoint_goes_on_alike_on_every_backend(name: str, tmp_path: Path) -> None:
     method = small_method(name)
     numpy_checkpoint(tmp_path, method)
-    before = {k: np.asarray(keras.ops.convert_to_numpy(v)) for k, v in _variables(method).items()}
+    before = {
+        k: np.asarray(keras.ops.convert_to_numpy(v)) for k, v in state_variables(method).items()
+    }
     for variable in method.trainable_variables:
         variable.assign(np.zeros(variable.shape, "float32"))
     assert load_checkpoint(tmp_path, method) == Progress(step=40, seconds=1.0)
-    for key, variable in _variables(method).items():
+    for key, variable in state_variables(method).items():
         np.testing.assert_array_equal(before[key], keras.ops.convert_to_numpy(variable))
     rng = np.random.default_rng(3)
     losses = []

@@ -95,7 +95,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits, "load_splits", lambda *_: (train, validation, train))
-        patch.setattr("fer_keras.reporting.plots._save", lambda figure, path: Path(path).touch())
+        patch.setattr(
+            "fer_keras.reporting.plots.save_figure", lambda figure, path: Path(path).touch()
+        )
         with patch.context() as stopped:
             stopped.setattr(RunState, "on_train_batch_end", interrupt)
             with pytest.raises(Interrupted):

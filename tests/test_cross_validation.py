@@ -71,7 +71,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits_module, "_pooled", lambda *_: _people())
         # To draw the figures of every fold takes ten seconds; `test_train.py` draws those of a run.
-        patch.setattr("fer_keras.reporting.plots._save", lambda figure, path: Path(path).touch())
+        patch.setattr(
+            "fer_keras.reporting.plots.save_figure", lambda figure, path: Path(path).touch()
+        )
         folder = tmp_path_factory.mktemp("cross_validation") / "run"
         run_stages(EXPERIMENT, folder, track=False, command="python -m fer_keras.train")
         yield folder

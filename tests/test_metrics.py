@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from fer_keras.common.errors import DataError
 from fer_keras.common.metrics import (
@@ -33,6 +34,14 @@ def test_wilson_interval_solves_its_defining_equation() -> None:
 def test_wilson_interval_of_a_published_example() -> None:
     # Newcombe (1998), Statistics in Medicine 17, table I: 81 of 263 gives 0.2553 to 0.3662.
     assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials"), [(0, 20), (20, 20), (1, 10), (37, 50), (2567, 3589)]
+)
+def test_wilson_interval_is_that_of_scipy(successes: int, trials: int) -> None:
+    theirs = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    assert wilson_interval(successes, trials) == pytest.approx(theirs, abs=1e-9)
 
 
 def test_wilson_interval_at_the_ends() -> None:

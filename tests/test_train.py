@@ -90,7 +90,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as monkeypatch:
         stand_in(monkeypatch)
         monkeypatch.setattr(
-            "fer_keras.reporting.plots._save", lambda figure, path: Path(path).touch()
+            "fer_keras.reporting.plots.save_figure", lambda figure, path: Path(path).touch()
         )
         run(TINY, folder, track=False)
     return folder

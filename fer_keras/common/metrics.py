@@ -49,6 +49,10 @@ class ReliabilityBin:
 def wilson_interval(successes: int, trials: int, z: float = _Z_95) -> tuple[float, float]:
     """The Wilson score interval of a proportion.
 
+    The same numbers as `scipy.stats.binomtest(...).proportion_ci(method="wilson")`, which also
+    makes a test of its own each time: milliseconds instead of a microsecond, for every class and
+    row of a table.
+
     Args:
         successes: Number of right answers, 0..trials.
         trials: Number of answers; with 0 the interval is all of [0, 1].

@@ -26,7 +26,7 @@ def risk_coverage(
         their accuracy, the threshold (El-Yaniv and Wiener, JMLR 2010; risk is 1 - accuracy).
     """
     p = np.asarray(probabilities)
-    return _curve(p.max(axis=1), p.argmax(axis=1) == np.asarray(labels))
+    return curve(p.max(axis=1), p.argmax(axis=1) == np.asarray(labels))
 
 
 def curve_points(kept: Scores, accuracy: Scores, thresholds: Scores) -> list[dict[str, float]]:
@@ -52,9 +52,18 @@ def curve_points(kept: Scores, accuracy: Scores, thresholds: Scores) -> list[dic
     ]
 
 
-def _curve(
+def curve(
     confidences: Scores, correct: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The curve of `risk_coverage` from the confidences alone.
+
+    Args:
+        confidences: `(n,)`, of the answers.
+        correct: `(n,)` bool, whether each is right.
+
+    Returns:
+        Share kept, accuracy of these, smallest confidence kept.
+    """
     order = np.argsort(-confidences, kind="stable")
     sorted_confidences = np.asarray(confidences, np.float64)[order]
     numbers = np.arange(1, len(order) + 1)

@@ -44,9 +44,18 @@ def run_samples(
     return load_test(config, experiment.seed), whole
 
 
-def _requested_samples(
+def requested_samples(
     arguments: argparse.Namespace, model: "LoadedModel"
 ) -> "tuple[Samples, Samples | None]":
+    """The samples that the words of `fer_keras.evaluate` ask for.
+
+    Args:
+        arguments: The parsed words.
+        model: The model that they name.
+
+    Returns:
+        The samples of the split, and those of train where the model's run tells them.
+    """
     from fer_keras.data.load import load_samples
 
     path: Path = arguments.model

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.metrics import accuracy_report, wilson_interval
-from fer_keras.common.risk_coverage import Scores, _curve, curve_points, risk_coverage
+from fer_keras.common.risk_coverage import Scores, curve, curve_points, risk_coverage
 from fer_keras.runtime.decision import Decision
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def reject_threshold(
     Returns:
         A confidence of the n, or 0 where all answers are kept.
     """
-    kept, accuracy, thresholds = _curve(np.asarray(confidences), np.asarray(correct))
+    kept, accuracy, thresholds = curve(np.asarray(confidences), np.asarray(correct))
     enough = kept >= 1 - MAX_REJECTED
     reached = np.flatnonzero(enough & (accuracy >= accuracy_target))
     chosen = int(reached[-1]) if len(reached) else int(np.flatnonzero(enough)[0])

@@ -156,9 +156,9 @@ def build(
     image = keras.Input(image_shape, name="image")
     x = _normalize(image)
     x = conv(x, _scaled(_STEM_FILTERS, width), 3, strides=2, name="conv1")
-    x = _bn_activation(x, activation, name="conv1")
+    x = bn_activation(x, activation, name="conv1")
     x = _depthwise(x, (3, 3), padding="same", name="conv2")
-    x = _bn_activation(x, activation, name="conv2")
+    x = bn_activation(x, activation, name="conv2")
     for stage, (stage_parts, depth) in enumerate(zip(_STAGES, depths, strict=True), start=3):
         filters, halving, repeated = stage_parts
         x = _mix_bottleneck(
@@ -170,7 +170,7 @@ def build(
             y = _mix_bottleneck(x, x.shape[-1], _groups(repeated, width), activation, name=name)
             x = keras.layers.Add(name=f"{name}_add")([x, y])
     x = conv(x, _scaled(_FEATURES, width), 1, name="conv6")
-    mfn_features = _bn_activation(x, activation, name="conv6")
+    mfn_features = bn_activation(x, activation, name="conv6")
 
     maps = [_attention_head(mfn_features, name=f"head{k}") for k in range(1, num_heads + 1)]
     strongest = maps[0] if num_heads == 1 else keras.layers.Maximum(name="strongest")(maps)
@@ -232,7 +232,8 @@ def _depthwise(x: Any, kernel_size: tuple[int, int], *, padding: str, name: str)
     )(x)
 
 
-def _bn_activation(x: Any, activation: str, *, name: str) -> Any:
+def bn_activation(x: Any, activation: str, *, name: str) -> Any:
+    """Batch normalisation, then `activation`: `relu`, `leaky_relu`, or else PReLU."""
     x = batch_norm(x, name=f"{name}_bn")
     if activation == "relu":
         return keras.layers.ReLU(name=f"{name}_relu")(x)
@@ -254,7 +255,7 @@ def _mix_bottleneck(
 ) -> Any:
     """Widen, convolve each group of channels with its own kernel size, weigh, narrow."""
     x = conv(x, sum(channels for _, channels in groups), 1, name=f"{name}_expand")
-    x = _bn_activation(x, activation, name=f"{name}_expand")
+    x = bn_activation(x, activation, name=f"{name}_expand")
     # The authors' mixed convolution has a normalisation and a PReLU that it does not apply.
     x = MixedDepthwiseConv2D(groups, strides, name=f"{name}_mix")(x)
     x = _coordinate_attention(x, name=f"{name}_attention")

@@ -14,10 +14,10 @@ from fer_keras.common.errors import DataError
 from fer_keras.common.files import atomic_path
 from fer_keras.common.metrics import ReliabilityBin
 
-_BLUE, _ORANGE, _GREEN = "#2b6cb0", "#dd6b20", "#2f855a"
-_GREY, _INK = "#a0aec0", "#1a202c"
+BLUE, ORANGE, _GREEN = "#2b6cb0", "#dd6b20", "#2f855a"
+GREY, INK = "#a0aec0", "#1a202c"
 # Lines of a figure in this order; apart in lightness too, for those who see few colours.
-_LINES = (_BLUE, _ORANGE, _GREEN, "#1a202c", "#b83280", "#718096")
+LINES = (BLUE, ORANGE, _GREEN, "#1a202c", "#b83280", "#718096")
 _MARKERS = "osD^vP"
 
 
@@ -71,7 +71,7 @@ def plot_confusion_matrix(
     totals = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
 
-    figure = _figure(2.6 + 0.82 * num_classes, 2.0 + 0.72 * num_classes)
+    figure = new_figure(2.6 + 0.82 * num_classes, 2.0 + 0.72 * num_classes)
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
     for row in range(num_classes):
@@ -87,7 +87,7 @@ def plot_confusion_matrix(
                 fontsize=8.5,
                 linespacing=1.35,
                 fontweight="bold" if row == column else "normal",
-                color="white" if share[row, column] > 0.55 else _INK,
+                color="white" if share[row, column] > 0.55 else INK,
             )
     axes.set_xticks(range(num_classes), list(class_names), rotation=30, ha="right")
     axes.set_yticks(
@@ -106,7 +106,7 @@ def plot_confusion_matrix(
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     bar.outline.set_visible(False)
     bar.set_label("Share of the true class", fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_reliability(
@@ -120,7 +120,7 @@ def plot_reliability(
         title: One line above the picture.
         note: Short lines inside it, e.g. ECE and n.
     """
-    figure = _figure(5.6, 6.4)
+    figure = new_figure(5.6, 6.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     filled = [b for b in bins if b.accuracy is not None and b.confidence is not None]
     width = bins[0].upper - bins[0].lower
@@ -129,9 +129,9 @@ def plot_reliability(
     confidences = [float(b.confidence or 0.0) for b in filled]
     gaps = [c - a for a, c in zip(accuracies, confidences, strict=True)]
     upper.bar(
-        centres, accuracies, width=0.94 * width, color=_BLUE, alpha=0.8, label="Accuracy", zorder=2
+        centres, accuracies, width=0.94 * width, color=BLUE, alpha=0.8, label="Accuracy", zorder=2
     )
-    for label, colour, wanted in (("Too sure", _ORANGE, 1.0), ("Not sure enough", _GREEN, -1.0)):
+    for label, colour, wanted in (("Too sure", ORANGE, 1.0), ("Not sure enough", _GREEN, -1.0)):
         chosen = [i for i, gap in enumerate(gaps) if gap * wanted > 0]
         if chosen:
             upper.bar(
@@ -145,28 +145,28 @@ def plot_reliability(
                 zorder=3,
             )
     upper.plot(
-        confidences, confidences, "_", color=_INK, markersize=14, zorder=5, label="Confidence"
+        confidences, confidences, "_", color=INK, markersize=14, zorder=5, label="Confidence"
     )
-    upper.plot([0, 1], [0, 1], color=_INK, linestyle="--", linewidth=1, label="Perfect", zorder=4)
+    upper.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1, label="Perfect", zorder=4)
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Accuracy")
     upper.legend(loc="upper left", frameon=False, fontsize=9)
     if note:
         # Few predictions of many classes have a low confidence: the left side has room.
         upper.text(
-            0.03, 0.62, note, ha="left", va="top", fontsize=9, linespacing=1.5, color=_INK, zorder=5
+            0.03, 0.62, note, ha="left", va="top", fontsize=9, linespacing=1.5, color=INK, zorder=5
         )
     upper.set_title(title, loc="left", fontsize=11, pad=10)
     lower.bar(
         [(b.lower + b.upper) / 2 for b in bins],
         [b.count for b in bins],
         width=0.94 * width,
-        color=_GREY,
+        color=GREY,
         zorder=2,
     )
     lower.set(xlabel="Confidence (probability of the predicted class)", ylabel="Images")
     for axes in (upper, lower):
-        _plain(axes)
-    _save(figure, path)
+        plain_axes(axes)
+    save_figure(figure, path)
 
 
 def plot_risk_coverage(
@@ -188,9 +188,9 @@ def plot_risk_coverage(
         target: Accuracy at which the threshold aims.
         title: One line above the picture.
     """
-    figure = _figure(6.4, 4.4)
+    figure = new_figure(6.4, 4.4)
     axes = figure.subplots()
-    styles = ((_BLUE, "-", 2.0), (_ORANGE, "--", 1.6), (_GREEN, ":", 1.8))
+    styles = ((BLUE, "-", 2.0), (ORANGE, "--", 1.6), (_GREEN, ":", 1.8))
     highest = 1 - target
     for (name, (kept, accuracy)), (colour, line, width) in zip(
         curves.items(), styles, strict=False
@@ -201,18 +201,18 @@ def plot_risk_coverage(
         axes.plot(share[steady], risk[steady], color=colour, linestyle=line, linewidth=width,
                   label=name, zorder=3)  # fmt: skip
         highest = max(highest, float(risk[steady].max(initial=0.0)))
-    axes.axhline(1 - target, color=_GREY, linewidth=1.2, zorder=2)
+    axes.axhline(1 - target, color=GREY, linewidth=1.2, zorder=2)
     axes.annotate(
         f"target: {1 - target:.0%} wrong", (0.01, 1 - target), textcoords="offset points",
-        xytext=(0, 4), fontsize=9, color=_INK,
+        xytext=(0, 4), fontsize=9, color=INK,
     )  # fmt: skip
     share_kept, accuracy_kept = chosen
     if accuracy_kept is not None:
         point = (share_kept, 1 - accuracy_kept)
-        axes.plot(*point, "o", color=_INK, markersize=7, zorder=5)
+        axes.plot(*point, "o", color=INK, markersize=7, zorder=5)
         axes.annotate(
             f"{point[0]:.0%} kept, {point[1]:.1%} wrong", point, textcoords="offset points",
-            xytext=(-9, 9), ha="right", fontsize=9, color=_INK, zorder=5,
+            xytext=(-9, 9), ha="right", fontsize=9, color=INK, zorder=5,
         )  # fmt: skip
     axes.set(
         xlim=(0, 1),
@@ -224,8 +224,8 @@ def plot_risk_coverage(
         axis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
     axes.legend(loc="upper left", frameon=False, fontsize=9)
     axes.set_title(title, loc="left", fontsize=11, pad=10)
-    _plain(axes)
-    _save(figure, path)
+    plain_axes(axes)
+    save_figure(figure, path)
 
 
 def plot_curves(metrics_path: str | Path, path: str | Path, *, title: str = "") -> None:
@@ -243,10 +243,10 @@ def plot_curves(metrics_path: str | Path, path: str | Path, *, title: str = "") 
     epochs = [int(row["epoch"]) for row in rows]
     has_rate = any("learning_rate" in row for row in rows)
     panels = 3 if has_rate else 2
-    figure = _figure(4.4 * panels, 3.7)
+    figure = new_figure(4.4 * panels, 3.7)
     axes = figure.subplots(1, panels)
     for panel, name, label in ((axes[0], "loss", "Loss"), (axes[1], "accuracy", "Accuracy")):
-        series = ((name, "Training", _GREY), (f"val_{name}", "Validation", _BLUE))
+        series = ((name, "Training", GREY), (f"val_{name}", "Validation", BLUE))
         for key, legend, colour in series:
             values = [_number(row.get(key)) for row in rows]
             if not all(math.isnan(v) for v in values):
@@ -260,24 +260,24 @@ def plot_curves(metrics_path: str | Path, path: str | Path, *, title: str = "") 
     validation = [_number(row.get("val_accuracy")) for row in rows]
     if not all(math.isnan(v) for v in validation):
         best = int(np.nanargmax(validation))
-        axes[1].plot(epochs[best], validation[best], "o", color=_ORANGE, markersize=7, zorder=5)
+        axes[1].plot(epochs[best], validation[best], "o", color=ORANGE, markersize=7, zorder=5)
         # Curves rise, so this corner is free.
         axes[1].text(
             0.98, 0.04, f"best: {validation[best]:.1%} (epoch {epochs[best]})",
-            transform=axes[1].transAxes, ha="right", fontsize=9, color=_ORANGE,
+            transform=axes[1].transAxes, ha="right", fontsize=9, color=ORANGE,
         )  # fmt: skip
         axes[1].yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
     if has_rate:
         rates = [_number(row.get("learning_rate")) for row in rows]
-        axes[2].plot(epochs, rates, color=_INK)
+        axes[2].plot(epochs, rates, color=INK)
         axes[2].set(xlabel="Epoch", ylabel="Learning rate")
         axes[2].ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
     for panel in axes:
-        _plain(panel)
+        plain_axes(panel)
         panel.xaxis.get_major_locator().set_params(integer=True)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_panels(
@@ -293,9 +293,9 @@ def plot_panels(
         columns: Plots in a row.
     """
     labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
-    style = {label: (_LINES[i % 6], _MARKERS[i % 6]) for i, label in enumerate(labels)}
+    style = {label: (LINES[i % 6], _MARKERS[i % 6]) for i, label in enumerate(labels)}
     num_rows = -(-(len(panels) + 1) // columns)  # one place for the legend
-    figure = _figure(3.3 * columns, 2.5 * num_rows + 0.4)
+    figure = new_figure(3.3 * columns, 2.5 * num_rows + 0.4)
     grid = figure.subplots(num_rows, columns, squeeze=False).ravel()
     highest = max(
         value for panel in panels for line in panel.lines for value in (*line.values, *line.upper)
@@ -313,7 +313,7 @@ def plot_panels(
         axes.set_ylim(*(panel.limits or (0, min(1.0, highest + 0.06))))
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
         axes.set_title(panel.title, loc="left", fontsize=10, pad=6)
-        _plain(axes)
+        plain_axes(axes)
         axes.tick_params(labelsize=8)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
@@ -327,11 +327,11 @@ def plot_panels(
     corner.legend(handles=handles, loc="upper left", frameon=False, fontsize=10)
     corner.text(
         0.02, 0.86 - 0.105 * len(labels), note, ha="left", va="top", fontsize=9, linespacing=1.5,
-        color=_INK, transform=corner.transAxes,
+        color=INK, transform=corner.transAxes,
     )  # fmt: skip
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=12)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_intervals(
@@ -352,7 +352,7 @@ def plot_intervals(
         limits: Ends of the scale.
     """
     measured = list(dict.fromkeys(name for values in groups.values() for name in values))
-    figure = _figure(7.2, 1.3 + 0.16 * len(measured) * (len(groups) + 1.5))
+    figure = new_figure(7.2, 1.3 + 0.16 * len(measured) * (len(groups) + 1.5))
     axes = figure.subplots()
     step = 0.7 / len(groups)
     for place, (group, values) in enumerate(groups.items()):
@@ -361,7 +361,7 @@ def plot_intervals(
         axes.errorbar(
             shares, rows + step * (place - (len(groups) - 1) / 2),
             xerr=[np.maximum(shares - lower, 0), np.maximum(upper - shares, 0)],
-            fmt=_MARKERS[place % 6], color=_LINES[place % 6], markersize=5, elinewidth=1.4,
+            fmt=_MARKERS[place % 6], color=LINES[place % 6], markersize=5, elinewidth=1.4,
             label=group,
         )  # fmt: skip
     axes.set_yticks(range(len(measured)), measured)
@@ -371,12 +371,12 @@ def plot_intervals(
     axes.set_xlabel(note, fontsize=9)
     axes.set_title(title, loc="left", fontsize=11, pad=10)
     axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _plain(axes)
+    plain_axes(axes)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color="#e2e8f0", linewidth=0.8)
     for row in range(1, len(measured)):
         axes.axhline(row - 0.5, color="#e2e8f0", linewidth=0.8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_histograms(
@@ -397,11 +397,11 @@ def plot_histograms(
     groups = [numbers for row in grid for _, panel in row for numbers in panel.values()]
     low, high = np.quantile(np.concatenate(groups), (0.002, 0.998))
     bins = np.linspace(low, max(high, low + 1e-6), 31)
-    figure = _figure(3.4 * len(grid[0]), 2.7 * len(grid) + 0.4)
+    figure = new_figure(3.4 * len(grid[0]), 2.7 * len(grid) + 0.4)
     axes = figure.subplots(len(grid), len(grid[0]), squeeze=False, sharex=True)
     for row, panels in zip(axes, grid, strict=True):
         for panel, (name, values) in zip(row, panels, strict=True):
-            for (label, numbers), colour in zip(values.items(), _LINES, strict=False):
+            for (label, numbers), colour in zip(values.items(), LINES, strict=False):
                 if numbers.size:
                     panel.hist(
                         np.clip(numbers, bins[0], bins[-1]), bins, density=True, color=colour,
@@ -412,12 +412,12 @@ def plot_histograms(
             # Room for the legend above the bars.
             panel.set_ylim(0, 1.35 * panel.get_ylim()[1])
             panel.legend(frameon=False, fontsize=7.5, loc="upper right")
-            _plain(panel)
+            plain_axes(panel)
     for panel in axes[-1]:
         panel.set_xlabel(note, fontsize=8.5)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=12)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_pictures(
@@ -438,7 +438,7 @@ def plot_pictures(
     num_columns = max(len(pictures) for _, pictures, _ in rows)
     height, width, _ = rows[0][1][0].shape
     gap_x, gap_y = 0.08 * width, (0.13 + 0.13 * caption_lines) * height
-    figure = _figure(1.05 * (num_columns + 1.4), 0.5 + (1.11 + 0.13 * caption_lines) * len(rows))
+    figure = new_figure(1.05 * (num_columns + 1.4), 0.5 + (1.11 + 0.13 * caption_lines) * len(rows))
     axes = figure.subplots()
     for row, (name, pictures, captions) in enumerate(rows):
         top = row * (height + gap_y)
@@ -455,25 +455,28 @@ def plot_pictures(
     axes.set_aspect("equal")
     axes.set_axis_off()
     axes.set_title(title, loc="left", fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of this size in inches."""
     # Figure without pyplot: no global state, no window, and figures are freed by themselves.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=130, layout="constrained")
 
 
-def _plain(axes: Any) -> None:
+def plain_axes(axes: Any) -> None:
+    """The look of all axes: pale lines across, no frame above and on the right."""
     axes.grid(axis="y", color="#e2e8f0", linewidth=0.8, zorder=0)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GREY)
-    axes.tick_params(colors=_INK, labelsize=9)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=INK, labelsize=9)
 
 
-def _save(figure: Any, path: str | Path) -> None:
+def save_figure(figure: Any, path: str | Path) -> None:
+    """Replaces a PNG file in one step."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)

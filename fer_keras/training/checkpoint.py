@@ -115,7 +115,7 @@ def load_checkpoint(folder: Path, method: Any) -> Progress | None:
         progress = Progress(**json.loads(bytes(stored.pop("progress"))))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ModelFileError(f"The checkpoint is damaged: {error}. Path: {path}.") from error
-    variables = _variables(method)
+    variables = state_variables(method)
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
     differing = sorted(
         name
@@ -132,7 +132,7 @@ def load_checkpoint(folder: Path, method: Any) -> Progress | None:
     return progress
 
 
-def _variables(method: Any) -> dict[str, Any]:
+def state_variables(method: Any) -> dict[str, Any]:
     """Every variable of network, method and optimizer under a name that is the same in each run."""
     named = {}
     for group, variables in (("model", method.variables), ("opt", method.optimizer.variables)):
@@ -152,7 +152,7 @@ def _arrays(method: Any) -> dict[str, np.ndarray]:
     # TensorFlow keeps a variable of several devices in parts; a copy is one array.
     return {
         name: np.asarray(keras.ops.convert_to_numpy(keras.ops.copy(variable.value)))
-        for name, variable in _variables(method).items()
+        for name, variable in state_variables(method).items()
     }
 
 

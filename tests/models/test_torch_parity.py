@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_keras.models import build_model
-from fer_keras.models.ddamfn import MixedDepthwiseConv2D, _bn_activation
+from fer_keras.models.ddamfn import MixedDepthwiseConv2D, bn_activation
 from fer_keras.models.layers import FusedBatchNormalization, batch_norm, conv
 from fer_keras.models.manet import SMALL as MANET
 from fer_keras.models.resnet18 import SMALL, build
@@ -154,7 +154,7 @@ def test_prelu_has_pytorchs_slopes() -> None:
     """One for each channel, which starts at 0.25 (Keras starts at 0)."""
     channels = 4
     image = keras.Input((3, 3, channels))
-    layer = keras.Model(image, _bn_activation(image, "prelu", name="one")).get_layer("one_prelu")
+    layer = keras.Model(image, bn_activation(image, "prelu", name="one")).get_layer("one_prelu")
     x = RNG(0).normal(size=(2, 3, 3, channels)).astype("float32")
     theirs = torch.nn.PReLU(channels)
     found = keras.ops.convert_to_numpy(layer(x))

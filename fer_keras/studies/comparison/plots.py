@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_keras.common.files import atomic_path
+from fer_keras.reporting.plots import BLUE, GREY, INK, ORANGE, new_figure, save_figure
 from fer_keras.studies.comparison.scores import Pair, pareto_front
-
-_BLUE, _ORANGE, _GREY, _INK = "#2b6cb0", "#dd6b20", "#a0aec0", "#1a202c"
 
 
 def plot_pareto(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> bool:
@@ -29,14 +27,14 @@ def plot_pareto(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) ->
     costs = [row["ms_per_face"] for row in timed]
     gains = [row["accuracy"] for row in timed]
     front = pareto_front(costs, gains)
-    figure = _figure(9.6, max(4.6, 1.6 + 0.24 * len(timed)))
+    figure = new_figure(9.6, max(4.6, 1.6 + 0.24 * len(timed)))
     axes, key = figure.subplots(1, 2, width_ratios=(2.3, 1))
     axes.plot(
-        [costs[i] for i in front], [gains[i] for i in front], color=_GREY, zorder=2,
+        [costs[i] for i in front], [gains[i] for i in front], color=GREY, zorder=2,
         drawstyle="steps-post", linewidth=1.4,
     )  # fmt: skip
     for number, row in enumerate(timed, start=1):
-        colour = _ORANGE if row["is_peer"] else _BLUE
+        colour = ORANGE if row["is_peer"] else BLUE
         place = (row["ms_per_face"], row["accuracy"])
         # At 0 and 1 the end of the interval is the accuracy, but for rounding.
         below = max(0.0, place[1] - row["accuracy_low"])
@@ -49,7 +47,7 @@ def plot_pareto(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) ->
         )  # fmt: skip
         axes.annotate(
             str(number), place, ha="center", va="center_baseline", fontsize=8, zorder=4,
-            color="white" if filled else _INK, fontweight="bold",
+            color="white" if filled else INK, fontweight="bold",
         )  # fmt: skip
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -60,8 +58,8 @@ def plot_pareto(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) ->
     axes.grid(color="#e2e8f0", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GREY)
-    axes.tick_params(colors=_INK, labelsize=9)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=INK, labelsize=9)
     axes.set_title(title, loc="left", fontsize=11, pad=10)
     key.set_axis_off()
     lines = [f"{number:>2}  {row['name']}" for number, row in enumerate(timed, start=1)]
@@ -69,9 +67,9 @@ def plot_pareto(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) ->
     note += "\nOrange: other projects' models." if any(row["is_peer"] for row in timed) else ""
     key.text(
         0, 1, "\n".join(lines) + f"\n\n{note}", ha="left", va="top", fontsize=9, linespacing=1.55,
-        color=_INK, transform=key.transAxes,
+        color=INK, transform=key.transAxes,
     )  # fmt: skip
-    _save(figure, path)
+    save_figure(figure, path)
     return True
 
 
@@ -95,18 +93,18 @@ def plot_disagreement(
         significant[i, j] = significant[j, i] = pair.p_holm < 0.05
     ahead = only - only.T
     limit = max(1, int(np.abs(ahead).max()))
-    figure = _figure(max(6.6, 4.0 + 0.56 * count), 2.6 + 0.42 * count)
+    figure = new_figure(max(6.6, 4.0 + 0.56 * count), 2.6 + 0.42 * count)
     axes = figure.subplots()
     axes.imshow(ahead, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     for i in range(count):
         for j in range(count):
             if i == j:
-                axes.text(j, i, "·", ha="center", va="center", color=_GREY)
+                axes.text(j, i, "·", ha="center", va="center", color=GREY)
                 continue
             strong = abs(ahead[i, j]) > 0.6 * limit
             axes.text(
                 j, i, f"{only[i, j]:,}{'*' if significant[i, j] else ''}", ha="center",
-                va="center", fontsize=8.5, color="white" if strong else _INK,
+                va="center", fontsize=8.5, color="white" if strong else INK,
                 fontweight="bold" if significant[i, j] else "normal",
             )  # fmt: skip
     axes.set_xticks(range(count), list(names), rotation=40, ha="right", fontsize=9)
@@ -120,18 +118,4 @@ def plot_disagreement(
     axes.set_xlabel("this one wrong")
     note = "Blue: the row is right more often than the column. * p < 0.05 (McNemar, Holm)"
     figure.suptitle(f"{title}\n{note}", x=0.01, ha="left", fontsize=10)
-    _save(figure, path)
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=130, layout="constrained")
-
-
-def _save(figure: Any, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", facecolor="white")
+    save_figure(figure, path)

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from fer_keras.common.files import atomic_path
-
-_BLUE, _ORANGE, _GREY, _INK = "#2b6cb0", "#dd6b20", "#a0aec0", "#1a202c"
+from fer_keras.reporting.plots import BLUE, GREY, INK, ORANGE
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def plot_sweep(
     _turns(figure.add_subplot(grid[0, 0]), monitor, np.array(numbers), np.array(values), ended)
     _importance(figure.add_subplot(grid[0, 1]), importance)
     _lines(figure, figure.add_subplot(grid[1, :]), monitor, np.array(values), ended, axes)
-    figure.suptitle(title, color=_INK)
+    figure.suptitle(title, color=INK)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)
@@ -107,11 +106,11 @@ def _turns(
     from matplotlib.ticker import MaxNLocator
 
     best = np.minimum.accumulate if monitor.endswith("loss") else np.maximum.accumulate
-    axis.step(numbers[ended], best(values[ended]), where="post", color=_ORANGE, label="best so far")
-    axis.plot(numbers[ended], values[ended], "o", color=_BLUE, label="finished")
+    axis.step(numbers[ended], best(values[ended]), where="post", color=ORANGE, label="best so far")
+    axis.plot(numbers[ended], values[ended], "o", color=BLUE, label="finished")
     if not ended.all():
         label = "pruned, last epoch"
-        axis.plot(numbers[~ended], values[~ended], "o", mfc="none", color=_GREY, label=label)
+        axis.plot(numbers[~ended], values[~ended], "o", mfc="none", color=GREY, label=label)
     axis.set(xlabel="trial", ylabel=monitor)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(frameon=False, fontsize=8)
@@ -122,11 +121,11 @@ def _importance(axis: Any, importance: dict[str, float]) -> None:
     """A bar for each setting, the most important one on top."""
     if not importance:
         text = "importance of settings:\ntoo few finished trials"
-        axis.text(0.5, 0.5, text, ha="center", va="center", color=_INK)
+        axis.text(0.5, 0.5, text, ha="center", va="center", color=INK)
         axis.set_axis_off()
         return
     names = sorted(importance, key=lambda name: importance[name])
-    bars = axis.barh(names, [importance[name] for name in names], color=_BLUE)
+    bars = axis.barh(names, [importance[name] for name in names], color=BLUE)
     axis.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
     axis.set(xlim=(0, 1.12), xlabel="importance (fANOVA, shares of 1)")
     _plain(axis)
@@ -149,14 +148,14 @@ def _lines(
     colours = matplotlib.colormaps[name](norm(values[ended]))
     places = np.array([each.places for each in shown])
     for trial in np.flatnonzero(~ended):
-        axis.plot(range(len(shown)), places[:, trial], color=_GREY, lw=0.9, ls="--")
+        axis.plot(range(len(shown)), places[:, trial], color=GREY, lw=0.9, ls="--")
     quality = places[-1, ended]
     # The best ones are drawn last.
     for trial in np.argsort(-quality if monitor.endswith("loss") else quality):
         line = places[:, ended][:, trial]
         axis.plot(range(len(shown)), line, color=colours[trial], lw=1.8, alpha=0.9)
     for position, each in enumerate(shown):
-        axis.axvline(position, color=_INK, lw=0.8)
+        axis.axvline(position, color=INK, lw=0.8)
         for place, text in each.ticks:
             axis.annotate(
                 text,
@@ -165,7 +164,7 @@ def _lines(
                 textcoords="offset points",
                 va="center",
                 fontsize=8,
-                color=_INK,
+                color=INK,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
             )
     axis.set_xticks(range(len(shown)), [each.name for each in shown])

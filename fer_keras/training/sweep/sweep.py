@@ -95,7 +95,7 @@ def run_workers(
             )
 
 
-def _new_sweep(arguments: argparse.Namespace, command: str) -> tuple[Path, Sweep]:
+def new_sweep(arguments: argparse.Namespace, command: str) -> tuple[Path, Sweep]:
     """Checks a new sweep and makes its folder."""
     from fer_keras.training.fallback import with_fallback
     from fer_keras.training.stages.run_stages import train_earlier_stages
@@ -153,7 +153,7 @@ def _with_sources(experiment: Experiment, runs: list[dict[str, Value]]) -> list[
     return runs
 
 
-def _resumed_sweep(arguments: argparse.Namespace) -> tuple[Path, Sweep]:
+def resumed_sweep(arguments: argparse.Namespace) -> tuple[Path, Sweep]:
     """Reads a sweep that goes on, with more trials where they are asked for."""
     given = ("experiment", "grid", "search", "runs", "set", "no_prune", "sweep_dir", "backend")
     if extra := [name for name in given if getattr(arguments, name)]:
@@ -231,7 +231,8 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _as_worker(arguments: argparse.Namespace) -> int:
+def as_worker(arguments: argparse.Namespace) -> int:
+    """Trains trials of a sweep until none waits or the parent ends; returns the exit code."""
     from fer_keras.training.callbacks import Interrupted
 
     parent = os.getppid()
