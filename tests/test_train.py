@@ -15,6 +15,7 @@ import pytest
 
 import fer_keras.data.splits as splits_module
 import fer_keras.train as train_module
+import fer_keras.training.fit as fit_module
 from fer_keras.common.errors import ConfigError, DataError, TrainingError, run_command
 from fer_keras.config import (
     DatasetConfig,
@@ -28,6 +29,7 @@ from fer_keras.config import (
 )
 from fer_keras.data.augmentation.policies import check_policy
 from fer_keras.data.pairs import with_neutral
+from fer_keras.data.pipeline import training_dataset
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.loading.keras_files import save_network
 from fer_keras.models import build_model
@@ -326,10 +328,33 @@ def test_early_stopping(tiny: Experiment, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["class_weights", "sampling"])
-def test_balancing_trains(tiny: Experiment, tmp_path: Path, option: str) -> None:
-    training = dataclasses.replace(tiny.training, epochs=1, **{option: "balanced"})
-    result = run(dataclasses.replace(tiny, training=training), tmp_path / "run", track=False)
-    assert np.isfinite(result["nll"])
+def test_balancing_reaches_the_network(
+    tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """Of unlike classes each has the same share of the loss, by weights or by draws."""
+    samples, held_out = make_samples("train", 36), make_samples("validation", 12)
+    # Of class 0 all twelve, of 1 six, of 2 three.
+    rare = samples.take(
+        np.concatenate([np.flatnonzero(samples.labels == k)[: 12 >> k] for k in range(3)])
+    )
+    monkeypatch.setattr(splits_module, "load_splits", lambda *_: (rare, held_out, rare))
+    share = np.zeros(3)
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        batches = training_dataset(*arguments, **options)
+        for batch in batches.take(30):
+            weights = batch[2] if len(batch) > 2 else np.ones(len(batch[1]))
+            np.add.at(share, np.argmax(batch[1], axis=1), np.asarray(weights))
+        return batches
+
+    monkeypatch.setattr(fit_module, "training_dataset", watched)
+    recipe = dataclasses.replace(tiny.training, epochs=1, **{option: "balanced"})
+    run(dataclasses.replace(tiny, training=recipe), tmp_path / "run", track=False)
+    np.testing.assert_allclose(share / share.sum(), 1 / 3, atol=0.08)
+    share[:] = 0
+    recipe = dataclasses.replace(tiny.training, epochs=1)
+    run(dataclasses.replace(tiny, training=recipe), tmp_path / "plain", track=False)
+    np.testing.assert_allclose(share / share.sum(), [4 / 7, 2 / 7, 1 / 7], atol=0.08)
 
 
 def test_run_folder_refusals(tiny: Experiment, tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+"""The one assembly of a training builds what every shipped experiment asks for."""
+
+from pathlib import Path
+
+import pytest
+from test_train import small_experiment
+
+import fer_keras.data.splits as splits
+from fer_keras.config import list_experiments
+from fer_keras.training.task import build_task
+
+
+@pytest.mark.parametrize("name", list_experiments())
+def test_task_of_every_experiment(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = small_experiment(name, tmp_path, monkeypatch)
+    train, validation, _ = splits.load_splits(experiment.dataset, experiment.seed)
+    task = build_task(experiment, train, validation)
+    assert task.method.optimizer.built
+    assert (task.class_weights is None) == (experiment.training.class_weights == "none")
+    if experiment.method.options.get("teacher"):
+        assert "first.keras" in task.teacher
+    bases = experiment.network.options.get("bases", ())
+    if experiment.network.weights or any(isinstance(base, str) for base in bases):
+        assert "first.keras" in task.weights_from
+        assert f"weights {task.weights_from.split(';')[0]}" in capsys.readouterr().out
+    if experiment.training.layer_rates:
+        names = [layer.name for layer in task.method.network.layers if layer.trainable_weights]
+        frozen = [layer.name for layer in task.method.network.layers if not layer.trainable]
+        assert names
+        assert bool(frozen) == (0 in experiment.training.layer_rates.values())
