@@ -4,6 +4,8 @@ The declarations themselves say what is tried, so a new setting or option is tes
 """
 
 import dataclasses
+import importlib
+import inspect
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +20,22 @@ from fer_keras.common.constraints import (
     Range,
     Rate,
     check,
+    checked_options,
     constraints_of,
+    option_hints,
     without_constraints,
 )
 from fer_keras.common.errors import ConfigError, DataError
-from fer_keras.config import Experiment, from_json, override, to_json
+from fer_keras.config import (
+    Experiment,
+    from_json,
+    list_experiments,
+    load_experiment,
+    override,
+    to_json,
+)
+from fer_keras.methods import build_method, list_methods
+from fer_keras.models import build_model, list_models
 
 
 def _steps(kind: Any, bound: float) -> tuple[Any, Any]:
@@ -119,6 +132,57 @@ def test_set_is_refused_outside_the_bounds(key: str) -> None:
 def test_numbers_have_bounds() -> None:
     free = {key for key, hint in FIELDS.items() if hint in (int, float)}
     assert free == set()
+
+
+BUILDERS = [("models", name) for name in list_models()]
+BUILDERS += [("methods", name) for name in list_methods()]
+
+
+def _builder(kind: str, name: str) -> Any:
+    return importlib.import_module(f"fer_keras.{kind}.{name}").build
+
+
+def _shape(name: str) -> tuple[int, ...]:
+    kind = getattr(importlib.import_module(f"fer_keras.models.{name}"), "INPUT_KIND", "image")
+    return {"image": (), "pair": (2,), "clip": (4,)}[kind] + (48, 48, 1)
+
+
+def _built(kind: str, name: str, **options: Any) -> Any:
+    if kind == "models":
+        return build_model(name, _shape(name), 3, **options)
+    # Refused before anything is built, so no network is needed.
+    network: Any = None
+    return build_method(name, network, ("a", "b"), **options)
+
+
+@pytest.mark.parametrize(("kind", "name"), BUILDERS)
+def test_options_at_their_bounds(kind: str, name: str) -> None:
+    build = _builder(kind, name)
+    for option, hint in option_hints(build).items():
+        good, bad = edges(hint)
+        for value in good:
+            assert checked_options(build, {option: value}, name) == {option: value}
+        for value in bad:
+            with pytest.raises(ConfigError, match=rf"{option}.*: expected .*\. Received: "):
+                _built(kind, name, **{option: value})
+
+
+@pytest.mark.parametrize(("kind", "name"), BUILDERS)
+def test_options_are_declared_and_their_defaults_allowed(kind: str, name: str) -> None:
+    build = _builder(kind, name)
+    hints = option_hints(build)
+    assert not [option for option, hint in hints.items() if hint in (int, float)]
+    for option, hint in hints.items():
+        default = inspect.signature(build).parameters[option].default
+        if default is not inspect.Parameter.empty:
+            assert check(default, hint, option) == default
+
+
+@pytest.mark.parametrize("name", sorted(list_experiments()))
+def test_options_of_the_experiments_are_allowed(name: str) -> None:
+    experiment = load_experiment(name)
+    for kind, part in (("models", experiment.network), ("methods", experiment.method)):
+        checked_options(_builder(kind, part.name), part.options, part.name)
 
 
 @pytest.mark.parametrize(
