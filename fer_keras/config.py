@@ -11,8 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from fer_keras.common.constraints import (
+    Count,
+    CountOrZero,
+    NotNegative,
+    Positive,
+    Range,
+    Rate,
+    Share,
+    check,
+    without_constraints,
+)
 from fer_keras.common.errors import ConfigError, did_you_mean
 from fer_keras.common.plugins import find_plugins, first_line
 
@@ -64,25 +75,25 @@ class DatasetConfig:
     source: str = ""
     label_rule: str = ""
     eval_label_rule: str = ""
-    image_size: int = 48
+    image_size: Annotated[int, Range(low=8)] = 48
     channels: Literal[1, 3] = 1
     without_duplicates: bool = False
-    validation_fraction: float = 0.1
+    validation_fraction: Rate = 0.1
     split: Literal["official", "subjects", "folds", "leave_one_subject_out", "held_out"] = (
         "official"
     )
-    folds: int = 10
-    fold: int = 0
-    label_noise: float = 0.0
-    oversample_to: int = 0
-    per_class: int = 0
-    per_class_seed: int = 0
-    limit: int = 0
+    folds: Annotated[int, Range(low=3)] = 10
+    fold: Annotated[int, Range(low=-1)] = 0
+    label_noise: Rate = 0.0
+    oversample_to: CountOrZero = 0
+    per_class: CountOrZero = 0
+    per_class_seed: CountOrZero = 0
+    limit: CountOrZero = 0
     neutral: Literal[
         "none", "auto", "same_subject", "same_session", "random_neutral", "mean_neutral"
     ] = "none"
-    neutral_seed: int = 0
-    clip_frames: int = 0
+    neutral_seed: CountOrZero = 0
+    clip_frames: CountOrZero = 0
     clip_sampling: Literal["uniform", "last", "windows"] = "uniform"
     fallback_for: str = ""
 
@@ -110,7 +121,7 @@ class NetworkConfig:
     name: str = "compact"
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: str = ""
-    keep_start: float = 0.0
+    keep_start: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -158,29 +169,29 @@ class TrainingConfig:
         deterministic: Same seed, same weights, bit for bit.
     """
 
-    epochs: int = 40
-    batch_size: int = 64
+    epochs: Count = 40
+    batch_size: Count = 64
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
-    learning_rate: float = 0.003
+    learning_rate: NotNegative = 0.003
     layer_rates: Mapping[str, float] = field(default_factory=dict)
-    momentum: float = 0.9
+    momentum: Rate = 0.9
     nesterov: bool = True
     schedule: Literal["constant", "cosine", "step", "exponential"] = "cosine"
-    warmup_epochs: float = 1.0
-    decay_epochs: int = 10
-    decay_rate: float = 0.1
-    weight_decay: float = 0.15
-    clip_norm: float = 0.0
-    clip_value: float = 0.0
-    sam_rho: float = 0.0
+    warmup_epochs: NotNegative = 1.0
+    decay_epochs: Count = 10
+    decay_rate: Positive = 0.1
+    weight_decay: NotNegative = 0.15
+    clip_norm: NotNegative = 0.0
+    clip_value: NotNegative = 0.0
+    sam_rho: NotNegative = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     sampling: Literal["shuffle", "balanced", "blocks"] = "shuffle"
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     jit_compile: Literal["auto", "on", "off"] = "auto"
-    early_stopping_patience: int = 0
+    early_stopping_patience: CountOrZero = 0
     select_by: Literal["val_accuracy", "val_loss"] = "val_accuracy"
-    cached_embeddings: int = 0
-    checkpoint_minutes: float = 10.0
+    cached_embeddings: CountOrZero = 0
+    checkpoint_minutes: NotNegative = 10.0
     deterministic: bool = True
 
 
@@ -198,9 +209,9 @@ class GrowthConfig:
             the training command.
     """
 
-    first: int = 0
-    first_epochs: int = 0
-    old_rate: float = 1.0
+    first: CountOrZero = 0
+    first_epochs: CountOrZero = 0
+    old_rate: NotNegative = 1.0
     previous: str = ""
 
 
@@ -226,63 +237,20 @@ class Experiment:
     method: MethodConfig = MethodConfig()
     training: TrainingConfig = TrainingConfig()
     growth: GrowthConfig = GrowthConfig()
-    seed: int = 0
-
-
-_MINIMUM = {
-    "dataset.image_size": 8,
-    "network.keep_start": 0,
-    "training.epochs": 1,
-    "training.batch_size": 1,
-    "seed": 0,
-    "dataset.limit": 0,
-    "dataset.folds": 3,
-    "dataset.fold": -1,
-    "dataset.label_noise": 0,
-    "dataset.oversample_to": 0,
-    "dataset.per_class": 0,
-    "dataset.per_class_seed": 0,
-    "dataset.neutral_seed": 0,
-    "dataset.clip_frames": 0,
-    "training.cached_embeddings": 0,
-    "training.sam_rho": 0,
-    "training.early_stopping_patience": 0,
-    "training.decay_epochs": 1,
-    "growth.first": 0,
-    "growth.first_epochs": 0,
-    "growth.old_rate": 0,
-}
+    seed: CountOrZero = 0
 
 
 def _check(value: Any, hint: Any, key: str) -> Any:
     """`value` as the type `hint`, or a ConfigError that names `key`."""
-    origin = get_origin(hint)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{key}: expected an object. Received: {value!r}.")
         return _from_mapping(hint, value, key)
-    if origin is Literal:
-        choices = get_args(hint)
-        if value not in choices or isinstance(value, bool):
-            shown = ", ".join(str(choice) for choice in choices)
-            raise ConfigError(f"{key}: expected one of {shown}. Received: {value!r}.")
-        return value
-    if origin is Mapping:
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{key}: expected an object of options. Received: {value!r}.")
-        return dict(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ConfigError(f"{key}: expected {hint.__name__}. Received: {value!r}.")
-    low = _MINIMUM.get(key)
-    if low is not None and value < low:
-        raise ConfigError(f"{key}: expected at least {low}. Received: {value}.")
-    return value
+    return check(value, hint, key)
 
 
 def _from_mapping(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
-    hints = get_type_hints(cls)
+    hints = get_type_hints(cls, include_extras=True)
     arguments = {}
     for name, value in values.items():
         key = f"{prefix}.{name}" if prefix else name
@@ -296,19 +264,20 @@ def _from_mapping(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
 
 def _parse(text: str, hint: Any, key: str) -> Any:
     """The text of a `--set` as the type of its field."""
-    if get_origin(hint) is Literal:
+    bare = without_constraints(hint)
+    if get_origin(bare) is Literal:
         by_text = {str(choice): choice for choice in get_args(hint)}
         return _check(by_text.get(text, text), hint, key)
-    if hint is bool:
+    if bare is bool:
         spellings = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         if text.lower() not in spellings:
             raise ConfigError(f"{key}: expected true or false. Received: {text!r}.")
         return spellings[text.lower()]
-    if hint in (int, float):
+    if bare in (int, float):
         try:
-            return _check(hint(text), hint, key)
+            return _check(bare(text), hint, key)
         except ValueError:
-            raise ConfigError(f"{key}: expected {hint.__name__}. Received: {text!r}.") from None
+            raise ConfigError(f"{key}: expected {bare.__name__}. Received: {text!r}.") from None
     return text
 
 
@@ -343,7 +312,7 @@ def override(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
 
 
 def _replace(part: Any, path: Sequence[str], text: str, key: str) -> Any:
-    hints = get_type_hints(type(part))
+    hints = get_type_hints(type(part), include_extras=True)
     name, rest = path[0], path[1:]
     if name not in hints:
         raise ConfigError(f"Unknown key {key!r}. {did_you_mean(key, all_keys())}")

@@ -5,12 +5,11 @@ the method's options. A new file in this folder is a new method, nothing else ha
 """
 
 import importlib
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_keras.common.errors import ConfigError, did_you_mean
+from fer_keras.common.constraints import checked_options
 from fer_keras.common.plugins import check_name, find_plugins
 
 if TYPE_CHECKING:
@@ -46,15 +45,6 @@ def build_method(
     """
     check_name(name, list_methods(), "method")
     build = importlib.import_module(f"{__name__}.{name}").build
-    allowed = [
-        parameter.name
-        for parameter in inspect.signature(build).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    for option in options:
-        if option not in allowed:
-            raise ConfigError(
-                f"Method {name!r} has no option {option!r}. {did_you_mean(option, allowed)}"
-            )
+    options = checked_options(build, options, f"Method {name!r}")
     method: Method = build(network, tuple(class_names), **options)
     return method

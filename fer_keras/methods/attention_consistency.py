@@ -11,12 +11,13 @@ step. Its statistics are then those of both.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 from keras import ops
 
-from fer_keras.common.errors import ConfigError, did_you_mean
+from fer_keras.common.constraints import Choices, CountOrZero, NotNegative, Share
+from fer_keras.common.errors import ConfigError
 from fer_keras.methods.base import Method, soft_cross_entropy
 from fer_keras.models.graphs import linear_classifier
 from fer_keras.models.layers import MirrorImage
@@ -49,14 +50,6 @@ class AttentionConsistency(Method):
     ) -> None:
         """Builds the method; see `build`."""
         super().__init__(network, class_names)
-        if not weight >= 0:
-            raise ConfigError(f"Expected weight >= 0, received weight={weight}.")
-        if erasing not in ERASINGS:
-            raise ConfigError(f"Unknown erasing {erasing!r}. {did_you_mean(erasing, ERASINGS)}")
-        if not 0 <= erasing_rate <= 1:
-            raise ConfigError(
-                f"Expected 0 <= erasing_rate <= 1, received erasing_rate={erasing_rate}."
-            )
         classifier = linear_classifier(network.output["features"], network.output["logits"])
         if classifier is None or len(network.inputs[0].shape) != 4:
             raise ConfigError(
@@ -157,10 +150,10 @@ def build(
     network: keras.Model,
     class_names: Sequence[str],
     *,
-    weight: float = 5.0,
-    erasing: str = "mirrored",
-    erasing_rate: float = 0.5,
-    seed: int = 0,
+    weight: NotNegative = 5.0,
+    erasing: Annotated[str, Choices(ERASINGS)] = "mirrored",
+    erasing_rate: Share = 0.5,
+    seed: CountOrZero = 0,
 ) -> AttentionConsistency:
     """Training by erasing attention consistency (EAC).
 
@@ -184,7 +177,7 @@ def build(
         The method, to be compiled with an optimizer.
 
     Raises:
-        ConfigError: An option is out of range, or the network has no class activation maps.
+        ConfigError: The network has no class activation maps.
     """
     return AttentionConsistency(
         network,

@@ -7,12 +7,13 @@ between the heads' maps, weighed by 0.1. Without it nothing keeps the heads from
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 from keras import ops
 
-from fer_keras.common.errors import ConfigError, did_you_mean
+from fer_keras.common.constraints import Choices, CountOrZero, NotNegative, Positive, Range
+from fer_keras.common.errors import ConfigError
 from fer_keras.methods.base import Method, soft_cross_entropy
 
 FORMS = ("code", "paper", "bounded")
@@ -40,17 +41,6 @@ class AttentionDiversity(Method):
     ) -> None:
         """Builds the method; see `build`."""
         super().__init__(network, class_names)
-        if form not in FORMS:
-            raise ConfigError(f"Unknown form {form!r}. {did_you_mean(form, FORMS)}")
-        if not weight >= 0:
-            raise ConfigError(f"Expected weight >= 0, received weight={weight}.")
-        if not eps >= 1e-16:
-            # The gradient has eps squared below the line, which float32 cannot hold much smaller.
-            raise ConfigError(f"Expected eps >= 1e-16, received eps={eps}.")
-        if not gamma > 0:
-            raise ConfigError(f"Expected gamma > 0, received gamma={gamma}.")
-        if warmup_steps < 0:
-            raise ConfigError(f"Expected warmup_steps >= 0, received warmup_steps={warmup_steps}.")
         shape = network.output["attention"].shape
         if len(shape) != 5 or shape[1] is None:
             raise ConfigError(
@@ -109,11 +99,12 @@ def build(
     network: keras.Model,
     class_names: Sequence[str],
     *,
-    weight: float = 0.1,
-    form: str = "code",
-    eps: float = 1e-4,
-    gamma: float = 10.0,
-    warmup_steps: int = 0,
+    weight: NotNegative = 0.1,
+    form: Annotated[str, Choices(FORMS)] = "code",
+    # The gradient has eps squared below the line, which float32 cannot hold much smaller.
+    eps: Annotated[float, Range(low=1e-16)] = 1e-4,
+    gamma: Positive = 10.0,
+    warmup_steps: CountOrZero = 0,
 ) -> AttentionDiversity:
     """Training of networks with several attention heads.
 
@@ -146,7 +137,7 @@ def build(
         The method, to be compiled with an optimizer; it reports `attention_loss`, the penalty.
 
     Raises:
-        ConfigError: An option is out of range, or the network has no fitting outputs.
+        ConfigError: The network has no fitting outputs.
     """
     return AttentionDiversity(
         network,

@@ -8,14 +8,22 @@ Heidari and Iosifidis (arXiv:2210.09381, 2022), with its matrix mended: see
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 from keras import ops
 
+from fer_keras.common.constraints import Choices, CountOrZero, NotNegative, Positive
 from fer_keras.common.errors import ConfigError
 from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
-from fer_keras.methods.diversity import check_options, diversity_loss, mean_similarity, similarities
+from fer_keras.methods.diversity import (
+    DIAGONALS,
+    KINDS,
+    check_options,
+    diversity_loss,
+    mean_similarity,
+    similarities,
+)
 
 
 class BranchEnsemble(Method):
@@ -40,21 +48,17 @@ class BranchEnsemble(Method):
         """Builds the method; see `build`."""
         super().__init__(network, class_names)
         num_branches = _branches(network, "branch_logits")
-        if not 0 <= active_branches <= num_branches:
+        if active_branches > num_branches:
             raise ConfigError(
                 f"Expected active_branches from 0 (all) to {num_branches}, the branches of network "
                 f"{network.name!r}. Received: active_branches={active_branches}"
             )
         weights = [float(weight) for weight in branch_weights] or [1.0] * num_branches
         active = active_branches or num_branches
-        if len(weights) != num_branches or min(weights) < 0 or not any(weights[:active]):
+        if len(weights) != num_branches or not any(weights[:active]):
             raise ConfigError(
-                f"Expected branch_weights with a number >= 0 for each of {num_branches} branches, "
+                f"Expected branch_weights with a number for each of {num_branches} branches, "
                 f"not all 0. Received: branch_weights={list(branch_weights)}"
-            )
-        if isinstance(diversity, str):
-            raise ConfigError(
-                f"Expected diversity as a list of output names. Received: diversity={diversity!r}"
             )
         check_outputs(network, diversity, "The diversity of branch_ensemble")
         for name in diversity:
@@ -64,11 +68,6 @@ class BranchEnsemble(Method):
                     f"diversity. Received: {name!r} of shape {tuple(network.output[name].shape)}"
                 )
         check_options(diversity_kind, diagonal)
-        if not diversity_weight >= 0 or not gamma > 0:
-            raise ConfigError(
-                "Expected diversity_weight >= 0 and gamma > 0. Received: "
-                f"diversity_weight={diversity_weight}, gamma={gamma}"
-            )
         self.active_branches = active
         # Plain numbers: a branch that is not active has weight 0.
         self.branch_weights = tuple(weights[:active] + [0.0] * (num_branches - active))
@@ -140,13 +139,13 @@ def build(
     network: keras.Model,
     class_names: Sequence[str],
     *,
-    active_branches: int = 0,
-    branch_weights: Sequence[float] = (),
+    active_branches: CountOrZero = 0,
+    branch_weights: Sequence[NotNegative] = (),
     diversity: Sequence[str] = (),
-    diversity_weight: float = 1.0,
-    diversity_kind: str = "logdet",
-    diagonal: str = "unit",
-    gamma: float = 10.0,
+    diversity_weight: NotNegative = 1.0,
+    diversity_kind: Annotated[str, Choices(KINDS)] = "logdet",
+    diagonal: Annotated[str, Choices(DIAGONALS)] = "unit",
+    gamma: Positive = 10.0,
     normalise: bool = True,
 ) -> BranchEnsemble:
     """Training of all branches at once.
@@ -175,7 +174,8 @@ def build(
         The method, to be compiled with an optimizer.
 
     Raises:
-        ConfigError: An option is out of range, or the network has no fitting output.
+        ConfigError: Options do not fit each other or the branches, or the network has no fitting
+            output.
     """
     return BranchEnsemble(
         network,

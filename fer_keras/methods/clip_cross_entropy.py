@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from fer_keras.common.errors import ConfigError
+from fer_keras.common.constraints import Share
 from fer_keras.methods.base import Method, soft_cross_entropy
 
 
@@ -29,10 +29,6 @@ class ClipCrossEntropy(Method):
     ) -> None:
         """Builds the method; see `build`."""
         super().__init__(network, class_names)
-        if not 0.0 <= frame_weight <= 1.0:
-            raise ConfigError(
-                f"Expected 0 <= frame_weight <= 1, received frame_weight={frame_weight}."
-            )
         self.frame_weight = frame_weight
         self.frame_accuracy = keras.metrics.CategoricalAccuracy(name="frame_accuracy")
 
@@ -54,7 +50,7 @@ class ClipCrossEntropy(Method):
 
 
 def build(
-    network: keras.Model, class_names: Sequence[str], *, frame_weight: float = 0.3
+    network: keras.Model, class_names: Sequence[str], *, frame_weight: Share = 0.3
 ) -> ClipCrossEntropy:
     """Cross-entropy training of a network over clips.
 
@@ -68,6 +64,6 @@ def build(
         The method, to be compiled with an optimizer.
 
     Raises:
-        ConfigError: `frame_weight` is out of range, or the network lacks an output.
+        ConfigError: The network lacks an output.
     """
     return ClipCrossEntropy(network, class_names, frame_weight=frame_weight)

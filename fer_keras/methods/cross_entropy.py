@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from fer_keras.common.errors import ConfigError
+from fer_keras.common.constraints import Rate
 from fer_keras.methods.base import Method, soft_cross_entropy
 
 
@@ -25,10 +25,6 @@ class CrossEntropy(Method):
     ) -> None:
         """Builds the method; see `build`."""
         super().__init__(network, class_names)
-        if not 0.0 <= label_smoothing < 1.0:
-            raise ConfigError(
-                f"Expected 0 <= label_smoothing < 1, received label_smoothing={label_smoothing}."
-            )
         self.label_smoothing = label_smoothing
 
     def sample_losses(self, y: Any, outputs: dict[str, Any], training: bool) -> Any:
@@ -40,7 +36,7 @@ class CrossEntropy(Method):
 
 
 def build(
-    network: keras.Model, class_names: Sequence[str], *, label_smoothing: float = 0.0
+    network: keras.Model, class_names: Sequence[str], *, label_smoothing: Rate = 0.0
 ) -> CrossEntropy:
     """Cross-entropy training.
 
@@ -53,6 +49,6 @@ def build(
         The method, to be compiled with an optimizer.
 
     Raises:
-        ConfigError: `label_smoothing` is out of range, or the network has no fitting `logits`.
+        ConfigError: The network has no fitting `logits`.
     """
     return CrossEntropy(network, class_names, label_smoothing=label_smoothing)

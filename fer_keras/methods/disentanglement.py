@@ -18,7 +18,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from fer_keras.common.errors import ConfigError
+from fer_keras.common.constraints import NotNegative
 from fer_keras.methods.base import Method, soft_cross_entropy
 
 _ESTIMATE = "identity_estimate"
@@ -39,11 +39,6 @@ class Disentanglement(Method):
     ) -> None:
         """Builds the method; see `build`."""
         super().__init__(network, class_names)
-        if min(reversal, cross_covariance) < 0:
-            raise ConfigError(
-                "Expected reversal >= 0 and cross_covariance >= 0, received "
-                f"reversal={reversal}, cross_covariance={cross_covariance}."
-            )
         self.reversal = reversal
         self.cross_covariance = cross_covariance
         self.adversary: Any = None
@@ -109,8 +104,8 @@ def build(
     network: keras.Model,
     class_names: Sequence[str],
     *,
-    reversal: float = 0.1,
-    cross_covariance: float = 0.0,
+    reversal: NotNegative = 0.1,
+    cross_covariance: NotNegative = 0.0,
 ) -> Disentanglement:
     """Cross-entropy with penalties against the person.
 
@@ -125,7 +120,7 @@ def build(
         The method, to be compiled with an optimizer.
 
     Raises:
-        ConfigError: A weight is negative, or the network lacks an output.
+        ConfigError: The network lacks an output.
     """
     return Disentanglement(
         network, class_names, reversal=reversal, cross_covariance=cross_covariance

@@ -6,11 +6,12 @@ The teacher sees the very pictures that the student sees, augmentation included:
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 from keras import ops
 
+from fer_keras.common.constraints import Positive, Range
 from fer_keras.common.errors import ConfigError
 from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
 from fer_keras.models.layers import class_names_of
@@ -42,10 +43,6 @@ class Distillation(Method):
                 f"Expected a teacher for pictures {tuple(network.inputs[0].shape[1:])}. Received: "
                 f"{tuple(teacher.inputs[0].shape[1:])}."
             )
-        if not temperature > 0:
-            raise ConfigError(f"Expected temperature > 0, received temperature={temperature}.")
-        if not 0 < weight <= 1:
-            raise ConfigError(f"Expected 0 < weight <= 1, received weight={weight}.")
         teacher.trainable = False
         self.teacher = teacher
         self.temperature = temperature
@@ -77,8 +74,8 @@ def build(
     class_names: Sequence[str],
     *,
     teacher: keras.Model,
-    temperature: float = 2.0,
-    weight: float = 0.7,
+    temperature: Positive = 2.0,
+    weight: Annotated[float, Range(above=0, high=1)] = 0.7,
 ) -> Distillation:
     """Training by a teacher.
 
@@ -95,7 +92,7 @@ def build(
         The method, to be compiled with an optimizer.
 
     Raises:
-        ConfigError: An option is out of range, the teacher knows other classes or takes other
+        ConfigError: The teacher knows other classes or takes other
             pictures, or a network has no fitting `logits`.
     """
     return Distillation(

@@ -9,12 +9,13 @@ probabilistic label drawing, cross-entropy loss. With the paper's VGG13 they rea
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 from keras import ops
 
-from fer_keras.common.errors import ConfigError, did_you_mean
+from fer_keras.common.constraints import Choices, CountOrZero, Range
+from fer_keras.common.errors import ConfigError
 from fer_keras.methods.base import Method, soft_cross_entropy
 
 SCHEMES = ("majority", "multi_label", "probabilistic", "cross_entropy", "kl_divergence")
@@ -35,12 +36,6 @@ class LabelDistribution(Method):
     ) -> None:
         """Builds the method; see `build`."""
         super().__init__(network, class_names)
-        if scheme not in SCHEMES:
-            raise ConfigError(f"Unknown scheme {scheme!r}. {did_you_mean(scheme, SCHEMES)}")
-        if not 0.0 < threshold <= 1.0:
-            raise ConfigError(f"Expected 0 < threshold <= 1, received threshold={threshold}.")
-        if not 0.0 < epsilon < 1.0:
-            raise ConfigError(f"Expected 0 < epsilon < 1, received epsilon={epsilon}.")
         self.scheme = scheme
         self.threshold = threshold
         self.epsilon = epsilon
@@ -98,10 +93,10 @@ def build(
     network: keras.Model,
     class_names: Sequence[str],
     *,
-    scheme: str = "cross_entropy",
-    threshold: float = 0.3,
-    epsilon: float = 0.001,
-    seed: int = 0,
+    scheme: Annotated[str, Choices(SCHEMES)] = "cross_entropy",
+    threshold: Annotated[float, Range(above=0, high=1)] = 0.3,
+    epsilon: Annotated[float, Range(above=0, below=1)] = 0.001,
+    seed: CountOrZero = 0,
 ) -> LabelDistribution:
     """Training on vote distributions.
 
@@ -133,7 +128,7 @@ def build(
         The method, to be compiled with an optimizer.
 
     Raises:
-        ConfigError: An option is out of range, or the network has no fitting `logits`.
+        ConfigError: The network has no fitting `logits`.
     """
     return LabelDistribution(
         network, class_names, scheme=scheme, threshold=threshold, epsilon=epsilon, seed=seed

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from fer_keras.common.constraints import Count, Rate, Share
 from fer_keras.common.errors import ConfigError
 from fer_keras.data.samples import Samples
 from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
@@ -45,12 +46,6 @@ class NeighbourDistribution(Method):
         """Builds the method; see `build`."""
         super().__init__(network, class_names)
         check_outputs(auxiliary, ("embedding",), "neighbour_distribution (its auxiliary network)")
-        if neighbours < 1:
-            raise ConfigError(f"Expected neighbours >= 1, received neighbours={neighbours}.")
-        if not 0 <= weight <= 1:
-            raise ConfigError(f"Expected 0 <= weight <= 1, received weight={weight}.")
-        if not 0 <= momentum < 1:
-            raise ConfigError(f"Expected 0 <= momentum < 1, received momentum={momentum}.")
         self.neighbours = neighbours
         self.weight = weight
         self.momentum = momentum
@@ -172,9 +167,9 @@ def build(
     class_names: Sequence[str],
     *,
     auxiliary: keras.Model,
-    neighbours: int = 5,
-    weight: float = 0.3,
-    momentum: float = 0.7,
+    neighbours: Count = 5,
+    weight: Share = 0.3,
+    momentum: Rate = 0.7,
 ) -> NeighbourDistribution:
     """Training by the label and by what near faces are taken for.
 
@@ -197,7 +192,7 @@ def build(
         The method, to be compiled with an optimizer after `prepare(samples)`.
 
     Raises:
-        ConfigError: An option is out of range, or a network has no fitting output.
+        ConfigError: A network has no fitting output.
     """
     return NeighbourDistribution(
         network,

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from fer_keras.common.constraints import Count, NotNegative, Positive
 from fer_keras.common.errors import ConfigError
 from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
 
@@ -129,9 +130,9 @@ def build(
     network: keras.Model,
     class_names: Sequence[str],
     *,
-    dimensions: int = 32,
-    temperature: float = 1.0,
-    reconstruction: float = 0.0,
+    dimensions: Count = 32,
+    temperature: Positive = 1.0,
+    reconstruction: NotNegative = 0.0,
 ) -> Prototype:
     """Puts a latent space with a learned point for each class on a network.
 
@@ -152,17 +153,9 @@ def build(
         latent point) and `features` where the given network has them.
 
     Raises:
-        ConfigError: An option is out of range, or the network has no fitting `embedding`.
+        ConfigError: The network has no fitting `embedding`, or no pictures to reconstruct.
     """
     check_outputs(network, ("embedding",), "prototype")
-    if dimensions < 1:
-        raise ConfigError(f"Expected dimensions >= 1, received dimensions={dimensions}.")
-    if not temperature > 0:
-        raise ConfigError(f"Expected temperature > 0, received temperature={temperature}.")
-    if not reconstruction >= 0:
-        raise ConfigError(
-            f"Expected reconstruction >= 0, received reconstruction={reconstruction}."
-        )
     if reconstruction and len(network.inputs[0].shape) != 4:
         raise ConfigError(
             "reconstruction needs a network of single pictures (batch, height, width, channels), "

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from fer_keras.common.errors import ConfigError
+from fer_keras.common.constraints import Count, CountOrZero, Rate
 from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
 
 
@@ -78,9 +78,9 @@ def build(
     network: keras.Model,
     class_names: Sequence[str],
     *,
-    dimensions: int = 64,
-    dropout: float = 0.4,
-    seed: int = 0,
+    dimensions: Count = 64,
+    dropout: Rate = 0.4,
+    seed: CountOrZero = 0,
 ) -> RelativeUncertainty:
     """Puts a head for points and one for uncertainties on a network, and trains them together.
 
@@ -103,12 +103,8 @@ def build(
         where the given network has them.
 
     Raises:
-        ConfigError: An option is out of range, or the network has neither output.
+        ConfigError: The network has neither output.
     """
-    if dimensions < 1:
-        raise ConfigError(f"Expected dimensions >= 1, received dimensions={dimensions}.")
-    if not 0.0 <= dropout < 1.0:
-        raise ConfigError(f"Expected 0 <= dropout < 1, received dropout={dropout}.")
     offered = network.output
     has_map = isinstance(offered, dict) and "features" in offered
     source = "features" if has_map else "embedding"

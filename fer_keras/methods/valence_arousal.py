@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from fer_keras.common.errors import ConfigError
+from fer_keras.common.constraints import NotNegative
 from fer_keras.methods.base import Method, soft_cross_entropy
 
 FACTS = ("valence", "arousal")
@@ -77,8 +77,6 @@ class ValenceArousal(Method):
     ) -> None:
         """Builds the method; see `build`."""
         super().__init__(network, class_names)
-        if not class_weight >= 0:
-            raise ConfigError(f"Expected class_weight >= 0. Received: class_weight={class_weight}")
         self.class_weight = class_weight
         self.agreements = [
             Agreement(kind, f"{kind}_{fact}") for kind in ("rmse", "ccc") for fact in FACTS
@@ -107,7 +105,7 @@ class ValenceArousal(Method):
 
 
 def build(
-    network: keras.Model, class_names: Sequence[str], *, class_weight: float = 0.0
+    network: keras.Model, class_names: Sequence[str], *, class_weight: NotNegative = 0.0
 ) -> ValenceArousal:
     """Training of valence and arousal, for data sets whose samples have these facts (-1..1).
 
@@ -126,6 +124,6 @@ def build(
         The method, to be compiled with an optimizer; it reports RMSE and concordance correlation.
 
     Raises:
-        ConfigError: The weight is out of range, or the network has no fitting outputs.
+        ConfigError: The network has no fitting outputs.
     """
     return ValenceArousal(network, class_names, class_weight=class_weight)

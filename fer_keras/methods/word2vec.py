@@ -32,12 +32,13 @@ of tests/methods/test_word2vec.py that keeps each mistake out of here:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from fer_keras.common.constraints import Choices, CountOrZero, Positive, Rate
 from fer_keras.common.errors import ConfigError, DataError, did_you_mean
 from fer_keras.common.labels import canonical
 from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
@@ -114,13 +115,9 @@ class Word2Vec(Method):
             temperature: Above 0; of the similarities in `similarity_smoothing`.
 
         Raises:
-            ConfigError: Unknown loss, a temperature that is not positive, or a missing output.
+            ConfigError: A missing output.
         """
         super().__init__(network, class_names)
-        if loss not in LOSSES:
-            raise ConfigError(f"Unknown word2vec loss {loss!r}. {did_you_mean(loss, LOSSES)}")
-        if not temperature > 0:
-            raise ConfigError(f"Expected temperature > 0, received temperature={temperature}.")
         self.words = tuple(words)
         self.loss_name = loss
         # NumPy, not variables: on JAX the metrics may read no variable of the model.
@@ -163,11 +160,11 @@ def build(
     centred: bool = False,
     random: bool = False,
     valence_arousal: bool = False,
-    seed: int = 0,
-    loss: str = "cosine",
-    scale: float = 16.0,
-    temperature: float = 0.1,
-    dropout: float = 0.0,
+    seed: CountOrZero = 0,
+    loss: Annotated[str, Choices(LOSSES)] = "cosine",
+    scale: Positive = 16.0,
+    temperature: Positive = 0.1,
+    dropout: Rate = 0.0,
 ) -> Word2Vec:
     """Puts a word-vector head on a network.
 
@@ -210,7 +207,7 @@ def build(
         and `features` where the given network has them.
 
     Raises:
-        ConfigError: An option is out of range, a word has no vector, two classes have one word, or
+        ConfigError: A word has no vector, two classes have one word, or
             the network has no fitting `embedding`.
         DataError: The word-vector file cannot be read.
     """
@@ -221,10 +218,6 @@ def build(
             f"word2vec needs an embedding (batch, d), received shape {tuple(embedding.shape)} from "
             f"network {network.name!r}."
         )
-    if not scale > 0:
-        raise ConfigError(f"Expected scale > 0, received scale={scale}.")
-    if not 0.0 <= dropout < 1.0:
-        raise ConfigError(f"Expected 0 <= dropout < 1, received dropout={dropout}.")
     chosen = {"centred": centred, "random": random, "valence_arousal": valence_arousal}
     spaces = [name for name, given in chosen.items() if given]
     if len(spaces) > 1:

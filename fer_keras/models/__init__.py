@@ -4,14 +4,14 @@ A new file in this folder is a new network; nothing has to be registered.
 """
 
 import importlib
-import inspect
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fer_keras.common.errors import ConfigError, did_you_mean
+from fer_keras.common.constraints import checked_options
+from fer_keras.common.errors import ConfigError
 from fer_keras.common.plugins import check_name, find_plugins
 
 __all__ = ["build_model", "list_models"]
@@ -68,16 +68,7 @@ def build_model(
             f"Invalid value for `num_classes`. Expected an integer >= 2. Received: "
             f"num_classes={num_classes!r}"
         )
-    known = [
-        parameter.name
-        for parameter in inspect.signature(build).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    for option in options:
-        if option not in known:
-            hint = did_you_mean(option, known) if known else "It takes no options."
-            raise ConfigError(f"Network {name!r} has no option {option!r}. {hint}")
-    return build(shape, int(num_classes), **options)
+    return build(shape, int(num_classes), **checked_options(build, options, f"Network {name!r}"))
 
 
 def _find_module(name: str) -> ModuleType:

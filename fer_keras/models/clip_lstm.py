@@ -16,7 +16,8 @@ from typing import Any
 
 import keras
 
-from fer_keras.models.clips import SMALL_ENCODER, check_dropout, check_positive, read_frames
+from fer_keras.common.constraints import Count, Rate
+from fer_keras.models.clips import SMALL_ENCODER, read_frames
 
 INPUT_KIND = "clip"
 SMALL = {**SMALL_ENCODER, "units": 8, "attention_units": 4}
@@ -30,9 +31,9 @@ def build(
     encoder_options: Mapping[str, Any] | None = None,
     encoder_weights: str = "none",
     train_encoder: bool = True,
-    units: int = 64,
-    attention_units: int = 32,
-    dropout: float = 0.3,
+    units: Count = 64,
+    attention_units: Count = 32,
+    dropout: Rate = 0.3,
 ) -> Any:
     """Builds the network.
 
@@ -56,10 +57,8 @@ def build(
         `embedding` `(batch, units)`, the context.
 
     Raises:
-        ConfigError: If an option is out of its range or the encoder does not fit the frames.
+        ConfigError: If the encoder does not fit the frames.
     """
-    check_dropout(dropout)
-    check_positive(units=units, attention_units=attention_units)
     clip, vectors, real = read_frames(
         clip_shape, encoder, encoder_options, encoder_weights, train_encoder
     )

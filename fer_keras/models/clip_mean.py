@@ -9,7 +9,8 @@ from typing import Any
 
 import keras
 
-from fer_keras.models.clips import SMALL_ENCODER, check_dropout, mean_of_real, read_frames
+from fer_keras.common.constraints import Rate
+from fer_keras.models.clips import SMALL_ENCODER, mean_of_real, read_frames
 
 INPUT_KIND = "clip"
 SMALL = SMALL_ENCODER
@@ -23,7 +24,7 @@ def build(
     encoder_options: Mapping[str, Any] | None = None,
     encoder_weights: str = "none",
     train_encoder: bool = True,
-    dropout: float = 0.3,
+    dropout: Rate = 0.3,
 ) -> Any:
     """Builds the network.
 
@@ -45,9 +46,8 @@ def build(
         of the frames' vectors.
 
     Raises:
-        ConfigError: If an option is out of its range or the encoder does not fit the frames.
+        ConfigError: If the encoder does not fit the frames.
     """
-    check_dropout(dropout)
     clip, vectors, real = read_frames(
         clip_shape, encoder, encoder_options, encoder_weights, train_encoder
     )

@@ -9,12 +9,12 @@ each: they are the frame encoder, which a camera runs once for a new frame.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 
-from fer_keras.common.errors import ConfigError
-from fer_keras.models.clips import EveryFrame, FrameMask, check_dropout, mean_of_real
+from fer_keras.common.constraints import Count, Length, Rate
+from fer_keras.models.clips import EveryFrame, FrameMask, mean_of_real
 from fer_keras.models.layers import batch_norm, conv, conv_bn
 
 INPUT_KIND = "clip"
@@ -25,9 +25,9 @@ def build(
     clip_shape: tuple[int, int, int, int],
     num_classes: int,
     *,
-    stem_filters: int = 16,
-    widths: Sequence[int] = (32, 64),
-    dropout: float = 0.3,
+    stem_filters: Count = 16,
+    widths: Annotated[Sequence[Count], Length(1)] = (32, 64),
+    dropout: Rate = 0.3,
 ) -> Any:
     """Builds the network.
 
@@ -44,16 +44,7 @@ def build(
         `logits` `(batch, num_classes)`, the mean of `frame_logits` `(batch, frames, num_classes)`
         over the real frames, `frame_mask` `(batch, frames)` and `embedding` `(batch, widths[-1])`.
         A frame's logits have seen `2 * stages` frames before and after it.
-
-    Raises:
-        ConfigError: If an option is out of its range.
     """
-    check_dropout(dropout)
-    if not widths or min(stem_filters, *widths) < 1:
-        raise ConfigError(
-            "Invalid value for `stem_filters` and `widths`. Expected positive numbers of channels. "
-            f"Received: stem_filters={stem_filters!r}, widths={widths!r}"
-        )
     clip = keras.Input(clip_shape, name="clip")
     real = FrameMask(name="frame_mask")(clip)
     encoder = _frame_encoder(clip_shape[1:], stem_filters, widths[0])

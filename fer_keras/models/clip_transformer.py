@@ -12,8 +12,9 @@ from typing import Any
 
 import keras
 
+from fer_keras.common.constraints import Count, Rate
 from fer_keras.common.errors import ConfigError
-from fer_keras.models.clips import SMALL_ENCODER, check_dropout, check_positive, read_frames
+from fer_keras.models.clips import SMALL_ENCODER, read_frames
 
 INPUT_KIND = "clip"
 SMALL = {**SMALL_ENCODER, "hidden": 8, "depth": 1, "heads": 2, "mlp": 8}
@@ -68,11 +69,11 @@ def build(
     encoder_options: Mapping[str, Any] | None = None,
     encoder_weights: str = "none",
     train_encoder: bool = True,
-    hidden: int = 64,
-    depth: int = 2,
-    heads: int = 4,
-    mlp: int = 128,
-    dropout: float = 0.1,
+    hidden: Count = 64,
+    depth: Count = 2,
+    heads: Count = 4,
+    mlp: Count = 128,
+    dropout: Rate = 0.1,
 ) -> Any:
     """Builds the network.
 
@@ -101,10 +102,8 @@ def build(
         `(batch, hidden)`.
 
     Raises:
-        ConfigError: If an option is out of its range or the encoder does not fit the frames.
+        ConfigError: If `hidden` is no multiple of `heads` or the encoder does not fit the frames.
     """
-    check_dropout(dropout)
-    check_positive(hidden=hidden, depth=depth, heads=heads, mlp=mlp)
     if hidden % heads:
         raise ConfigError(
             f"Invalid value for `hidden`. Expected a multiple of heads={heads}. Received: "

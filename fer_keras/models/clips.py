@@ -13,7 +13,6 @@ from typing import Any
 
 import keras
 
-from fer_keras.common.errors import ConfigError
 from fer_keras.models.encoders import build_encoder
 from fer_keras.models.layers import FrozenEncoder
 
@@ -118,28 +117,3 @@ def mean_of_real(x: Any, real: Any, *, name: str) -> Any:
         `(batch, d)`.
     """
     return keras.layers.GlobalAveragePooling1D(name=name)(x, mask=real)
-
-
-def check_dropout(dropout: float) -> None:
-    """Refuses a rate outside [0, 1).
-
-    Raises:
-        ConfigError: It is.
-    """
-    if not 0 <= dropout < 1:
-        raise ConfigError(
-            f"Invalid value for `dropout`. Expected 0 <= dropout < 1. Received: dropout={dropout!r}"
-        )
-
-
-def check_positive(**sizes: int) -> None:
-    """Refuses sizes below 1.
-
-    Raises:
-        ConfigError: Names the option.
-    """
-    for name, size in sizes.items():
-        if size < 1:
-            raise ConfigError(
-                f"Invalid value for `{name}`. Expected {name} >= 1. Received: {name}={size!r}"
-            )

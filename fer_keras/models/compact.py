@@ -8,10 +8,11 @@ multiplication.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import keras
 
+from fer_keras.common.constraints import Count, Length, Rate
 from fer_keras.common.errors import ConfigError
 from fer_keras.models.layers import batch_norm, conv, conv_bn
 
@@ -20,11 +21,11 @@ def build(
     image_shape: tuple[int, int, int],
     num_classes: int,
     *,
-    stem_filters: int = 32,
-    widths: Sequence[int] = (64, 128, 256),
-    depths: Sequence[int] = (1, 1, 1),
-    first_stride: int = 2,
-    dropout: float = 0.3,
+    stem_filters: Count = 32,
+    widths: Annotated[Sequence[Count], Length(1)] = (64, 128, 256),
+    depths: Sequence[Count] = (1, 1, 1),
+    first_stride: Literal[1, 2] = 2,
+    dropout: Rate = 0.3,
 ) -> Any:
     """Builds the network.
 
@@ -44,20 +45,12 @@ def build(
         with the defaults.
 
     Raises:
-        ConfigError: If an option is out of its range.
+        ConfigError: If there are not as many widths as depths.
     """
-    if not widths or len(widths) != len(depths) or min(*widths, *depths) < 1:
+    if len(widths) != len(depths):
         raise ConfigError(
-            "Invalid value for `widths` and `depths`. Expected as many positive widths as depths. "
+            "Invalid value for `widths` and `depths`. Expected as many widths as depths. "
             f"Received: widths={widths!r}, depths={depths!r}"
-        )
-    if first_stride not in (1, 2):
-        raise ConfigError(
-            f"Invalid value for `first_stride`. Expected 1 or 2. Received: {first_stride!r}"
-        )
-    if not 0 <= dropout < 1:
-        raise ConfigError(
-            f"Invalid value for `dropout`. Expected 0 <= dropout < 1. Received: dropout={dropout!r}"
         )
     image = keras.Input(image_shape, name="image")
     x = keras.layers.Rescaling(1 / 64, offset=-2.0, name="scale")(image)

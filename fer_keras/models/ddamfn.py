@@ -8,11 +8,12 @@ recognise faces; those are not shipped, so this network starts from random ones.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 from keras import ops
 
+from fer_keras.common.constraints import Choices, Count, Length, Positive
 from fer_keras.common.errors import ConfigError
 from fer_keras.models.layers import batch_norm, conv
 
@@ -102,10 +103,10 @@ def build(
     image_shape: tuple[int, int, int],
     num_classes: int,
     *,
-    num_heads: int = 2,
-    width: float = 1.0,
-    depths: Sequence[int] = (9, 16, 6),
-    activation: str = "prelu",
+    num_heads: Count = 2,
+    width: Positive = 1.0,
+    depths: Annotated[Sequence[Count], Length(3, 3)] = (9, 16, 6),
+    activation: Annotated[str, Choices(ACTIVATIONS)] = "prelu",
 ) -> Any:
     """Builds the network.
 
@@ -130,29 +131,7 @@ def build(
         backbone times the largest of the heads' maps at each place and channel; `mfn_features`
         `(batch, h, w, d)`, the map of the backbone; and `attention` `(batch, num_heads, h, w, d)`,
         the heads' maps, 0..1.
-
-    Raises:
-        ConfigError: If an option is out of its range.
     """
-    if num_heads < 1:
-        raise ConfigError(
-            "Invalid value for `num_heads`. Expected num_heads >= 1. Received: "
-            f"num_heads={num_heads!r}"
-        )
-    if not width > 0:
-        raise ConfigError(
-            f"Invalid value for `width`. Expected width > 0. Received: width={width!r}"
-        )
-    if len(depths) != len(_STAGES) or min(depths) < 1:
-        raise ConfigError(
-            f"Invalid value for `depths`. Expected {len(_STAGES)} numbers of blocks >= 1. "
-            f"Received: depths={depths!r}"
-        )
-    if activation not in ACTIVATIONS:
-        raise ConfigError(
-            f"Invalid value for `activation`. Expected one of {', '.join(ACTIVATIONS)}. "
-            f"Received: activation={activation!r}"
-        )
     image = keras.Input(image_shape, name="image")
     x = _normalize(image)
     x = conv(x, _scaled(_STEM_FILTERS, width), 3, strides=2, name="conv1")

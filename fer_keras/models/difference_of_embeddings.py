@@ -11,11 +11,11 @@ drifted; here they do not. What the head reads is an option, for the controls of
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 
-from fer_keras.common.errors import ConfigError
+from fer_keras.common.constraints import Choices, Count, Rate
 from fer_keras.models.encoders import build_encoder
 from fer_keras.models.layers import FrozenEncoder
 
@@ -37,10 +37,10 @@ def build(
     encoder: Any = "mobilenet_v3_large",
     encoder_options: Mapping[str, Any] | None = None,
     encoder_weights: str = "none",
-    reads: str = "difference_and_face",
-    hidden: Sequence[int] = (256, 128, 64, 32),
+    reads: Annotated[str, Choices(READS)] = "difference_and_face",
+    hidden: Sequence[Count] = (256, 128, 64, 32),
     normalize: bool = False,
-    dropout: float = 0.0,
+    dropout: Rate = 0.0,
 ) -> Any:
     """Builds the network.
 
@@ -68,17 +68,8 @@ def build(
         vectors, `(batch, 2, d)`.
 
     Raises:
-        ConfigError: If an option is out of its range or the encoder does not fit the pictures.
+        ConfigError: If the encoder does not fit the pictures.
     """
-    if reads not in READS:
-        raise ConfigError(
-            f"Invalid value for `reads`. Expected one of {', '.join(READS)}. Received: {reads!r}"
-        )
-    if any(units < 1 for units in hidden) or not 0 <= dropout < 1:
-        raise ConfigError(
-            "Invalid value for `hidden` or `dropout`. Expected positive units and 0 <= dropout < 1."
-            f" Received: hidden={hidden!r}, dropout={dropout!r}"
-        )
     frozen = build_encoder(encoder, image_shape, encoder_options, encoder_weights)
     pair = keras.Input((2, *image_shape), name="pair")
     vectors = FrozenEncoder(frozen, name="embeddings")(pair)

@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from fer_keras.common.errors import ConfigError
+from fer_keras.common.constraints import Count
 from fer_keras.models.encoders import build_encoder
 from fer_keras.models.layers import FrozenEncoder
 
@@ -39,7 +39,7 @@ def build(
     identity: Any = "resnet50_vggface2",
     identity_options: Mapping[str, Any] | None = None,
     identity_weights: str = "none",
-    hidden: Sequence[int] = (256, 128, 64, 32),
+    hidden: Sequence[Count] = (256, 128, 64, 32),
 ) -> Any:
     """Builds the network.
 
@@ -66,12 +66,8 @@ def build(
         `identity_embedding` `(batch, e)`.
 
     Raises:
-        ConfigError: If an option is out of its range or an encoder does not fit the pictures.
+        ConfigError: If an encoder does not fit the pictures.
     """
-    if any(units < 1 for units in hidden):
-        raise ConfigError(
-            f"Invalid value for `hidden`. Expected positive units. Received: hidden={hidden!r}"
-        )
     image = keras.Input(image_shape, name="image")
     trained = build_encoder(encoder, image_shape, encoder_options, encoder_weights)
     embedding = trained(image)

@@ -11,11 +11,12 @@ graph, and a picture's answer does not depend on the pictures beside it.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import keras
 
-from fer_keras.common.errors import ConfigError, did_you_mean
+from fer_keras.common.constraints import Choices, Count, Positive
+from fer_keras.common.errors import ConfigError
 from fer_keras.models.layers import batch_norm, cbam, stack
 
 # The CK+ version, narrow and with few branches, takes pictures of 48 pixels.
@@ -61,11 +62,11 @@ def build(
     image_shape: tuple[int, int, int],
     num_classes: int,
     *,
-    num_branches: int = 9,
-    variant: str = "affectnet",
+    num_branches: Count = 9,
+    variant: Annotated[str, Choices(_VARIANTS)] = "affectnet",
     attention: bool = False,
-    width: float = 1.0,
-    padding: str = "valid",
+    width: Positive = 1.0,
+    padding: Literal["valid", "same"] = "valid",
     valence_arousal: bool = False,
 ) -> Any:
     """Builds the network.
@@ -100,26 +101,8 @@ def build(
         `(batch, branches, 2)` and its mean `valence_arousal` `(batch, 2)`. At 96x96, h = w = 6.
 
     Raises:
-        ConfigError: If the picture is too small or an option is out of its range.
+        ConfigError: If the picture is too small.
     """
-    if variant not in _VARIANTS:
-        raise ConfigError(
-            f"Invalid value for `variant`. Expected one of {', '.join(_VARIANTS)}. Received: "
-            f"variant={variant!r}. {did_you_mean(str(variant), _VARIANTS)}"
-        )
-    if padding not in ("valid", "same"):
-        raise ConfigError(
-            "Invalid value for `padding`. Expected 'valid' or 'same'. Received: "
-            f"padding={padding!r}"
-        )
-    for name, value, valid in (
-        ("num_branches", num_branches, num_branches >= 1),
-        ("width", width, width > 0),
-    ):
-        if not valid:
-            raise ConfigError(
-                f"Invalid value for `{name}`. Expected a positive number. Received: {name}={value}"
-            )
     base_convs, branch_convs = (
         [
             step._replace(

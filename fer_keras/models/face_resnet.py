@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from fer_keras.common.constraints import Count, Positive, Rate
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.models.layers import batch_norm
 
@@ -33,10 +34,10 @@ def build(
     image_shape: tuple[int, int, int],
     num_classes: int,
     *,
-    input_size: int = 80,
+    input_size: Count = 80,
     last_block: bool = False,
-    width: float = 1.0,
-    dropout: float = 0.3,
+    width: Positive = 1.0,
+    dropout: Rate = 0.3,
 ) -> Any:
     """Builds the network.
 
@@ -54,20 +55,12 @@ def build(
         `(batch, 256 * width)` and `features` `(batch, h, w, 256 * width)`: 2x2 with the defaults.
 
     Raises:
-        ConfigError: If an option is out of its range or does not fit the picture.
+        ConfigError: If an option does not fit the picture.
     """
     if image_shape[-1] not in (1, 3):
         raise ConfigError(
             "Invalid value for `image_shape`. Expected 1 or 3 channels. "
             f"Received: image_shape={image_shape!r}"
-        )
-    if width <= 0:
-        raise ConfigError(
-            f"Invalid value for `width`. Expected width > 0. Received: width={width!r}"
-        )
-    if not 0 <= dropout < 1:
-        raise ConfigError(
-            f"Invalid value for `dropout`. Expected 0 <= dropout < 1. Received: dropout={dropout!r}"
         )
     filters = [max(1, round(channels * width)) for channels, _ in _STAGES]
     halvings = len(_STAGES) - 1 + int(last_block)

@@ -10,11 +10,12 @@ learns from pictures that took no part in that (`dataset.split="held_out"`).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
 
+from fer_keras.common.constraints import Choices, Length
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.labels import name_mapping
 from fer_keras.models import build_model
@@ -42,8 +43,8 @@ def build(
     image_shape: tuple[int, int, int],
     num_classes: int,
     *,
-    bases: Sequence[Any] = _PUBLISHED,
-    rule: str = "linear",
+    bases: Annotated[Sequence[Any], Length(2)] = _PUBLISHED,
+    rule: Annotated[str, Choices((*AVERAGES, *FITTED))] = "linear",
     frozen: bool = True,
 ) -> Any:
     """Builds the network.
@@ -64,7 +65,7 @@ def build(
         `branch_logits` `(batch, bases, num_classes)`.
 
     Raises:
-        ConfigError: If a base or an option is not usable.
+        ConfigError: If a base is not usable.
     """
     networks = [_base(base, image_shape, num_classes) for base in bases]
     return fuse(networks, rule, image_shape=image_shape, frozen=frozen)

@@ -8,10 +8,11 @@ make diverse.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 
+from fer_keras.common.constraints import Count, Length, Positive, Share
 from fer_keras.common.errors import ConfigError
 from fer_keras.models.layers import ChannelPool, cbam, conv_bn, stack
 
@@ -39,9 +40,9 @@ def build(
     image_shape: tuple[int, int, int],
     num_classes: int,
     *,
-    beta: float = 0.6,
-    width: float = 1.0,
-    depths: Sequence[int] = (2, 2, 2, 2),
+    beta: Share = 0.6,
+    width: Positive = 1.0,
+    depths: Annotated[Sequence[Count], Length(4, 4)] = (2, 2, 2, 2),
 ) -> Any:
     """Builds the network.
 
@@ -66,21 +67,8 @@ def build(
         top left, top right, bottom left, bottom right. At 224x224, h = w = 14.
 
     Raises:
-        ConfigError: If the picture cannot be cut into quarters or an option is out of its range.
+        ConfigError: If the picture cannot be cut into quarters.
     """
-    if not 0 <= beta <= 1:
-        raise ConfigError(
-            f"Invalid value for `beta`. Expected 0 <= beta <= 1. Received: beta={beta!r}"
-        )
-    if not width > 0:
-        raise ConfigError(
-            f"Invalid value for `width`. Expected a positive number. Received: width={width!r}"
-        )
-    if len(depths) != 4 or min(depths) < 1:
-        raise ConfigError(
-            "Invalid value for `depths`. Expected four positive numbers. Received: "
-            f"depths={depths!r}"
-        )
     if any(-(-side // 8) % 2 for side in image_shape[:2]):
         raise ConfigError(
             "Invalid value for `image_shape`. Expected a height and width whose eighth, rounded "

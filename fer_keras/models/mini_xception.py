@@ -9,13 +9,14 @@ from typing import Any
 
 import keras
 
+from fer_keras.common.constraints import NotNegative
 from fer_keras.models.layers import every_nth
 
 # Channels of the four residual modules (section 3).
 _WIDTHS = (16, 32, 64, 128)
 
 
-def build(image_shape: tuple[int, int, int], num_classes: int, *, l2: float = 0.01) -> Any:
+def build(image_shape: tuple[int, int, int], num_classes: int, *, l2: NotNegative = 0.01) -> Any:
     """Builds the network.
 
     With 7 classes and one channel it has 58,423 parameters at any picture size, the 1,472 moving

@@ -6,10 +6,11 @@ in the form of the public FER2013 baseline WuJie1010/Facial-Expression-Recogniti
 chosen on PrivateTest). A 3x3 convolution stands for the 7x7 one and the maximum of ImageNet's form.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 
+from fer_keras.common.constraints import Choices, Positive, Rate
 from fer_keras.common.errors import ConfigError
 from fer_keras.models.layers import batch_norm, conv, conv_bn
 
@@ -25,9 +26,9 @@ def build(
     image_shape: tuple[int, int, int],
     num_classes: int,
     *,
-    width: float = 1.0,
-    pooling: str = "global",
-    dropout: float = 0.5,
+    width: Positive = 1.0,
+    pooling: Annotated[str, Choices(_POOLINGS)] = "global",
+    dropout: Rate = 0.5,
 ) -> Any:
     """Builds the network.
 
@@ -49,25 +50,12 @@ def build(
         width)`.
 
     Raises:
-        ConfigError: If an option is out of its range or does not fit the picture.
+        ConfigError: If an option does not fit the picture.
     """
-    if width <= 0:
-        raise ConfigError(
-            f"Invalid value for `width`. Expected width > 0. Received: width={width!r}"
-        )
-    if pooling not in _POOLINGS:
-        raise ConfigError(
-            f"Invalid value for `pooling`. Expected one of {', '.join(_POOLINGS)}. "
-            f"Received: pooling={pooling!r}"
-        )
     if pooling == "valid4" and not all(25 <= side <= 56 for side in image_shape[:2]):
         raise ConfigError(
             "Invalid value for `image_shape`. Expected sides of 25 to 56 pixels with "
             f"pooling='valid4'; 'global' takes any. Received: image_shape={image_shape!r}"
-        )
-    if not 0 <= dropout < 1:
-        raise ConfigError(
-            f"Invalid value for `dropout`. Expected 0 <= dropout < 1. Received: dropout={dropout!r}"
         )
     image = keras.Input(image_shape, name="image")
     x = keras.layers.Rescaling(1 / 255, name="scale")(image)

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from fer_keras.common.constraints import Count, Rate
 from fer_keras.common.errors import ConfigError
 
 # (channels, convolutions) of each stage; every stage ends in a 2x2 maximum and dropout.
@@ -19,9 +20,9 @@ def build(
     image_shape: tuple[int, int, int],
     num_classes: int,
     *,
-    conv_dropout: float = 0.25,
-    dense_dropout: float = 0.5,
-    dense_units: int = 1024,
+    conv_dropout: Rate = 0.25,
+    dense_dropout: Rate = 0.5,
+    dense_units: Count = 1024,
 ) -> Any:
     """Builds the network.
 
@@ -41,18 +42,13 @@ def build(
         `(batch, dense_units)` and `features` `(batch, height // 16, width // 16, 256)`.
 
     Raises:
-        ConfigError: If the picture is too small or an option is out of its range.
+        ConfigError: If the picture is too small.
     """
     if min(image_shape[:2]) < 16:
         raise ConfigError(
             "Invalid value for `image_shape`. Expected at least 16x16 pixels, which four stages "
             f"halve to 1x1. Received: image_shape={image_shape!r}"
         )
-    for name, rate in (("conv_dropout", conv_dropout), ("dense_dropout", dense_dropout)):
-        if not 0 <= rate < 1:
-            raise ConfigError(
-                f"Invalid value for `{name}`. Expected 0 <= {name} < 1. Received: {name}={rate!r}"
-            )
     image = keras.Input(image_shape, name="image")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(image)
     for stage, (width, num_convs) in enumerate(_STAGES, start=1):

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from fer_keras.common.constraints import Positive, Rate
 from fer_keras.common.errors import ConfigError
 from fer_keras.models.layers import batch_norm, conv
 
@@ -24,8 +25,8 @@ def build(
     image_shape: tuple[int, int, int],
     num_classes: int,
     *,
-    width: float = 1.0,
-    dropout: float = 0.5,
+    width: Positive = 1.0,
+    dropout: Rate = 0.5,
 ) -> Any:
     """Builds the network.
 
@@ -44,20 +45,12 @@ def build(
         `(batch, 512 * width)` and `features` `(batch, height // 32, width // 32, 512 * width)`.
 
     Raises:
-        ConfigError: If the picture is too small or an option is out of its range.
+        ConfigError: If the picture is too small.
     """
     if min(image_shape[:2]) < 32:
         raise ConfigError(
             "Invalid value for `image_shape`. Expected at least 32x32 pixels, which five stages "
             f"halve to 1x1. Received: image_shape={image_shape!r}"
-        )
-    if width <= 0:
-        raise ConfigError(
-            f"Invalid value for `width`. Expected width > 0. Received: width={width!r}"
-        )
-    if not 0 <= dropout < 1:
-        raise ConfigError(
-            f"Invalid value for `dropout`. Expected 0 <= dropout < 1. Received: dropout={dropout!r}"
         )
     image = keras.Input(image_shape, name="image")
     x = keras.layers.Rescaling(1 / 255, name="scale")(image)

@@ -12,10 +12,11 @@ logits for all pictures and no gradient. Both gates and both places are options.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 
+from fer_keras.common.constraints import Choices, Count, Rate
 from fer_keras.common.errors import ConfigError
 
 _GATES = ("sigmoid", "relu")
@@ -74,15 +75,15 @@ def build(
     image_shape: tuple[int, int, int],
     num_classes: int,
     *,
-    patch_size: int = 16,
-    hidden: int = 768,
-    depth: int = 12,
-    heads: int = 12,
-    mlp: int = 3072,
-    gate: str = "sigmoid",
-    gate_on: str = "class_token",
-    reduction: int = 4,
-    dropout: float = 0.1,
+    patch_size: Count = 16,
+    hidden: Count = 768,
+    depth: Count = 12,
+    heads: Count = 12,
+    mlp: Count = 3072,
+    gate: Annotated[str, Choices(_GATES)] = "sigmoid",
+    gate_on: Annotated[str, Choices(_PLACES)] = "class_token",
+    reduction: Count = 4,
+    dropout: Rate = 0.1,
 ) -> Any:
     """Builds the network.
 
@@ -111,14 +112,8 @@ def build(
         `gate_on="tokens"`).
 
     Raises:
-        ConfigError: If an option is out of its range or does not fit the picture.
+        ConfigError: If sizes do not fit each other or the picture.
     """
-    sizes = {"patch_size": patch_size, "hidden": hidden, "depth": depth, "heads": heads}
-    for name, size in {**sizes, "mlp": mlp, "reduction": reduction}.items():
-        if size < 1:
-            raise ConfigError(
-                f"Invalid value for `{name}`. Expected {name} >= 1. Received: {name}={size!r}"
-            )
     if any(side % patch_size for side in image_shape[:2]):
         raise ConfigError(
             f"Invalid value for `image_shape`. Expected sides that are multiples of patch_size="
@@ -128,16 +123,6 @@ def build(
         raise ConfigError(
             f"Invalid value for `hidden`. Expected a multiple of heads={heads} and of reduction="
             f"{reduction}. Received: hidden={hidden!r}"
-        )
-    for name, choice, choices in (("gate", gate, _GATES), ("gate_on", gate_on, _PLACES)):
-        if choice not in choices:
-            raise ConfigError(
-                f"Invalid value for `{name}`. Expected one of {', '.join(choices)}. "
-                f"Received: {name}={choice!r}"
-            )
-    if not 0 <= dropout < 1:
-        raise ConfigError(
-            f"Invalid value for `dropout`. Expected 0 <= dropout < 1. Received: dropout={dropout!r}"
         )
     image = keras.Input(image_shape, name="image")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(image)

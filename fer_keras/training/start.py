@@ -231,14 +231,9 @@ def keeping_start(save: Callable[[Any, Path], None], network: Any, share: float)
 
     Returns:
         A function like `save`; the network in training keeps its own weights.
-
-    Raises:
-        ConfigError: A share above 1.
     """
     import keras
 
-    if share > 1:
-        raise ConfigError(f"network.keep_start: expected 0 to 1. Received: {share}.")
     start = network.get_weights()
     kept = keras.models.clone_model(network)
 

@@ -172,19 +172,6 @@ def no_map():
     return keras.Model(network.input, outputs, name="two_layers")
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"weight": -1.0}, "weight >= 0"),
-        ({"erasing": "mirored"}, "mirrored"),
-        ({"erasing_rate": 1.5}, "erasing_rate <= 1"),
-    ],
-)
-def test_wrong_options(tiny_network, options, message):
-    with pytest.raises(ConfigError, match=message):
-        build(tiny_network, **options)
-
-
 def test_networks_without_class_activation_maps_are_refused(tiny_network):
     with pytest.raises(ConfigError, match=r"one linear layer on the mean.*'two_layers'"):
         build(no_map())

@@ -175,21 +175,6 @@ def test_training_in_bfloat16_is_finite():
         keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"form": "papr"}, "paper"),
-        ({"weight": -0.1}, "weight"),
-        ({"eps": 0.0}, "eps"),
-        ({"gamma": 0.0}, "gamma"),
-        ({"warmup_steps": -1}, "warmup_steps"),
-    ],
-)
-def test_wrong_options(options, message):
-    with pytest.raises(ConfigError, match=message):
-        build(2, **options)
-
-
 def test_attention_without_heads_is_refused():
     network = build_tiny_network()
     flat = keras.Model(

@@ -126,18 +126,3 @@ def test_draws_go_on_from_the_stored_state(tiny_network):
     method.seed_generator.state.assign(state)
     again = [losses_of(method) for _ in range(5)]
     np.testing.assert_array_equal(first, again)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"scheme": "majorty"}, "majority"),
-        ({"threshold": 0.0}, "threshold"),
-        ({"threshold": 1.1}, "threshold"),
-        ({"epsilon": 0.0}, "epsilon"),
-        ({"epsilon": 1.0}, "epsilon"),
-    ],
-)
-def test_wrong_options(tiny_network, options, message):
-    with pytest.raises(ConfigError, match=message):
-        build_method("label_distribution", tiny_network, NAMES, **options)

@@ -76,19 +76,6 @@ def test_the_decoder_draws_pictures_of_any_size(shape):
     assert build_decoder(5, shape).output.shape == (None, *shape)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"dimensions": 0}, "dimensions >= 1"),
-        ({"temperature": 0.0}, "temperature > 0"),
-        ({"reconstruction": -1.0}, "reconstruction >= 0"),
-    ],
-)
-def test_wrong_options(tiny_network, options, message):
-    with pytest.raises(ConfigError, match=message):
-        build(tiny_network, **options)
-
-
 def test_pairs_have_no_decoder(tiny_network):
     image = keras.Input((2, 8, 8, 1))
     flat = keras.layers.Flatten()(image)

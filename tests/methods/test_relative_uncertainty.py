@@ -124,14 +124,6 @@ def test_a_network_without_a_map_gets_its_heads_on_the_embedding(tiny_network, p
     assert mapped.network.get_layer("point_dense").kernel.shape == (6 * 6 * 6, 64)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"), [({"dimensions": 0}, "dimensions >= 1"), ({"dropout": 1.0}, "dropout")]
-)
-def test_wrong_options(tiny_network, options, message):
-    with pytest.raises(ConfigError, match=message):
-        build(tiny_network, **options)
-
-
 def test_a_network_with_logits_alone_is_refused(tiny_network):
     network = keras.Model(tiny_network.input, {"logits": tiny_network.output["logits"]})
     with pytest.raises(ConfigError, match="needs the network output embedding"):

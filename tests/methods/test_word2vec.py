@@ -343,10 +343,6 @@ def test_words_by_class():
         ({"words": {"fear": "angry"}}, "Two classes have one word"),
         ({"words": {"fear": "fearr"}}, r"'fearr' \(nearest: fear"),
         ({"words": "happy"}, "mapping"),
-        ({"loss": "cosin"}, "Nearest: cosine"),
-        ({"scale": 0}, "scale"),
-        ({"temperature": 0}, "temperature"),
-        ({"dropout": 1.0}, "dropout"),
         ({"centred": True, "random": True}, "Choose one"),
     ],
 )

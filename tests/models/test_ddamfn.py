@@ -186,19 +186,3 @@ def test_other_activations_than_a_slope_for_each_channel():
     np.testing.assert_array_equal(
         to_numpy(networks["relu"].get_layer("conv1_relu")(x)), [[0.0, 3.0]]
     )
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"num_heads": 0},
-        {"width": 0},
-        {"depths": (1, 1)},
-        {"depths": (1, 0, 1)},
-        {"activation": "gelu"},
-    ],
-)
-def test_options_out_of_range(options):
-    (name,) = options
-    with pytest.raises(ConfigError, match=rf"`{name}`. Expected .* Received: {name}="):
-        build_model("ddamfn", (48, 48, 1), 5, **options)

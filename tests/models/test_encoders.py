@@ -223,8 +223,6 @@ def test_arrays_with_objects_are_refused(tmp_path: Path):
         ({"encoder_weights": "imagenet"}, "imagenet for MobileNetV3"),
         ({"encoder": "mobilenet_v3_small", "encoder_options": {}}, "32 pixels"),
         ({"encoder": "resnet50_vggface2", "encoder_options": {"alpha": 1}}, "has the options"),
-        ({"reads": "neutral"}, "`reads`"),
-        ({"hidden": [0]}, "`hidden`"),
     ],
 )
 def test_what_cannot_be_built_is_refused(options, message):

@@ -170,20 +170,6 @@ def test_the_smallest_picture(shape, options, smaller):
         build_model("esr", smaller, 3, **options)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"num_branches": 0}, "Received: num_branches=0"),
-        ({"width": 0}, "Received: width=0"),
-        ({"variant": "ck"}, "Received: variant='ck'"),
-        ({"padding": "full"}, "Received: padding='full'"),
-    ],
-)
-def test_an_option_out_of_range_is_refused(options, message):
-    with pytest.raises(ConfigError, match=f"Expected .* {message}"):
-        build_model("esr", (96, 96, 1), 3, **options)
-
-
 def test_channel_pool_refuses_an_unknown_reduction():
     with pytest.raises(ConfigError, match="reduction='sum'"):
         ChannelPool("sum")

@@ -167,12 +167,6 @@ def test_shapes_of_the_maps() -> None:
             network(input_size=smallest - 1, last_block=last_block)
 
 
-@pytest.mark.parametrize("options", [{"dropout": 1.0}, {"width": 0.0}])
-def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="Invalid value"):
-        network(**options)
-
-
 def test_colour_is_normalised_by_channel() -> None:
     model = build_model("face_resnet", (80, 80, 3), 3, width=WIDTH)
     scaled = keras.Model(model.input, model.get_layer("scale").output)

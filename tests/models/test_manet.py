@@ -129,17 +129,3 @@ def test_sizes_that_can_be_cut(side):
 def test_sizes_that_cannot_be_cut_are_refused(shape):
     with pytest.raises(ConfigError, match=r"even, such as 48, .* Received: image_shape"):
         build_model("manet", shape, 3, **THIN)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"beta": 1.1}, "Received: beta=1.1"),
-        ({"width": 0}, "Received: width=0"),
-        ({"depths": (2, 2, 2)}, "Received: depths="),
-        ({"depths": (2, 0, 2, 2)}, "Received: depths="),
-    ],
-)
-def test_an_option_out_of_range_is_refused(options, message):
-    with pytest.raises(ConfigError, match=f"Expected .* {message}"):
-        build_model("manet", (48, 48, 1), 3, **options)

@@ -41,9 +41,3 @@ def test_valid4_refuses_pictures_whose_map_is_not_one_window(side: int) -> None:
     with pytest.raises(ConfigError, match=r"25 to 56 .* Received: image_shape="):
         build((44, side, 3), 7, pooling="valid4")
     assert build((44, side, 3), 7, **SMALL).output["embedding"].shape == (None, 32)
-
-
-@pytest.mark.parametrize("options", [{"width": -1}, {"pooling": "max"}, {"dropout": 1.0}])
-def test_an_option_out_of_range_is_refused(options: dict) -> None:
-    with pytest.raises(ConfigError, match=r"Expected .* Received: "):
-        build((44, 44, 3), 7, **options)

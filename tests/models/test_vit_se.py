@@ -133,20 +133,8 @@ def test_a_dead_relu_gate_gives_the_same_finite_answer_for_all(gate_on: str) -> 
         np.testing.assert_array_equal(logits[0], [1, 2, 3, 4])
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"patch_size": 7},
-        {"patch_size": 0},
-        {"heads": 5},
-        {"reduction": 5},
-        {"depth": 0},
-        {"gate": "tanh"},
-        {"gate_on": "patches"},
-        {"dropout": 1.0},
-    ],
-)
-def test_an_option_out_of_range_is_refused(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", [{"patch_size": 7}, {"heads": 5}, {"reduction": 5}])
+def test_sizes_that_do_not_fit_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"Expected .* Received: "):
         small(**options)
 
