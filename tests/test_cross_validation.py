@@ -182,6 +182,17 @@ def test_a_finished_one_is_only_pooled_again(whole: Path, tmp_path: Path) -> Non
     assert _read(copy / "result.json") == expected
 
 
+def test_the_command_leaves_a_finished_one_as_it_is(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(whole, copy)
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    assert main(["--run-dir", str(copy), "--resume", "--no-mlflow"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+    assert "tiny seed 0 3 folds is finished" in capsys.readouterr().out
+
+
 def test_one_fold_is_not_all_of_them(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"-1, every fold in turn, is for training"):
         run(EXPERIMENT, tmp_path / "run", track=False)

@@ -127,15 +127,24 @@ def test_every_file_agrees_with_keras(exported: Path, trained: Path) -> None:
     keras_model = load_model(trained / "best.keras")
     manifest = json.loads((exported / "manifest.json").read_text())
     expected = softmax(keras_model.logits(images), manifest["temperature"])
-    # The gate asks 8-bit files for the same answers; how far the probabilities are off is stated.
-    stated = manifest["parity"]["models"]["int8"]["max_difference"] + 1e-5
-    for precision, tolerance in (("float32", 1e-5), ("float16", 1e-3), ("int8", stated)):
+    # The gate asks 8-bit files for the same answers only; this network's are this near.
+    for precision, tolerance in (("float32", 1e-5), ("float16", 1e-3), ("int8", 0.01)):
         model = load_model(exported, precision=precision)
         np.testing.assert_allclose(model.predict(images), expected, atol=tolerance)
         runtime = Recognizer(exported, detector="none", precision=precision)
         np.testing.assert_allclose(runtime.predict_proba(images), expected, atol=tolerance)
     int8 = (exported / "model_int8.tflite").read_bytes()
     assert load_tflite_bytes(int8, exported)[2] == "uint8"
+
+
+def test_int8_reads_raw_pixels_also_where_calibration_saw_no_white_one(exported: Path) -> None:
+    """Its step was 219/255 here, so each pixel counted for less and logits shrank to 0.7."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    assert samples("train", 96).images.max() < 255
+    file = exported / "model_int8.tflite"
+    (place,) = Interpreter(model_content=file.read_bytes()).get_input_details()
+    assert place["quantization"] == (1.0, 0)
 
 
 def test_the_temperature_is_the_one_of_the_validation_split(exported: Path, trained: Path) -> None:

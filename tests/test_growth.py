@@ -119,6 +119,7 @@ def test_a_growth_keeps_what_it_has_and_goes_on_bit_for_bit(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     store: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     import mlflow
 
@@ -140,6 +141,10 @@ def test_a_growth_keeps_what_it_has_and_goes_on_bit_for_bit(
     result = run_stages(last, folder, resume=True)
     assert f"from {folder / 'branches-1' / 'best.keras'}" in result["initial_weights"]
     assert "fresh: branch2_conv1" in result["initial_weights"]
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert run_stages(last, folder, resume=True) == result
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert f"nothing is left to do in {folder}" in capsys.readouterr().out
     run(last, tmp_path / "straight", track=False)
     expected, found = state(tmp_path / "straight"), state(folder)
     assert expected.keys() == found.keys()

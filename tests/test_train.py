@@ -31,6 +31,7 @@ from fer_keras.data.augmentation.policies import check_policy
 from fer_keras.data.pairs import with_neutral
 from fer_keras.data.pipeline import training_dataset
 from fer_keras.data.samples import Samples, one_hot
+from fer_keras.evaluation.evaluate import evaluate
 from fer_keras.loading.keras_files import save_network
 from fer_keras.models import build_model
 from fer_keras.models.layers import with_class_names
@@ -263,6 +264,40 @@ def test_resuming_a_finished_run_trains_no_more(
     before, after = weights_of(straight), weights_of(tmp_path / "run")
     for name in before:
         np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_the_command_leaves_a_finished_run_as_it_is(
+    tiny: Experiment, straight: Path, tmp_path: Path, capsys: Any
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(straight, folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    words = ["--run-dir", str(folder), "--resume", "--no-mlflow"]
+    assert train_module.main(words) == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    said = capsys.readouterr().out
+    assert "tiny seed 0" in said
+    assert "is finished, accuracy 0." in said
+    assert f"nothing is left to do in {folder}" in said
+    # Another experiment is not taken for finished.
+    with pytest.raises(ConfigError, match="holds another experiment"):
+        train_module.main([*words, "--set", "training.epochs=4"])
+
+
+def test_a_run_that_was_only_evaluated_is_not_finished(
+    tiny: Experiment, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`fer_keras.evaluate` writes result.json for a run that was interrupted, too."""
+    folder = tmp_path / "cut"
+    with monkeypatch.context() as patch:
+        stop_at(patch, 8)
+        with pytest.raises(Interrupted):
+            run(tiny, folder, track=False)
+    evaluate(folder, make_samples("validation", 12), output_dir=folder)
+    assert train_module.main(["--run-dir", str(folder), "--resume", "--no-mlflow"]) == 0
+    expected, received = weights_of(straight), weights_of(folder)
+    for name in expected:
+        np.testing.assert_array_equal(expected[name], received[name])
 
 
 def test_a_resumed_run_is_one_run_in_mlflow(

@@ -259,7 +259,7 @@ def half_weights(float32: bytes, kept_share: float) -> tuple[bytes, int, int]:
 def convert_int8(
     frozen: Any, calibration: Images, accepted: Callable[[bytes], bool]
 ) -> tuple[bytes, dict[str, int]]:
-    """A TFLite file with 8-bit weights and activations and a uint8 input.
+    """A TFLite file with 8-bit weights and activations and a uint8 input of raw pixels.
 
     The softmax stays in float32: an 8-bit one counts in steps of 1/256. Where that file is not
     accepted, the operators nearest to the input, which move the decision most, and the classifier
@@ -270,6 +270,12 @@ def convert_int8(
     """
     import tensorflow as tf
     from tensorflow.lite.python import convert as lite_convert
+
+    if calibration.max() < 255:
+        # The input's step becomes the largest pixel seen / 255, but whoever runs the file hands in
+        # raw pixels: its step has to be 1, or each pixel is read as a darker one.
+        calibration = np.array(calibration)
+        calibration[0].flat[-1] = 255
 
     def examples() -> Iterator[list[npt.NDArray[np.float32]]]:
         for image in calibration:

@@ -49,12 +49,13 @@ def finish(
         output_dir=run_dir,
     )
     result = record.result(figures, progress)
-    write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
     info = describe(experiment.dataset.name)
     card = card_of_run(experiment, info, result, train.images.shape[-3:], train.label_rule)
     write_text(run_dir / "card.md", card)
     plot_curves(run_dir / "metrics.jsonl", run_dir / "curves.png")
     named = name_best(run_dir, experiment.name, result["best_epoch"], figures)
+    # The last file: by what it says of the training a run is known to be finished.
+    write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
     scores = {f"best_{name}": round(figures[name], 5) for name in TRACKED_FIGURES}
     tracker.log(scores, result["best_epoch"])
     store_files(tracker, run_dir, (named.name,))

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from fer_keras.common.files import read_json
 from fer_keras.config import Experiment
 from fer_keras.training.distribution import ONE_DEVICE, Distribution, one_run
 from fer_keras.training.run import run
-from fer_keras.training.run_folder import new_run_dir
+from fer_keras.training.run_folder import new_run_dir, open_run_dir
 from fer_keras.training.stages.cross_validation import cross_validate
-from fer_keras.training.stages.growth import grow
+from fer_keras.training.stages.growth import grow, stages
 
 
 def run_stages(
@@ -27,7 +28,7 @@ def run_stages(
     Args:
         experiment: What to run.
         run_dir: The folder of the last stage; a new one in `runs` if None, as for the earlier ones.
-        resume: Go on with what is in the folder.
+        resume: Go on with what is in the folder; where that is finished, say so and do nothing.
         command: The command line, for the record.
         track: Whether MLflow gets the runs.
         parent_run_id: See `run`.
@@ -37,8 +38,19 @@ def run_stages(
     Returns:
         The result of the last stage, or of
         `fer_keras.training.stages.cross_validation.cross_validate`.
+
+    Raises:
+        ConfigError: The folder is in use, or there is nothing to resume; else see `run`.
     """
     folder = run_dir or new_run_dir(experiment)
+    finished = _finished_result(experiment, folder) if resume else {}
+    if finished:
+        print(
+            f"{finished['run']} is finished, accuracy {finished['accuracy']:.4f} on "
+            f"{finished['dataset']} {finished['split']}: nothing is left to do in {folder}\n"
+            "To train it anew, choose another --run-dir and leave --resume out."
+        )
+        return finished
     record: dict[str, Any] = {"resume": resume, "command": command, "track": track}
     if distribution != ONE_DEVICE:
         experiment = experiment if resume else one_run(experiment, run_dir)
@@ -51,6 +63,17 @@ def run_stages(
     if experiment.growth.first:
         return grow(experiment, folder, run, report=print, **record)
     return run(experiment, folder, **record)
+
+
+def _finished_result(experiment: Experiment, run_dir: Path) -> dict[str, Any]:
+    """The `result.json` of a folder where everything is done, else empty; refuses other folders."""
+    whole = stages(experiment, run_dir)[-1][0] if experiment.growth.first else experiment
+    open_run_dir(run_dir, whole, resume=True)
+    path = run_dir / "result.json"
+    has_network = experiment.dataset.every_fold or (run_dir / "best.keras").is_file()
+    result = read_json(path) if path.is_file() and has_network else {}
+    # An evaluation writes the file too, but not how long the training took.
+    return result if "training_minutes" in result else {}
 
 
 def train_earlier_stages(experiment: Experiment, command: str, track: bool) -> Experiment:
