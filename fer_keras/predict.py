@@ -52,10 +52,11 @@ output:
   place of the old one.
 
 prior:
-  The model answers as if every emotion were as frequent as in its training. --prior says how
-  frequent they are where you look; --labels leaves emotions out. With either, unsure is never said
-  and label_set is the dominant emotion: the model's thresholds are for its own answers. Options
-  that take several words stand after PATH, or have commas (docs/prior.md).
+  A model has learned how frequent every emotion is in its training, and answers as if it were a
+  little less uneven, by default_prior in its manifest. --prior says how frequent they are where you
+  look, --prior training takes the model as it is; --labels leaves emotions out. With shares of your
+  own or --labels, unsure is never said and label_set is the dominant emotion: no thresholds are
+  known for those. Options that take several words stand after PATH, or have commas (docs/prior.md).
 
 videos:
   One row per face and frame that is read. Where there is a video among the paths, the columns frame

@@ -52,10 +52,10 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prior",
         nargs="+",
-        default=["training"],
         metavar="PRIOR",
-        help="how frequent each emotion is where you look: training (default), balanced:TAU with "
-        "TAU in 0..1, uniform (balanced:1), or shares such as happiness=0.3 neutral=0.6",
+        help="how frequent each emotion is where you look: training (the model as it is), "
+        "balanced:TAU with TAU in 0..1, uniform (balanced:1), or shares such as happiness=0.3 "
+        "neutral=0.6; default: the model's own choice (default_prior in its manifest)",
     )
     parser.add_argument(
         "--labels",

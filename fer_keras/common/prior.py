@@ -127,6 +127,30 @@ def read_class_prior(
     return tuple(float(block[name]) for name in class_names)
 
 
+def read_default_prior(manifest: Mapping[str, Any], where: object) -> PriorChoice:
+    """The prior that a model answers by where none is asked for.
+
+    Args:
+        manifest: The content of `manifest.json`; without `default_prior`, as older exports are, it
+            is that of the training.
+        where: Named in messages.
+
+    Returns:
+        The choice.
+
+    Raises:
+        ModelFileError: `default_prior` is not what `parse_prior` reads.
+    """
+    text = manifest.get("default_prior", "training")
+    try:
+        if isinstance(text, str):
+            return parse_prior(text)
+        reason = f"prior: expected {_KINDS}. Received: {text!r}"
+    except ConfigError as error:
+        reason = str(error)
+    raise ModelFileError(f"default_prior: {reason}. Export the model again: {where}")
+
+
 def prior_weights(
     class_names: Sequence[str],
     training_prior: Sequence[float] | None,

@@ -1,7 +1,8 @@
 """When an answer is unsure, and which labels are meant: two thresholds on the probabilities.
 
 The thresholds are fitted at export, on pictures of the validation split
-(`fer_keras.evaluation.thresholds`). Here they are only compared with.
+(`fer_keras.evaluation.thresholds`), to the probabilities for the model's default prior, and to
+those of every twentieth of the way to equal shares. Here they are only compared with.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.errors import ModelFileError
+from fer_keras.common.prior import PriorChoice, parse_prior, read_default_prior
 
 
 @dataclass(frozen=True)
@@ -59,35 +61,79 @@ class Decision:
         return [int(i) for i in order[: max(1, members)]]
 
 
-def read_decision(manifest: Mapping[str, Any], path: Path) -> Decision:
-    """The thresholds that a manifest holds.
+def read_decision(
+    manifest: Mapping[str, Any], path: Path, prior: PriorChoice | None = None
+) -> Decision:
+    """The thresholds that a manifest holds for a prior.
 
     Args:
         manifest: The content of `manifest.json`; without `decision`, as older exports are, there
             are no thresholds.
         path: Named in messages.
+        prior: The prior that the probabilities are for; None is the manifest's default.
 
     Returns:
-        The thresholds.
+        The thresholds. For a `balanced:TAU` between two that were fitted, the more careful of
+        both: the higher rejection threshold, the lower one of label sets. None are known for
+        shares of the user's own, nor for another prior in older exports.
 
     Raises:
         ModelFileError: `decision` is not an object, or a threshold is not a number in 0..1.
     """
     if "decision" not in manifest:
         return Decision()
-    block = manifest["decision"]
-    if not isinstance(block, dict):
-        raise ModelFileError(
-            f"decision: expected an object, received {block!r}. Export the model again: {path}"
+    block = _object(manifest["decision"], "decision", path)
+    fitted = _thresholds(block, "decision", path)
+    choice = read_default_prior(manifest, path) if prior is None else prior
+    if choice == parse_prior(str(block.get("prior", "training"))):
+        return fitted
+    table = _object(block.get("by_tau", {}), "decision.by_tau", path)
+    rows = {
+        _number(_parsed(key), "decision.by_tau", path): _thresholds(
+            row, f"decision.by_tau.{key}", path
         )
-    thresholds: dict[str, float] = {}
-    for key in ("reject_threshold", "conformal_threshold"):
-        value: Any = block.get(key)
-        # Written so that NaN fails; True is an int for Python.
-        if type(value) not in (int, float) or not 0 <= value <= 1:
-            raise ModelFileError(
-                f"decision.{key}: expected a number in 0..1, received {value!r}. Export the model "
-                f"again: {path}"
-            )
-        thresholds[key] = float(value)
-    return Decision(**thresholds)
+        for key, row in table.items()
+    }
+    below = [tau for tau in rows if tau <= choice.tau + 1e-9]
+    above = [tau for tau in rows if tau >= choice.tau - 1e-9]
+    if choice.shares or not below or not above:
+        return Decision()
+    near = (rows[max(below)], rows[min(above)])
+    return Decision(
+        max(row.reject_threshold for row in near), min(row.conformal_threshold for row in near)
+    )
+
+
+def _thresholds(block: Any, key: str, path: Path) -> Decision:
+    row = _object(block, key, path)
+    return Decision(
+        *(
+            _number(row.get(name), f"{key}.{name}", path)
+            for name in ("reject_threshold", "conformal_threshold")
+        )
+    )
+
+
+def _object(value: Any, key: str, path: Path) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ModelFileError(
+            f"{key}: expected an object, received {value!r}. Export the model again: {path}"
+        )
+    return value
+
+
+def _number(value: Any, key: str, path: Path) -> float:
+    # Written so that NaN fails; True is an int for Python.
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise ModelFileError(
+            f"{key}: expected a number in 0..1, received {value!r}. Export the model again: {path}"
+        )
+    return float(value)
+
+
+def _parsed(key: str) -> float | str:
+    """JSON has no numbers for keys."""
+    try:
+        return float(key)
+    except ValueError:
+        return key

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError, DataError
-from fer_keras.common.prior import parse_prior, prior_weights, read_class_prior, reweighted
+from fer_keras.common.prior import (
+    parse_prior,
+    prior_weights,
+    read_class_prior,
+    read_default_prior,
+    reweighted,
+)
 from fer_keras.runtime.clips import ClipBuffers, ClipNetwork, single_pictures_refused
 from fer_keras.runtime.decision import Decision, read_decision
 from fer_keras.runtime.export_files import default_model, read_model_files
@@ -33,10 +39,10 @@ class FaceResult(TypedDict):
         dominant: The label with the highest probability.
         score: The detector's confidence in the face (see `fer_keras.runtime.faces.Face`).
         unsure: Whether the highest probability is below the model's rejection threshold; False
-            where the model has none, or with a prior or labels of your own.
+            where the model has none, or with shares or labels of your own.
         label_set: The labels that cannot be ruled out at the coverage that the model states, the
             most probable first; the dominant one alone where the model has no threshold, or with
-            a prior or labels of your own.
+            shares or labels of your own.
         track: Number of the person in a stream; None for single pictures.
     """
 
@@ -74,12 +80,14 @@ class Recognizer:
             the one that the manifest names as default, otherwise float32, or the first there is.
         prior: How frequent each label is where you look, see `fer_keras.common.prior`: "training"
             leaves the answers as they are; "balanced:0.5", "uniform" and shares of your own, such
-            as `{"happiness": 0.3, "neutral": 0.6}`, need the model's `class_prior`.
+            as `{"happiness": 0.3, "neutral": 0.6}`, need the model's `class_prior`. None takes the
+            manifest's `default_prior`, "training" where it has none.
         labels: Keep only these, two or more; the others have the probability 0. None keeps all.
 
-    The thresholds of a model are fitted to its own probabilities. For another prior, or for some
-    of the labels, nobody knows what they would keep or cover: then they are not used, `unsure` is
-    False and `label_set` is the dominant label alone, as for a model without thresholds.
+    The thresholds of a model are fitted to its probabilities for its default prior, and for every
+    `balanced:TAU` in steps of 0.05. For shares of your own, or for some of the labels, nobody knows
+    what they would keep or cover: then they are not used, `unsure` is False and `label_set` is the
+    dominant label alone, as for a model without thresholds.
 
     Attributes:
         classes_: The labels, in the order of the columns of `predict_proba`.
@@ -87,6 +95,7 @@ class Recognizer:
         channels: 1 (grey) or 3 (RGB).
         input_kind: "image", "pair" for a pair model, "clip" for a clip model.
         manifest: The model's `manifest.json`; empty for a bare file.
+        prior: The prior that the answers are for, as `fer_keras.common.prior.parse_prior` reads it.
         decision: The thresholds behind `unsure` and `label_set`.
         notes: What a user should be told about the choices above.
 
@@ -103,7 +112,7 @@ class Recognizer:
         detector: str | Detector = "mtcnn",
         threads: int = 1,
         precision: Precision | None = None,
-        prior: str | Sequence[str] | Mapping[str, float] = "training",
+        prior: str | Sequence[str] | Mapping[str, float] | None = None,
         labels: Sequence[str] | None = None,
     ) -> None:
         if threads < 1:
@@ -125,9 +134,11 @@ class Recognizer:
         self.channels = self._network.channels
         self.input_kind = self._network.input_kind
         self.manifest = files.manifest
-        self.decision = read_decision(files.manifest, files.path)
+        default = read_default_prior(files.manifest, files.path)
+        choice = default if prior is None else parse_prior(prior)
+        self.prior = str(choice)
+        self.decision = read_decision(files.manifest, files.path, choice)
         self.notes: tuple[str, ...] = ()
-        choice = parse_prior(prior)
         class_prior = read_class_prior(files.manifest, files.class_names, files.path)
         # Without a choice the probabilities stay those of the file, bit by bit.
         self._weights: NDArray[np.float64] | None = None
@@ -136,13 +147,14 @@ class Recognizer:
                 self._weights = prior_weights(files.class_names, class_prior, choice, labels or ())
             except ConfigError as error:
                 raise ConfigError(f"{error}: {files.path}") from error
-            if self.decision != Decision():
+            if labels:
+                self.decision = Decision()
+            if self.decision == Decision() and "decision" in files.manifest:
                 self.notes = (
-                    "the thresholds of the model are fitted to its own probabilities and are not "
+                    "the thresholds of the model are fitted to other probabilities and are not "
                     f"used with prior {choice}{' and these labels' if labels else ''}: unsure is "
                     "never said, label_set is the dominant label",
                 )
-            self.decision = Decision()
 
     def predict_proba(self, images: Pixels | Sequence[Picture]) -> NDArray[np.float32]:
         """Probabilities of ready face crops.

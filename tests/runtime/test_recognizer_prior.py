@@ -13,6 +13,10 @@ from fer_keras.runtime import Recognizer
 from fer_keras.runtime.decision import Decision
 
 PRIOR = dict(zip(CLASS_NAMES, (0.64, 0.16, 0.16, 0.04), strict=True))
+BY_TAU = {
+    f"{tau:g}": {"reject_threshold": reject, "conformal_threshold": conformal}
+    for tau, reject, conformal in ((0, 0.8, 0.3), (0.4, 0.7, 0.25), (1, 0.6, 0.2))
+}
 DECISION = {"reject_threshold": 0.99, "conformal_threshold": 0.01}
 
 
@@ -53,6 +57,53 @@ def test_thresholds_are_those_of_the_model_s_own_answers_alone(export: Path) -> 
         assert (face["unsure"], face["label_set"]) == (False, [face["dominant"]])
         assert recognizer.decision == Decision()
         assert "thresholds of the model" in recognizer.notes[0]
+
+
+def _with_default(folder: Path, **decision: object) -> Path:
+    block = {**DECISION, "prior": "balanced:0.5", "by_tau": BY_TAU, **decision}
+    extra = {"class_prior": PRIOR, "default_prior": "balanced:0.5", "decision": block}
+    return write_export(folder, extra=extra)
+
+
+def test_the_manifest_s_prior_is_the_default_and_training_the_model_as_it_is(
+    export: Path, tmp_path: Path
+) -> None:
+    folder = _with_default(tmp_path / "b")
+    own, asked = Recognizer(export), Recognizer(export, prior="balanced:0.5")
+    default, plain = Recognizer(folder), Recognizer(folder, prior="training")
+    for recognizer, same in ((default, asked), (plain, own)):
+        given = recognizer.predict_proba(MIDDLE[None])
+        np.testing.assert_array_equal(given, same.predict_proba(MIDDLE[None]))
+    assert (default.prior, plain.prior, own.prior) == ("balanced:0.5", "training", "training")
+    assert (default.notes, plain.notes) == ((), ())
+
+
+def test_thresholds_are_those_of_the_prior(tmp_path: Path) -> None:
+    folder = _with_default(tmp_path / "b")
+    expected = {
+        None: Decision(0.99, 0.01),
+        "balanced:0.5": Decision(0.99, 0.01),
+        "training": Decision(0.8, 0.3),
+        "uniform": Decision(0.6, 0.2),
+        # Between two that were fitted: the more careful of both.
+        "balanced:0.3": Decision(0.8, 0.25),
+    }
+    for prior, decision in expected.items():
+        assert Recognizer(folder, prior=prior).decision == decision
+    shares = Recognizer(folder, prior={CLASS_NAMES[0]: 0.5})
+    assert shares.decision == Decision()
+    assert "thresholds of the model" in shares.notes[0]
+
+
+def test_a_damaged_default_is_refused(tmp_path: Path) -> None:
+    for number, value in enumerate(("balanced:2", 0.5, "")):
+        extra = {"class_prior": PRIOR, "default_prior": value}
+        folder = write_export(tmp_path / str(number), extra=extra)
+        with pytest.raises(ModelFileError, match=r"default_prior: prior: expected.*Export the"):
+            Recognizer(folder)
+    folder = _with_default(tmp_path / "b", by_tau={"0": {"reject_threshold": 2}})
+    with pytest.raises(ModelFileError, match=r"decision.by_tau.0.reject_threshold: expected a num"):
+        Recognizer(folder, prior="training")
 
 
 def test_a_manifest_without_a_prior_is_one_clear_error(tmp_path: Path) -> None:

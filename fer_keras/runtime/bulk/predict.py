@@ -112,7 +112,7 @@ def predict_in_bulk(arguments: argparse.Namespace) -> "tuple[ShardCounts, int]":
         arguments.precision,
         arguments.detector,
         arguments.threads,
-        str(parse_prior(arguments.prior)),
+        None if arguments.prior is None else str(parse_prior(arguments.prior)),
         tuple(words(arguments.labels)),
     )
     facts = settings.facts()

@@ -20,6 +20,7 @@ from typing import Any, cast
 from fer_keras.common.errors import ConfigError, DataError, FerKerasError, ModelFileError
 from fer_keras.common.files import atomic_path
 from fer_keras.common.opencv import cv2
+from fer_keras.common.prior import read_default_prior
 from fer_keras.runtime.bulk.shards import Plan, Shard
 from fer_keras.runtime.clips import single_pictures_refused
 from fer_keras.runtime.export_files import default_model, read_model_files
@@ -56,7 +57,7 @@ class ReadSettings:
         precision: Which of the export folder's files.
         detector: By its name.
         threads: Of each process, at least 1.
-        prior: As `Recognizer` takes it.
+        prior: As `Recognizer` takes it; None is the model's default.
         labels: Keep only these; empty for all.
     """
 
@@ -64,7 +65,7 @@ class ReadSettings:
     precision: Precision | None = None
     detector: str = "mtcnn"
     threads: int = 1
-    prior: str = "training"
+    prior: str | None = None
     labels: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Any]:
@@ -77,12 +78,13 @@ class ReadSettings:
         files = read_model_files(self.model or default_model(), self.precision)
         if files.clip_frames:
             raise single_pictures_refused(files.clip_frames)
+        prior = self.prior or str(read_default_prior(files.manifest, files.path))
         return {
             "model_sha256": hashlib.sha256(files.content).hexdigest(),
             "class_names": list(files.class_names),
             "detector": self.detector,
-            # Only where chosen, so that runs that began without this option go on.
-            **({"prior": self.prior} if self.prior != "training" else {}),
+            # Only where it changes answers, so that runs of earlier versions go on.
+            **({"prior": prior} if prior != "training" else {}),
             **({"labels": list(self.labels)} if self.labels else {}),
             # Left out for our own models, so that runs of earlier versions go on.
             **({} if files.card is None else {"card": repr(files.card)}),

@@ -113,7 +113,8 @@ def _read_model(
             f"otherwise. Use python -m fer_keras.camera: {files.path}"
         )
     # Checks the file as the Python runtime does, and knows its size without a manifest.
-    recognizer = Recognizer(files.path, detector="none")
+    # The page reads the file as it is, so its thresholds are those of the training's prior.
+    recognizer = Recognizer(files.path, detector="none", prior="training")
     height, width = recognizer.image_size
     if height != width:
         raise ModelFileError(
