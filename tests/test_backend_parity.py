@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from fer_keras.common.errors import ConfigError
+from fer_keras.common.installed import BACKENDS
 from fer_keras.config import Experiment, NetworkConfig, TrainingConfig
 from fer_keras.data import splits
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.methods import build_method
-from fer_keras.training.backend_choice import BACKENDS, fastest_backend, measure
+from fer_keras.training.backend_choice import fastest_backend, measure
 from fer_keras.training.checkpoint import Progress, _variables, load_checkpoint, save_checkpoint
 
 NAMES = ("neutral", "happiness", "anger")

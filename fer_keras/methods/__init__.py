@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_keras.common.errors import ConfigError, did_you_mean
+from fer_keras.common.installed import require_keras
 from fer_keras.common.plugins import check_name, find_plugins
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def build_method(
         ConfigError: Unknown method or option, or an output that the network does not have.
     """
     check_name(name, list_methods(), "method")
+    require_keras("build_method")
     build = importlib.import_module(f"{__name__}.{name}").build
     allowed = [
         parameter.name
