@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.common.errors import ConfigError, run_command
-from fer_keras.training.backend_choice import BACKENDS
+from fer_keras.common.installed import BACKENDS
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "compact": {"dropout": 0.0},

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.common.installed import TRAINING, require_keras
 from fer_keras.common.prior import parse_prior
 from fer_keras.evaluation.evaluate import evaluate
 from fer_keras.evaluation.run_data import requested_samples
@@ -80,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace results of another model")
     arguments = parser.parse_args(argv)
 
+    require_keras("python -m fer_keras.evaluate", *TRAINING)
     # Before the first import of Keras and TensorFlow, which read these once.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_keras.common.errors import run_command
+from fer_keras.common.installed import TRAINING, require_keras
 from fer_keras.conversion.export_run import export_run
 from fer_keras.conversion.summary import report
 
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "become unsure (default: 0.95)",
     )
     arguments = parser.parse_args(argv)
+    require_keras("python -m fer_keras.export", *TRAINING)
     target = arguments.output or arguments.run / "export"
     manifest = export_run(
         arguments.run,

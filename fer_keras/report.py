@@ -14,6 +14,7 @@ from pathlib import Path
 from fer_keras.common.errors import run_command
 from fer_keras.common.files import write_text
 from fer_keras.common.html_page import png_uri
+from fer_keras.common.installed import TRAINING, require
 from fer_keras.reporting.run_page import sections
 from fer_keras.reporting.run_page.content import Content, read_run
 from fer_keras.reporting.run_page.page import build_report
@@ -83,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--no-mlflow", action="store_true", help="leave the MLflow run as it is")
     arguments = parser.parse_args(argv)
+    require("python -m fer_keras.report", *TRAINING)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
     content = read_run(arguments.run, arguments.study)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.common.errors import ConfigError, FerKerasError, TrainingError, run_command
+from fer_keras.common.installed import TRAINING, require_keras
 from fer_keras.config import load_experiment, override
 from fer_keras.training.backend_choice import fastest_backend
 from fer_keras.training.distribution import Distribution
@@ -78,6 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError("--resume needs --run-dir: the folder of the run to go on with.")
     if not arguments.exp and not arguments.resume:
         raise ConfigError("Expected --exp NAME (see --list). Received none.")
+    if arguments.backend and arguments.backend != "auto":
+        os.environ["KERAS_BACKEND"] = arguments.backend
+    require_keras("python -m fer_keras.train", *TRAINING)
     experiment = load_experiment(arguments.exp or str(arguments.run_dir))
     changes = [*arguments.set, *([] if arguments.seed is None else [f"seed={arguments.seed}"])]
     experiment = override(experiment, changes)
@@ -92,9 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.resume:
         experiment = with_fallback(experiment, arguments.require_data)
     if arguments.backend == "auto":
-        arguments.backend = fastest_backend(experiment, print)
-    if arguments.backend:
-        os.environ["KERAS_BACKEND"] = arguments.backend
+        os.environ["KERAS_BACKEND"] = fastest_backend(experiment, print)
 
     words = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["python", "-m", "fer_keras.train", *words])

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fer_keras.common.errors import TrainingError, run_command
+from fer_keras.common.installed import require
 from fer_keras.tracking.server import (
     _HOST,
     check_port,
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--port", type=_port, default=5000, help="default: 5000")
     arguments = parser.parse_args(argv)
+    require("python -m fer_keras.ui", "mlflow")
     uri = store_uri()
     check_store(uri)
     check_port(arguments.port)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from fer_keras.common.errors import ConfigError
+from fer_keras.common.installed import BACKENDS
 from fer_keras.config import Experiment, NetworkConfig, TrainingConfig
 from fer_keras.data import splits
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.methods import build_method
-from fer_keras.training.backend_choice import BACKENDS, fastest_backend, measure
+from fer_keras.training.backend_choice import fastest_backend, measure
 from fer_keras.training.checkpoint import (
     Progress,
     load_checkpoint,
@@ -122,7 +123,7 @@ def test_auto_takes_the_fastest_and_says_what_it_measured(monkeypatch: pytest.Mo
         line = f'{{"images_per_second": {rate}, "first_step_s": 2.5}}'
         return subprocess.CompletedProcess(command, 0, f"noise\n{line}\n", "")
 
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(module, "is_installed", lambda name: True)
     monkeypatch.setattr(module.subprocess, "run", trial)
     said: list[str] = []
     experiment = Experiment(name="tiny")

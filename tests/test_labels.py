@@ -41,3 +41,9 @@ def test_missing_class_shows_both_lists() -> None:
 def test_a_name_twice_is_refused() -> None:
     with pytest.raises(DataError, match="twice"):
         name_mapping(("happy", "happiness"), ("happiness",))
+
+
+def test_classes_of_ones_own_are_matched_by_their_words() -> None:
+    assert name_mapping(("happy", "Drowsy", "bored"), ("bored", "drowsy")) == (2, 1)
+    with pytest.raises(DataError, match=r"circle missing.*Received \(model\): happiness, bored"):
+        name_mapping(("happy", "bored"), ("circle", "bored"))

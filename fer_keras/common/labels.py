@@ -1,4 +1,4 @@
-"""The eight emotions and how names are matched; never by position.
+"""The eight emotions, classes of one's own, and how names are matched; never by position.
 
 Six different label orders are in use among the public data sets and models, so an index says
 nothing without the names beside it. Every data set declares its own `code -> emotion` table, every
@@ -62,6 +62,21 @@ def canonical(name: str) -> str:
     return key
 
 
+def class_name(name: str) -> str:
+    """The standard name of a class: an emotion, or a word of the user's own.
+
+    Args:
+        name: `"Happy"`, `"drowsy"`, in any case.
+
+    Returns:
+        One of `EMOTIONS`, or the word itself in lower case.
+    """
+    try:
+        return canonical(name)
+    except DataError:
+        return name.strip().lower()
+
+
 def name_mapping(source: Sequence[str], target: Sequence[str]) -> tuple[int, ...]:
     """Where each target label stands among the source labels, by name.
 
@@ -74,13 +89,13 @@ def name_mapping(source: Sequence[str], target: Sequence[str]) -> tuple[int, ...
         order of `target`.
 
     Raises:
-        DataError: A target name is missing in `source`, or a list names an emotion twice.
+        DataError: A target name is missing in `source`, or a list names a class twice.
     """
-    from_names = [canonical(name) for name in source]
-    to_names = [canonical(name) for name in target]
+    from_names = [class_name(name) for name in source]
+    to_names = [class_name(name) for name in target]
     for names in (from_names, to_names):
         if len(set(names)) != len(names):
-            raise DataError(f"A label list names an emotion twice: {', '.join(names)}.")
+            raise DataError(f"A label list names a class twice: {', '.join(names)}.")
     missing = [name for name in to_names if name not in from_names]
     if missing:
         raise DataError(

@@ -14,6 +14,7 @@ import numpy as np
 
 from fer_keras.common.errors import DataError, run_command
 from fer_keras.common.files import write_text
+from fer_keras.common.installed import require
 from fer_keras.data import list_datasets
 from fer_keras.data.load import describe, is_available, load_samples, prepare, require_source
 from fer_keras.data.prepared import PreparedContent, read_content
@@ -57,6 +58,12 @@ exit code:
   0  every photo was read, with or without a face
   2  nothing was done, or some photos could not be read: the others are done, these are listed
 """
+# What a command uses that the base install leaves out.
+_NEEDED = {
+    "prepare": ("tensorflow_datasets",),
+    "audit": ("tensorflow_datasets",),
+    "preview": ("tensorflow_datasets", "tensorflow", "matplotlib"),
+}
 _AUGMENTED_ROWS = 3
 _SHOWN_CONFLICTS = 5
 
@@ -74,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         FerKerasError: Reported by `run_command` in one line, exit code 2.
     """
     arguments = _parser().parse_args(argv)
+    needed = _NEEDED.get(arguments.command, ())
+    require(f"python -m fer_keras.data {arguments.command}", *needed)
     if arguments.command == "list":
         _list()
     elif arguments.command == "describe":

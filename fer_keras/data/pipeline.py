@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.common.installed import require
 from fer_keras.data.augmentation.policies import Policy, build_policy
 from fer_keras.data.gathered import GatheredImages
 from fer_keras.data.samples import Samples
@@ -356,8 +357,9 @@ def load_dataset(
 
     Raises:
         DataError: The data set or the split is not there.
-        ConfigError: An unknown data set or augmentation.
+        ConfigError: An unknown data set or augmentation, or TensorFlow is not installed.
     """
+    require("load_dataset", "tensorflow", "tensorflow_datasets")
     import tensorflow as tf
 
     from fer_keras.data import load

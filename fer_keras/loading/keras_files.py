@@ -9,6 +9,7 @@ import numpy as np
 
 from fer_keras.common.errors import FerKerasError, ModelFileError, TrainingError
 from fer_keras.common.files import atomic_path, first_line, read_bounded
+from fer_keras.common.installed import require_keras
 from fer_keras.loading.checks import (
     MAX_MODEL_BYTES,
     checked_archive,
@@ -48,7 +49,9 @@ def network_of(data: bytes, where: Path) -> Any:
 
     Raises:
         ModelFileError: As `load_network`.
+        ConfigError: Keras or its backend is not installed.
     """
+    require_keras("A .keras file")
     checked = checked_archive(data, where)
     import keras
 

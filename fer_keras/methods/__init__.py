@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_keras.common.constraints import checked_options
+from fer_keras.common.installed import require_keras
 from fer_keras.common.plugins import check_name, find_plugins
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def build_method(
         ConfigError: Unknown method or option, or an output that the network does not have.
     """
     check_name(name, list_methods(), "method")
+    require_keras("build_method")
     build = importlib.import_module(f"{__name__}.{name}").build
     options = checked_options(build, options, f"Method {name!r}")
     method: Method = build(network, tuple(class_names), **options)

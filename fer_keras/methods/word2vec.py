@@ -39,8 +39,8 @@ import numpy as np
 from keras import ops
 
 from fer_keras.common.constraints import Choices, CountOrZero, Positive, Rate
-from fer_keras.common.errors import ConfigError, DataError, did_you_mean
-from fer_keras.common.labels import canonical
+from fer_keras.common.errors import ConfigError, did_you_mean
+from fer_keras.common.labels import class_name
 from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
 from fer_keras.methods.word_vectors import (
     FloatArray,
@@ -302,10 +302,10 @@ def words_of_classes(
                 f"Expected words as a mapping of class name to word, received {words!r}."
             )
         words = {}
-    keys = [_key(name) for name in class_names]
-    chosen = {_key(name): word for name, word in words.items()}
+    keys = [class_name(name) for name in class_names]
+    chosen = {class_name(name): word for name, word in words.items()}
     for name in words:
-        if _key(name) not in keys:
+        if class_name(name) not in keys:
             raise ConfigError(
                 f"words names a class that is not there: {name!r}. "
                 f"{did_you_mean(name, class_names)}"
@@ -380,26 +380,18 @@ def nearest_words(
     ]
 
 
-def _key(name: str) -> str:
-    # Classes beside the eight emotions ("boredom" in a folder of pictures) keep their own name.
-    try:
-        return canonical(name)
-    except DataError:
-        return name.strip().lower()
-
-
 def _unit(vectors: FloatArray) -> FloatArray:
     unit: FloatArray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit
 
 
 def _on_half_sphere(class_names: Sequence[str]) -> FloatArray:
-    unknown = [name for name in class_names if _key(name) not in VALENCE_AROUSAL]
+    unknown = [name for name in class_names if class_name(name) not in VALENCE_AROUSAL]
     if unknown:
         raise ConfigError(
             f"valence_arousal knows {', '.join(VALENCE_AROUSAL)}. Received: {', '.join(unknown)}."
         )
-    flat = np.array([VALENCE_AROUSAL[_key(name)] for name in class_names])
+    flat = np.array([VALENCE_AROUSAL[class_name(name)] for name in class_names])
     height = np.sqrt(1 - (flat**2).sum(axis=1, keepdims=True))
     return np.concatenate([flat, height], axis=1).astype(np.float32)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from fer_keras.common.constraints import checked_options
 from fer_keras.common.errors import ConfigError
+from fer_keras.common.installed import require_keras
 from fer_keras.common.plugins import check_name, find_plugins
 
 __all__ = ["build_model", "list_models"]
@@ -58,8 +59,10 @@ def build_model(
         `(batch, frames)`.
 
     Raises:
-        ConfigError: If the name, the shape, the number of classes or an option is not usable.
+        ConfigError: If the name, the shape, the number of classes or an option is not usable, or
+            Keras is not installed.
     """
+    require_keras("build_model")
     module = _find_module(name)
     build: Callable[..., Any] = module.build
     shape = _checked_shape(name, image_shape, getattr(module, "INPUT_KIND", "image"))

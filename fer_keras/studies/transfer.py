@@ -28,7 +28,7 @@ import numpy as np
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
-from fer_keras.common.labels import canonical
+from fer_keras.common.labels import class_name
 from fer_keras.common.metrics import wilson_interval
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.shared.models import in_channels
@@ -164,12 +164,12 @@ def score(source: Path, target: Path, split: str) -> tuple[float, int]:
 
     model = load_model(source)
     samples, _ = run_samples(target, split, model.image_shape[0])
-    own = [canonical(name) for name in model.class_names]
+    own = [class_name(name) for name in model.class_names]
     logits = model.logits(in_channels(np.asarray(samples.images), model.image_shape[2]))
     aligned = np.full((len(samples), len(samples.class_names)), -np.inf, np.float32)
     for column, name in enumerate(samples.class_names):
-        if canonical(name) in own:
-            aligned[:, column] = logits[:, own.index(canonical(name))]
+        if class_name(name) in own:
+            aligned[:, column] = logits[:, own.index(class_name(name))]
     return float((aligned.argmax(axis=1) == samples.labels).mean()), len(samples)
 
 

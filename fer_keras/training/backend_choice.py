@@ -4,7 +4,6 @@ Each installed backend takes 20 steps of the experiment, with its data, network 
 process of its own, since Keras chooses its backend once per process.
 """
 
-import importlib.util
 import json
 import os
 import statistics
@@ -16,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.common.errors import ConfigError
+from fer_keras.common.installed import BACKENDS, is_installed
 from fer_keras.config import Experiment, from_json, to_json
 
-BACKENDS = ("tensorflow", "jax", "torch")
 _STEPS = 20
 # The first ones compile, fill the pipeline and warm up.
 _LEFT_OUT = 5
@@ -40,7 +39,7 @@ def fastest_backend(experiment: Experiment, report: Callable[[str], None]) -> st
     """
     rates: dict[str, float] = {}
     for backend in BACKENDS:
-        if importlib.util.find_spec(backend) is None:
+        if not is_installed(backend):
             report(f"trial  {backend}: not installed")
             continue
         try:

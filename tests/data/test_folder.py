@@ -94,6 +94,23 @@ def test_a_missing_validation_folder_is_cut_from_train(tmp_path: Path) -> None:
     assert content.notes == ("validation: 10% of train, cut with seed 0", "no test folder")
 
 
+def test_classes_of_ones_own_stand_behind_the_emotions(tmp_path: Path) -> None:
+    for label, name in enumerate(("Drowsy", "happy", "circle", "eyes closed")):
+        for number in range(10):
+            _draw(tmp_path / name / f"{number}.png", 100 * label + number)
+    content = read(tmp_path)
+    assert content.class_names == ("happiness", "circle", "drowsy", "eyes closed")
+    assert "classes of your own: circle, drowsy, eyes closed" in content.notes[0]
+
+
+@pytest.mark.parametrize("name", ["score", "7", "1-2"])
+def test_names_that_cannot_be_classes_are_refused(tmp_path: Path, name: str) -> None:
+    root = _undivided(tmp_path)
+    _draw(root / name / "1.png", 0)
+    with pytest.raises(DataError, match=rf"{name}: .*Rename it"):
+        read(root)
+
+
 def _add_macosx(root: Path) -> None:
     _draw(root / "train" / "__MACOSX" / "1.png", 0)
 
@@ -153,10 +170,10 @@ def _remove_train(root: Path) -> None:
         (_add_nested, r"train/neutral/more: a folder inside"),
         (_remove_class, r"test: no folder for anger, which another split has"),
         (_add_file_beside_classes, r"val/labels\.txt: expected only folders"),
-        (_add_unknown_class, r"train/boredom: not an emotion"),
+        (_add_unknown_class, r"validation: no folder for boredom, which another split has"),
         (_add_second_spelling, r"train/happiness: a second folder for happiness"),
         (_add_second_split, r"validation: a second folder for the split validation"),
-        (_number_classes, r"train/4: not an emotion"),
+        (_number_classes, r"train/4: a number is no name of a class"),
         (_remove_train, r"train: missing"),
     ],
 )
@@ -173,7 +190,7 @@ def test_every_fault_is_listed_at_once(tmp_path: Path) -> None:
     root = _divided(tmp_path)
     _add_unknown_class(root)
     _add_file_beside_classes(root)
-    with pytest.raises(DataError, match=r"2 faults(.|\n)*boredom(.|\n)*labels\.txt"):
+    with pytest.raises(DataError, match=r"3 faults(.|\n)*labels\.txt(.|\n)*boredom"):
         read(root)
 
 

@@ -6,7 +6,7 @@ finds would make `__MACOSX` class 0 and shift every label.
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from fer_keras.common.decode import IMAGE_SUFFIXES, read_image
 from fer_keras.common.errors import DataError
 from fer_keras.common.files import is_litter
-from fer_keras.common.labels import EMOTIONS, canonical
+from fer_keras.common.labels import EMOTIONS, canonical, class_name
 from fer_keras.data.groups import cut_mask
 from fer_keras.data.samples import SPLITS, Example, pixel_sha256
 
@@ -22,7 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 
 CUT_SEED = 0  # of every split that is cut while reading: the same pictures give the same split
 
-# Emotion -> its picture files, sorted by path.
+# Class -> its picture files, sorted by path.
 Classes = Mapping[str, tuple[Path, ...]]
 Labelled = list[tuple[Path, int]]
 
@@ -89,6 +89,7 @@ def read_split_folders(
     class_names: Sequence[str] | None = None,
     splits: Sequence[str] = SPLITS,
     required: Sequence[str] = ("train",),
+    own_names: bool = False,
 ) -> dict[str, Classes]:
     """Reads `ROOT/SPLIT/CLASS/PICTURE`.
 
@@ -98,9 +99,10 @@ def read_split_folders(
         class_names: The emotions every split must have; without it all that any split has.
         splits: The splits that may be there.
         required: The splits that must be there.
+        own_names: As for `read_class_folders`.
 
     Returns:
-        Split -> emotion -> files, as far as they were found.
+        Split -> class -> files, as far as they were found.
     """
     found: dict[str, Classes] = {}
     for path in list_folder(root, faults):
@@ -110,7 +112,7 @@ def read_split_folders(
         elif split in found:
             faults.append(f"{path}: a second folder for the split {split}")
         else:
-            found[split] = read_class_folders(path, faults, class_names)
+            found[split] = read_class_folders(path, faults, class_names, own_names=own_names)
     missing = [split for split in required if split not in found]
     faults += [f"{root / split}: missing" for split in missing]
     if class_names is None and not missing:
@@ -118,14 +120,17 @@ def read_split_folders(
         for split, classes in found.items():
             faults += [
                 f"{root / split}: no folder for {name}, which another split has"
-                for name in EMOTIONS
-                if name in every - set(classes)
+                for name in in_order(every - set(classes))
             ]
     return found
 
 
 def read_class_folders(
-    folder: Path, faults: list[str], class_names: Sequence[str] | None = None
+    folder: Path,
+    faults: list[str],
+    class_names: Sequence[str] | None = None,
+    *,
+    own_names: bool = False,
 ) -> dict[str, tuple[Path, ...]]:
     """Reads `FOLDER/CLASS/PICTURE`.
 
@@ -133,33 +138,73 @@ def read_class_folders(
         folder: The folder with the class folders, named after emotions in any known spelling.
         faults: Everything out of place is added, one line each, beginning with its path.
         class_names: The emotions that must be there, and no other; without it at least two.
+        own_names: Takes any words as names of classes; a bare number is none.
 
     Returns:
-        Emotion -> files, as far as they were found.
+        Class -> files, as far as they were found.
     """
     known = class_names or EMOTIONS
     classes: dict[str, tuple[Path, ...]] = {}
     for path in list_folder(folder, faults):
         if not path.is_dir():
-            faults.append(f"{path}: expected only folders named after emotions here")
+            kind = "classes" if own_names else "emotions"
+            faults.append(f"{path}: expected only folders named after {kind} here")
             continue
-        try:
-            name = canonical(path.name)
-        except DataError:
-            faults.append(f"{path}: not an emotion. Known: {', '.join(known)}")
+        fault = _own_name_fault(path.name) if own_names else _emotion_fault(path.name, known)
+        if fault:
+            faults.append(f"{path}: {fault}")
             continue
-        if name not in known:
+        name = class_name(path.name)
+        if name not in known and not own_names:
             faults.append(f"{path}: not a class of this data set. Known: {', '.join(known)}")
         elif name in classes:
             faults.append(f"{path}: a second folder for {name}")
         else:
             classes[name] = tuple(read_pictures(path, faults))
     if class_names is None and len(classes) < 2:
-        faults.append(f"{folder}: expected folders for at least two emotions, found {len(classes)}")
+        faults.append(f"{folder}: expected folders for at least two classes, found {len(classes)}")
     faults += [
         f"{folder}: no folder for {name}" for name in class_names or () if name not in classes
     ]
     return classes
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Classes in the order of the outputs: the emotions as everywhere, then others by the alphabet.
+
+    Args:
+        names: Standard names, in any order.
+    """
+    rank = {name: number for number, name in enumerate(EMOTIONS)}
+    return tuple(sorted(names, key=lambda name: (rank.get(name, len(rank)), name)))
+
+
+def _emotion_fault(name: str, known: Sequence[str]) -> str:
+    """What is wrong with a name where only emotions are taken; empty where nothing is."""
+    try:
+        canonical(name)
+    except DataError:
+        return f"not an emotion. Known: {', '.join(known)}"
+    return ""
+
+
+def _own_name_fault(name: str) -> str:
+    """What is wrong with a name of the user's own; empty where nothing is."""
+    if not any(letter.isalpha() for letter in name):
+        # Six orders of the emotions are in use: a number says nothing.
+        return "a number is no name of a class. Rename it to a word"
+    if not name.isprintable():
+        return "characters that cannot be printed. Rename it to a word"
+    if class_name(name) in _columns():
+        return "a column of the results has this name. Rename it"
+    return ""
+
+
+def _columns() -> tuple[str, ...]:
+    """The columns that stand beside those of the classes in the tables of predict and camera."""
+    from fer_keras.runtime.stream.rows import FACE_COLUMNS, FRAME_COLUMNS, PATH_COLUMNS
+
+    return (*PATH_COLUMNS, *FRAME_COLUMNS, *FACE_COLUMNS)
 
 
 def read_pictures(folder: Path, faults: list[str]) -> Iterator[Path]:
@@ -168,7 +213,7 @@ def read_pictures(folder: Path, faults: list[str]) -> Iterator[Path]:
     for path in list_folder(folder, faults):
         is_empty = False
         if path.is_dir():
-            faults.append(f"{path}: a folder inside the folder of an emotion")
+            faults.append(f"{path}: a folder inside the folder of a class")
         elif path.suffix.lower() not in IMAGE_SUFFIXES:
             faults.append(f"{path}: not a picture. Known: {', '.join(IMAGE_SUFFIXES)}")
         else:

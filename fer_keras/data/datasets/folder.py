@@ -1,4 +1,6 @@
-"""Your own pictures in folders named after emotions: `ROOT/train/happy/1.png`, `ROOT/happy/1.png`.
+"""Your own pictures in folders named after classes: `ROOT/train/happy/1.png`, `ROOT/drowsy/1.png`.
+
+The names are emotions in any known spelling, or words of your own.
 
 The layout is read strictly (see `class_folders`): a wrong one is refused with every fault by path.
 """
@@ -13,6 +15,7 @@ from fer_keras.data.datasets.class_folders import (
     cut,
     examples,
     has_split_folders,
+    in_order,
     labelled,
     list_files,
     read_class_folders,
@@ -25,7 +28,7 @@ _SHARE = 0.1  # of the images that becomes a split that is not there
 
 INFO = DatasetInfo(
     name="folder",
-    title="Your own pictures in folders named after emotions",
+    title="Your own pictures in folders named after classes",
     class_names=EMOTIONS,
     codes={},
     official_counts={},
@@ -33,10 +36,10 @@ INFO = DatasetInfo(
     licence="Yours to know.",
     citation="",
     how_to_get=(
-        "Put the pictures (JPEG, PNG, BMP, WebP) in folders named after emotions, and name the "
-        "root as source:\n"
+        "Put the pictures (JPEG, PNG, BMP, WebP) in folders named after emotions or classes "
+        "of your own, and name the root as source:\n"
         "  ROOT/train/happy/1.png  ROOT/validation/happy/2.png  ROOT/test/happy/3.png\n"
-        "or undivided, ROOT/happy/1.png. Every split needs the same emotions; a missing validation "
+        "or undivided, ROOT/happy/1.png. Every split needs the same classes; a missing validation "
         "split is cut from train."
     ),
     needs_path=True,
@@ -71,14 +74,20 @@ def read(source: Path) -> SourceContent:
     faults: list[str] = []
     is_divided = has_split_folders(source)
     found: dict[str, Classes] = (
-        read_split_folders(source, faults)
+        read_split_folders(source, faults, own_names=True)
         if is_divided
-        else {"train": read_class_folders(source, faults)}
+        else {"train": read_class_folders(source, faults, own_names=True)}
     )
     refuse(source, faults)
-    class_names = tuple(name for name in EMOTIONS if name in found["train"])
+    class_names = in_order(found["train"])
     pictures = {split: labelled(classes, class_names) for split, classes in found.items()}
     notes: list[str] = []
+    own = [name for name in class_names if name not in EMOTIONS]
+    if own:
+        notes.append(
+            f"not emotions, but classes of your own: {', '.join(own)}; data sets of emotions "
+            "cannot be joined with them"
+        )
     if not is_divided:
         pictures["train"], pictures["test"] = cut(source, pictures["train"], _SHARE)
         notes.append(f"test: {_SHARE:.0%} of the pictures, cut with seed {CUT_SEED}")

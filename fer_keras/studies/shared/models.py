@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError
-from fer_keras.common.labels import canonical
+from fer_keras.common.labels import class_name
 from fer_keras.runtime.pictures import with_channels
 from fer_keras.tracking.tracker import read_run_id
 
@@ -75,8 +75,8 @@ class StudiedModel:
             `(n, len(class_names))` float64.
         """
         raw = probabilities.astype(np.float64)
-        own = [canonical(name) for name in self.class_names]
-        wanted = [canonical(name) for name in class_names]
+        own = [class_name(name) for name in self.class_names]
+        wanted = [class_name(name) for name in class_names]
         aligned = np.zeros((len(raw), len(wanted)))
         for column, name in enumerate(wanted):
             if name in own:
@@ -88,7 +88,7 @@ class StudiedModel:
 
     def knows(self, name: str) -> bool:
         """Whether the model has an output for this class, in whatever spelling."""
-        return canonical(name) in [canonical(own) for own in self.class_names]
+        return class_name(name) in [class_name(own) for own in self.class_names]
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
