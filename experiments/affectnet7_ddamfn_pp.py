@@ -17,30 +17,11 @@ batches of 256, a twentieth of every picture erased. What differs:
 Command: python -m fer_keras.train --exp affectnet7_ddamfn_pp
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "affectnet7_ddamfn",
     name="affectnet7_ddamfn_pp",
-    dataset=DatasetConfig(name="affectnet7", image_size=112, channels=3),
     augmentation="ddamfn_affectnet_pp",
-    network=NetworkConfig("ddamfn", {"num_heads": 2}),
-    method=MethodConfig("attention_diversity", {"weight": 0.1, "warmup_steps": 500}),
-    training=TrainingConfig(
-        epochs=200,
-        batch_size=256,
-        optimizer="adam",
-        learning_rate=1e-5,
-        schedule="exponential",
-        decay_rate=0.98,
-        warmup_epochs=0.0,
-        weight_decay=0.0,
-        sam_rho=0.05,
-        sampling="balanced",
-    ),
+    training={"epochs": 200, "learning_rate": 1e-5, "decay_rate": 0.98, "sam_rho": 0.05},
 )

@@ -13,29 +13,10 @@ classes drawn with equal chance. What differs:
 Command: python -m fer_keras.train --exp affectnet8_ddamfn
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "affectnet7_ddamfn",
     name="affectnet8_ddamfn",
-    dataset=DatasetConfig(name="affectnet", image_size=112, channels=3),
-    augmentation="ddamfn_affectnet",
-    network=NetworkConfig("ddamfn", {"num_heads": 2}),
-    method=MethodConfig("attention_diversity", {"weight": 0.1, "warmup_steps": 500}),
-    training=TrainingConfig(
-        epochs=40,
-        batch_size=256,
-        optimizer="adam",
-        learning_rate=1e-4,
-        schedule="exponential",
-        decay_rate=0.6,
-        warmup_epochs=0.0,
-        weight_decay=0.0,
-        sampling="balanced",
-    ),
+    dataset={"name": "affectnet"},
 )

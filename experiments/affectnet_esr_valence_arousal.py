@@ -7,32 +7,20 @@ without a rating count for nothing.
 Command: python -m fer_keras.train --exp affectnet_esr_valence_arousal
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import GrowthConfig, MethodConfig, based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "affectnet_esr",
     name="affectnet_esr_valence_arousal",
-    dataset=DatasetConfig(name="affectnet", image_size=96, channels=3, per_class=5000),
-    augmentation="standard",
-    network=NetworkConfig(
-        "esr", {"num_branches": 9, "valence_arousal": True}, weights="affectnet_esr"
-    ),
+    network={"options": {"valence_arousal": True}, "weights": "affectnet_esr"},
     method=MethodConfig("valence_arousal"),
-    training=TrainingConfig(
-        epochs=4,
-        batch_size=32,
-        optimizer="sgd",
-        learning_rate=0.01,
-        layer_rates={"*": 0.0, "*_valence_arousal": 1.0},
-        nesterov=False,
-        schedule="constant",
-        warmup_epochs=0.0,
-        weight_decay=0.0,
-        select_by="val_loss",
-    ),
+    training={
+        "epochs": 4,
+        "learning_rate": 0.01,
+        "layer_rates": {"*": 0.0, "*_valence_arousal": 1.0},
+        "schedule": "constant",
+        "decay_rate": 0.1,
+        "select_by": "val_loss",
+    },
+    growth=GrowthConfig(),
 )

@@ -8,31 +8,11 @@ weight decay as in `ferplus_manet`.
 Command: python -m fer_keras.train --exp affectnet_manet
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import DatasetConfig, based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "ferplus_manet",
     name="affectnet_manet",
     dataset=DatasetConfig(name="affectnet", image_size=224, channels=3),
-    augmentation="standard",
-    network=NetworkConfig("manet", {"beta": 0.6}),
-    method=MethodConfig("branch_ensemble", {"branch_weights": [0.6, 0.4]}),
-    training=TrainingConfig(
-        epochs=20,
-        batch_size=256,
-        optimizer="sgd",
-        learning_rate=0.01,
-        nesterov=False,
-        schedule="step",
-        decay_epochs=5,
-        decay_rate=0.1,
-        sampling="balanced",
-        warmup_epochs=0.0,
-        weight_decay=1e-3,
-    ),
+    training={"epochs": 20, "batch_size": 256, "decay_epochs": 5, "sampling": "balanced"},
 )

@@ -9,22 +9,10 @@ table: python -m fer_keras.study embeddings
 Command: python -m fer_keras.train --exp affectnet_small_disentangled
 """
 
-from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingConfig
+from fer_keras.config import based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "affectnet_small_difference",
     name="affectnet_small_disentangled",
-    dataset=DatasetConfig(name="affectnet_small", image_size=224, channels=3, neutral="auto"),
-    network=NetworkConfig(
-        "difference_of_embeddings", {"encoder": "affectnet_small_emotion_encoder"}
-    ),
-    training=TrainingConfig(
-        epochs=30,
-        batch_size=32,
-        optimizer="adam",
-        learning_rate=1e-3,
-        schedule="constant",
-        warmup_epochs=0.0,
-        weight_decay=0.0,
-        cached_embeddings=1,
-    ),
+    network={"options": {"encoder": "affectnet_small_emotion_encoder"}},
 )

@@ -9,12 +9,11 @@ Command: python -m fer_keras.train --exp ckplus_compact_pretrained
 Compare: python -m fer_keras.study settings RUN RUN
 """
 
-from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingConfig
+from fer_keras.config import based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "ckplus_compact",
     name="ckplus_compact_pretrained",
-    dataset=DatasetConfig(name="ckplus7", split="folds", folds=10, fold=-1),
-    augmentation="standard",
-    network=NetworkConfig("compact", weights="cross_entropy"),
-    training=TrainingConfig(epochs=40, batch_size=32, learning_rate=0.001),
+    network={"weights": "cross_entropy"},
+    training={"learning_rate": 0.001},
 )

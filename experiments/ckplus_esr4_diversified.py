@@ -9,35 +9,16 @@ pictures, those of the test among them; `standard` augmentation.
 Command: python -m fer_keras.train --exp ckplus_esr4_diversified
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    GrowthConfig,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "ckplus_esr4",
     name="ckplus_esr4_diversified",
-    dataset=DatasetConfig(name="ckplus", image_size=96, split="folds", folds=10, fold=-1),
-    augmentation="standard",
-    network=NetworkConfig("esr", {"variant": "ckplus", "num_branches": 4, "attention": True}),
-    method=MethodConfig(
-        "branch_ensemble",
-        {"diversity": ["spatial_attention", "channel_attention"], "diversity_weight": 1.0},
-    ),
-    training=TrainingConfig(
-        epochs=100,
-        batch_size=32,
-        optimizer="sgd",
-        learning_rate=0.1,
-        nesterov=False,
-        schedule="step",
-        decay_epochs=25,
-        decay_rate=0.5,
-        warmup_epochs=0.0,
-        weight_decay=0.0,
-    ),
-    growth=GrowthConfig(first=1, first_epochs=200, old_rate=0.0),
+    network={"options": {"attention": True}},
+    method={
+        "options": {
+            "diversity": ["spatial_attention", "channel_attention"],
+            "diversity_weight": 1.0,
+        }
+    },
 )

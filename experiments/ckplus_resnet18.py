@@ -10,24 +10,10 @@ What else differs: a cosine in place of the steps; decoupled weight decay; pictu
 Command: python -m fer_keras.train --exp ckplus_resnet18
 """
 
-from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingConfig
+from fer_keras.config import NetworkConfig, based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "ckplus_vgg19",
     name="ckplus_resnet18",
-    dataset=DatasetConfig(
-        name="ckplus7", image_size=44, channels=3, split="folds", folds=10, fold=-1
-    ),
-    augmentation="light",
     network=NetworkConfig("resnet18", {"pooling": "valid4"}),
-    training=TrainingConfig(
-        epochs=60,
-        batch_size=32,
-        optimizer="sgd",
-        learning_rate=0.01,
-        momentum=0.9,
-        nesterov=False,
-        warmup_epochs=0.0,
-        weight_decay=5e-3,
-        clip_value=0.1,
-    ),
 )

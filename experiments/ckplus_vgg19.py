@@ -5,24 +5,11 @@ people; `ckplus_resnet18` says what differs.
 Command: python -m fer_keras.train --exp ckplus_vgg19
 """
 
-from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingConfig
+from fer_keras.config import based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "fer2013_vgg19",
     name="ckplus_vgg19",
-    dataset=DatasetConfig(
-        name="ckplus7", image_size=44, channels=3, split="folds", folds=10, fold=-1
-    ),
-    augmentation="light",
-    network=NetworkConfig("vgg19"),
-    training=TrainingConfig(
-        epochs=60,
-        batch_size=32,
-        optimizer="sgd",
-        learning_rate=0.01,
-        momentum=0.9,
-        nesterov=False,
-        warmup_epochs=0.0,
-        weight_decay=5e-3,
-        clip_value=0.1,
-    ),
+    dataset={"name": "ckplus7", "split": "folds", "folds": 10, "fold": -1},
+    training={"epochs": 60, "batch_size": 32},
 )

@@ -5,28 +5,10 @@ of each fold is trained on the same fold (`ctbc_emotion_encoder`): it saw none o
 Command: python -m fer_keras.train --exp ctbc_disentangled
 """
 
-from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingConfig
+from fer_keras.config import based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "ctbc_difference",
     name="ctbc_disentangled",
-    dataset=DatasetConfig(
-        name="ctbc",
-        image_size=224,
-        channels=3,
-        split="folds",
-        folds=10,
-        fold=-1,
-        neutral="same_subject",
-    ),
-    network=NetworkConfig("difference_of_embeddings", {"encoder": "ctbc_emotion_encoder"}),
-    training=TrainingConfig(
-        epochs=30,
-        batch_size=32,
-        optimizer="adam",
-        learning_rate=1e-3,
-        schedule="constant",
-        warmup_epochs=0.0,
-        weight_decay=0.0,
-        cached_embeddings=1,
-    ),
+    network={"options": {"encoder": "ctbc_emotion_encoder"}},
 )

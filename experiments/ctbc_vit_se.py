@@ -6,21 +6,10 @@ network and the recipe are those of `affectnet_small_vit_se`.
 Command: python -m fer_keras.train --exp ctbc_vit_se
 """
 
-from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingConfig
+from fer_keras.config import based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "affectnet_small_vit_se",
     name="ctbc_vit_se",
-    dataset=DatasetConfig(
-        name="ctbc", image_size=224, channels=3, split="folds", folds=10, fold=-1
-    ),
-    network=NetworkConfig("vit_se", {"gate": "sigmoid"}),
-    training=TrainingConfig(
-        epochs=30,
-        batch_size=32,
-        optimizer="adam",
-        learning_rate=5e-5,
-        schedule="constant",
-        warmup_epochs=3.0,
-        weight_decay=0.0,
-    ),
+    dataset={"name": "ctbc", "split": "folds", "folds": 10, "fold": -1},
 )

@@ -10,23 +10,14 @@ Result: 0.6824 on PublicTest = validation (n 3,589, seed 0, epoch chosen on it),
 `ferplus_camera` of batches of 256 (docs/model-log.md); 0.6943 with the mirror image averaged in.
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import DatasetConfig, MethodConfig, based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "ferplus_camera",
     name="fer2013_camera",
     dataset=DatasetConfig(name="fer2013", without_duplicates=True),
     augmentation="standard",
-    network=NetworkConfig(
-        "compact",
-        {"first_stride": 1, "widths": [48, 96, 160, 256], "depths": [1, 2, 2, 1]},
-        weights="ferplus_camera",
-    ),
+    network={"weights": "ferplus_camera"},
     method=MethodConfig("cross_entropy", {"label_smoothing": 0.1}),
-    training=TrainingConfig(epochs=22, learning_rate=0.0015, precision="mixed_bfloat16"),
+    training={"epochs": 22, "learning_rate": 0.0015},
 )

@@ -7,25 +7,12 @@ in all four trainings.
 Command: python -m fer_keras.train --exp fer2013_camera_distilled --backend jax
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import MethodConfig, based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "fer2013_camera",
     name="fer2013_camera_distilled",
-    dataset=DatasetConfig(name="fer2013", without_duplicates=True),
-    augmentation="standard",
-    network=NetworkConfig(
-        "compact",
-        {"first_stride": 1, "widths": [48, 96, 160, 256], "depths": [1, 2, 2, 1]},
-        weights="ferplus_camera_distilled",
-    ),
+    network={"weights": "ferplus_camera_distilled"},
     method=MethodConfig("distillation", {"teacher": "fer2013_teacher"}),
-    training=TrainingConfig(
-        epochs=50, batch_size=256, learning_rate=0.003, precision="mixed_bfloat16"
-    ),
+    training={"epochs": 50, "batch_size": 256, "learning_rate": 0.003},
 )

@@ -15,22 +15,10 @@ The source tests with ten crops of 48-pixel pictures: `python -m fer_keras.evalu
 Command: python -m fer_keras.train --exp fer2013_resnet18
 """
 
-from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingConfig
+from fer_keras.config import NetworkConfig, based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "fer2013_vgg19",
     name="fer2013_resnet18",
-    dataset=DatasetConfig(name="fer2013", image_size=44, channels=3),
-    augmentation="light",
     network=NetworkConfig("resnet18", {"pooling": "valid4"}),
-    training=TrainingConfig(
-        epochs=250,
-        batch_size=128,
-        optimizer="sgd",
-        learning_rate=0.01,
-        momentum=0.9,
-        nesterov=False,
-        warmup_epochs=0.0,
-        weight_decay=5e-3,
-        clip_value=0.1,
-    ),
 )

@@ -8,12 +8,10 @@ Cost: 10 epochs, 23 minutes on two CPU cores that other work shared.
 Result: 0.5807 on PublicTest = validation (n 3,589, seed 0, epoch chosen on it).
 """
 
-from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingConfig
+from fer_keras.config import NetworkConfig, based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "fer2013_vgg19_small",
     name="fer2013_resnet18_small",
-    dataset=DatasetConfig(name="fer2013", image_size=44, channels=3),
-    augmentation="standard",
     network=NetworkConfig("resnet18", {"width": 0.125, "pooling": "valid4"}),
-    training=TrainingConfig(epochs=10, precision="mixed_bfloat16"),
 )

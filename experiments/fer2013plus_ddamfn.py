@@ -16,30 +16,12 @@ What differs:
 Command: python -m fer_keras.train --exp fer2013plus_ddamfn
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import DatasetConfig, based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "ferplus_ddamfn",
     name="fer2013plus_ddamfn",
     dataset=DatasetConfig(name="fer2013plus", image_size=112, channels=3),
-    augmentation="ddamfn_ferplus",
-    network=NetworkConfig("ddamfn", {"num_heads": 4}),
-    method=MethodConfig("attention_diversity", {"weight": 0.1, "warmup_steps": 500}),
-    training=TrainingConfig(
-        epochs=80,
-        batch_size=64,
-        optimizer="sgd",
-        nesterov=False,
-        learning_rate=0.01,
-        schedule="step",
-        decay_epochs=10,
-        decay_rate=0.1,
-        warmup_epochs=0.0,
-        weight_decay=1e-3,
-    ),
+    network={"options": {"num_heads": 4}},
+    training={"batch_size": 64},
 )

@@ -5,11 +5,10 @@ Pictures and vote distributions are mixed alike, by the share of pixels.
 Command: python -m fer_keras.train --exp ferplus_cutmix
 """
 
-from fer_keras.config import DatasetConfig, Experiment, MethodConfig
+from fer_keras.config import based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "ferplus_cel",
     name="ferplus_cutmix",
-    dataset=DatasetConfig(name="ferplus", label_rule="crossentropy"),
     augmentation="cut_mix",
-    method=MethodConfig("label_distribution", {"scheme": "cross_entropy"}),
 )

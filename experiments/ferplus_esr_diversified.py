@@ -9,33 +9,16 @@ length 1, without which the similarity of 512 channels is 0 from the start.
 Command: python -m fer_keras.train --exp ferplus_esr_diversified
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "ferplus_esr",
     name="ferplus_esr_diversified",
-    dataset=DatasetConfig(name="ferplus", label_rule="majority", image_size=96, channels=3),
-    augmentation="standard",
-    network=NetworkConfig("esr", {"num_branches": 9, "attention": True}),
-    method=MethodConfig(
-        "branch_ensemble",
-        {"diversity": ["spatial_attention", "channel_attention"], "diversity_weight": 1.0},
-    ),
-    training=TrainingConfig(
-        epochs=100,
-        batch_size=32,
-        optimizer="sgd",
-        learning_rate=0.02,
-        nesterov=False,
-        schedule="step",
-        decay_epochs=10,
-        decay_rate=0.75,
-        warmup_epochs=0.0,
-        weight_decay=0.0,
-    ),
+    network={"options": {"attention": True}},
+    method={
+        "options": {
+            "diversity": ["spatial_attention", "channel_attention"],
+            "diversity_weight": 1.0,
+        }
+    },
 )

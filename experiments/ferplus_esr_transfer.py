@@ -8,33 +8,16 @@ network.weights=PATH (or nothing after the equals sign).
 Command: python -m fer_keras.train --exp ferplus_esr_transfer
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    GrowthConfig,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "ferplus_esr",
     name="ferplus_esr_transfer",
-    dataset=DatasetConfig(name="ferplus", label_rule="majority", image_size=96, channels=3),
-    augmentation="standard",
-    network=NetworkConfig("esr", {"num_branches": 9}, weights="affectnet_esr"),
-    method=MethodConfig("branch_ensemble"),
-    training=TrainingConfig(
-        epochs=60,
-        batch_size=32,
-        optimizer="sgd",
-        learning_rate=0.1,
-        layer_rates={"branch*": 0.2, "branch1_*": 1.0},
-        nesterov=False,
-        schedule="step",
-        decay_epochs=10,
-        decay_rate=0.75,
-        warmup_epochs=0.0,
-        weight_decay=0.0,
-    ),
-    growth=GrowthConfig(first=1, first_epochs=100),
+    network={"weights": "affectnet_esr"},
+    training={
+        "epochs": 60,
+        "learning_rate": 0.1,
+        "layer_rates": {"branch*": 0.2, "branch1_*": 1.0},
+    },
+    growth={"first": 1, "first_epochs": 100},
 )

@@ -7,37 +7,15 @@ what `ferplus_manet` says of itself. 89.34 % on the test split is the best of th
 Command: python -m fer_keras.train --exp ferplus_manet_diversified
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "ferplus_manet",
     name="ferplus_manet_diversified",
-    dataset=DatasetConfig(name="ferplus", label_rule="majority", image_size=224, channels=3),
-    augmentation="standard",
-    network=NetworkConfig("manet", {"beta": 0.6}),
-    method=MethodConfig(
-        "branch_ensemble",
-        {
-            "branch_weights": [0.6, 0.4],
+    method={
+        "options": {
             "diversity": ["quadrant_maps", "quadrant_features", "branch_features"],
             "diversity_weight": 1.0,
-        },
-    ),
-    training=TrainingConfig(
-        epochs=100,
-        batch_size=128,
-        optimizer="sgd",
-        learning_rate=0.01,
-        nesterov=False,
-        schedule="step",
-        decay_epochs=15,
-        decay_rate=0.1,
-        warmup_epochs=0.0,
-        weight_decay=1e-3,
-    ),
+        }
+    },
 )

@@ -6,25 +6,11 @@ forward pass costs far more than the student's own step.
 Command: python -m fer_keras.train --exp ferplus_tiny_distilled --backend jax
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import MethodConfig, based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "ferplus_tiny",
     name="ferplus_tiny_distilled",
-    dataset=DatasetConfig(name="ferplus", label_rule="crossentropy", without_duplicates=True),
-    augmentation="standard",
-    network=NetworkConfig("compact", {"stem_filters": 24, "widths": [40, 72, 96], "dropout": 0.1}),
     method=MethodConfig("distillation", {"teacher": "ferplus_teacher"}),
-    training=TrainingConfig(
-        epochs=120,
-        batch_size=256,
-        learning_rate=0.005,
-        precision="mixed_bfloat16",
-        weight_decay=0.05,
-    ),
+    training={"epochs": 120, "batch_size": 256, "learning_rate": 0.005},
 )

@@ -12,24 +12,12 @@ Result: 0.8590 on PublicTest = validation, majority label (n 3,199, seed 0, epoc
 start chosen on it).
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "ferplus_camera",
     name="ferplus_webcam",
-    dataset=DatasetConfig(name="ferplus", label_rule="crossentropy", without_duplicates=True),
     augmentation="camera_hard",
-    network=NetworkConfig(
-        "compact",
-        {"first_stride": 1, "widths": [48, 96, 160, 256], "depths": [1, 2, 2, 1]},
-        weights="ferplus_camera",
-        keep_start=0.25,
-    ),
-    method=MethodConfig("label_distribution", {"scheme": "cross_entropy"}),
-    training=TrainingConfig(epochs=20, learning_rate=0.0015, precision="mixed_bfloat16"),
+    network={"weights": "ferplus_camera", "keep_start": 0.25},
+    training={"epochs": 20, "learning_rate": 0.0015},
 )

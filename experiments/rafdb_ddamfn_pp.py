@@ -16,29 +16,18 @@ batches of 128. What differs:
 Command: python -m fer_keras.train --exp rafdb_ddamfn_pp
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "affectnet7_ddamfn_pp",
     name="rafdb_ddamfn_pp",
-    dataset=DatasetConfig(name="rafdb", image_size=112, channels=3),
+    dataset={"name": "rafdb"},
     augmentation="ddamfn_rafdb_pp",
-    network=NetworkConfig("ddamfn", {"num_heads": 2}),
-    method=MethodConfig("attention_diversity", {"weight": 0.1, "warmup_steps": 500}),
-    training=TrainingConfig(
-        epochs=60,
-        batch_size=128,
-        optimizer="adam",
-        learning_rate=5e-4,
-        schedule="exponential",
-        decay_rate=0.9,
-        warmup_epochs=0.0,
-        weight_decay=0.0,
-        sam_rho=0.05,
-    ),
+    training={
+        "epochs": 60,
+        "batch_size": 128,
+        "learning_rate": 5e-4,
+        "decay_rate": 0.9,
+        "sampling": "shuffle",
+    },
 )

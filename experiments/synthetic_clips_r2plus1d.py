@@ -4,21 +4,10 @@ Source: the network is `clip_r2plus1d`, recipe and data are ours; see `synthetic
 Command: python -m fer_keras.train --exp synthetic_clips_r2plus1d
 """
 
-from fer_keras.config import (
-    DatasetConfig,
-    Experiment,
-    MethodConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
+from fer_keras.config import NetworkConfig, based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "synthetic_clips_lstm",
     name="synthetic_clips_r2plus1d",
-    dataset=DatasetConfig(name="synthetic_clips", image_size=48, clip_frames=12),
-    network=NetworkConfig(
-        "clip_r2plus1d",
-        {"stem_filters": 8, "widths": [16, 32]},
-    ),
-    method=MethodConfig("clip_cross_entropy"),
-    training=TrainingConfig(epochs=25, batch_size=32),
+    network=NetworkConfig("clip_r2plus1d", {"stem_filters": 8, "widths": [16, 32]}),
 )

@@ -7,11 +7,10 @@ Cost: 40 epochs, 18 minutes on two CPU cores that other work shared.
 Result: 0.6629 on PublicTest = validation (n 3,589, seed 0, epoch chosen on it).
 """
 
-from fer_keras.config import DatasetConfig, Experiment, MethodConfig
+from fer_keras.config import MethodConfig, based_on
 
-experiment = Experiment(
+experiment = based_on(
+    "word2vec",
     name="word2vec_softmax",
-    dataset=DatasetConfig(name="fer2013"),
-    augmentation="standard",
     method=MethodConfig("word2vec", {"loss": "cosine_softmax", "scale": 16.0, "dropout": 0.3}),
 )

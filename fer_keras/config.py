@@ -1,13 +1,15 @@
 """An experiment as data: frozen dataclasses, typed overrides, JSON round trip.
 
 An experiment file (`experiments/NAME.py`, or a file of your own) holds one module
-attribute `experiment` and states only what differs from the defaults below. No TensorFlow here.
+attribute `experiment` and states only what differs from the defaults below, or by `based_on` from
+another experiment. No TensorFlow here.
 """
 
 import dataclasses
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -431,17 +433,78 @@ def load_experiment(name_or_path: str) -> Experiment:
     )
 
 
+def based_on(base: str, *, name: str, **changes: Any) -> Experiment:
+    """Another experiment with some of its settings changed.
+
+    A part given as a mapping is merged by field, and its `options` and `layer_rates` by key; a part
+    given as an object (`MethodConfig("prototype")`) takes the place of the whole part. Options
+    belong to a network or method: under another `name` none of the base are kept.
+
+    Args:
+        base: A shipped experiment's name, or whatever else `load_experiment` takes.
+        name: The name of the new experiment.
+        **changes: Fields of `Experiment`, such as `training={"epochs": 3}` or `seed=1`.
+
+    Returns:
+        A new experiment, equal to one that is written out in full.
+
+    Raises:
+        ConfigError: No such base, an unknown field, a value of another type, or files that are
+            based on each other in a circle.
+    """
+    try:
+        values = dataclasses.asdict(load_experiment(base))
+        for key, change in changes.items():
+            values[key] = _merged(values.get(key), change)
+        values["name"] = name
+        experiment: Experiment = _from_mapping(Experiment, values)
+    except ConfigError as error:
+        raise ConfigError(f"{name}, based on {base}: {error}") from None
+    return experiment
+
+
+def _merged(part: Any, change: Any) -> Any:
+    """One field of an experiment after a change: a part field by field, anything else replaced."""
+    if dataclasses.is_dataclass(change) and not isinstance(change, type):
+        return dataclasses.asdict(change)
+    if not isinstance(part, Mapping) or not isinstance(change, Mapping):
+        return change
+    merged = dict(part)
+    if "options" in merged and change.get("name", merged["name"]) != merged["name"]:
+        merged["options"] = {}
+    for key, value in change.items():
+        before = merged.get(key)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            value = {**before, **value}
+        merged[key] = value
+    return merged
+
+
+# The files that are being read: an experiment reads the one that it is based on, and so on.
+_reading: ContextVar[tuple[Path, ...]] = ContextVar("_reading", default=())
+
+
 def _import_file(path: Path) -> ModuleType:
+    earlier, file = _reading.get(), path.resolve()
+    if file in earlier:
+        circle = " -> ".join(str(step) for step in (*earlier[earlier.index(file) :], file))
+        raise ConfigError(
+            f"Experiments are based on each other in a circle: {circle}. Expected one of them to "
+            "state its settings as Experiment(...)."
+        )
     spec = importlib.util.spec_from_file_location(f"fer_keras_user_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} cannot be read as a Python file.")
     module = importlib.util.module_from_spec(spec)
+    token = _reading.set((*earlier, file))
     try:
         spec.loader.exec_module(module)
     except ConfigError:
         raise
     except Exception as error:
         raise ConfigError(f"{path} fails: {type(error).__name__}: {error}.") from error
+    finally:
+        _reading.reset(token)
     return module
 
 

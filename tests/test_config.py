@@ -1,16 +1,25 @@
 """Experiments: loading, overrides by type, JSON round trip, clear refusals."""
 
+import ast
 import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fer_keras import config
 from fer_keras.common.errors import ConfigError
 from fer_keras.config import (
+    DatasetConfig,
     Experiment,
+    GrowthConfig,
+    MethodConfig,
+    NetworkConfig,
     all_keys,
+    based_on,
+    experiments_folder,
     from_json,
     list_experiments,
     load_experiment,
@@ -120,6 +129,112 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     file.write_text("1 / 0\n")
     with pytest.raises(ConfigError, match="ZeroDivisionError"):
         load_experiment(str(file))
+
+
+def test_a_variant_is_the_experiment_written_out() -> None:
+    base = load_experiment("affectnet_esr")
+    variant = based_on(
+        "affectnet_esr",
+        name="mine",
+        dataset={"image_size": 64},
+        network={"options": {"attention": True}, "weights": "affectnet_esr"},
+        method=MethodConfig("valence_arousal"),
+        training={"layer_rates": {"*": 0}, "learning_rate": 1},
+        growth=GrowthConfig(),
+        seed=3,
+    )
+    assert variant == dataclasses.replace(
+        base,
+        name="mine",
+        dataset=dataclasses.replace(base.dataset, image_size=64),
+        network=NetworkConfig("esr", {"num_branches": 9, "attention": True}, "affectnet_esr"),
+        method=MethodConfig("valence_arousal"),
+        training=dataclasses.replace(base.training, layer_rates={"*": 0.0}, learning_rate=1.0),
+        growth=GrowthConfig(),
+        seed=3,
+    )
+    assert load_experiment("affectnet_esr") == base
+
+
+def test_a_whole_part_takes_the_place_of_the_base_s() -> None:
+    variant = based_on("affectnet_esr", name="mine", dataset=DatasetConfig("rafdb"))
+    assert variant.dataset == DatasetConfig("rafdb")
+
+
+def test_options_stay_with_their_network() -> None:
+    variant = based_on(
+        "ctbc_vit_se", name="mine", network={"name": "compact", "options": {"widths": [8]}}
+    )
+    assert variant.network == NetworkConfig("compact", {"widths": [8]})
+    named = based_on("ctbc_vit_se", name="mine", network={"name": "vit_se"})
+    assert named.network == load_experiment("ctbc_vit_se").network
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": {"epoch": 3}}, r"mine, based on affectnet_esr: .*training\.epochs?.*epochs"),
+        ({"trainings": {"epochs": 3}}, "trainings.*training"),
+        ({"training": {"epochs": "3"}}, "training.epochs: expected int"),
+        ({"training": 3}, "training: expected an object"),
+        ({"dataset": NetworkConfig()}, "Unknown key 'dataset.options'"),
+        ({"network": {"options": 3}}, "network.options: expected an object of options"),
+    ],
+)
+def test_bad_variant(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        based_on("affectnet_esr", name="mine", **changes)
+
+
+def test_an_unknown_base_names_the_variant_and_near_ones() -> None:
+    with pytest.raises(ConfigError, match=r"mine, based on affectnet_ers: .*affectnet_esr"):
+        based_on("affectnet_ers", name="mine")
+
+
+def _variant_file(file: Path, base: str) -> None:
+    file.write_text(
+        "from fer_keras.config import based_on\n"
+        f"experiment = based_on({base!r}, name={file.stem!r}, seed=1)\n"
+    )
+
+
+def test_a_variant_of_ones_own_file(tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine.py", tmp_path / "other.py"
+    _variant_file(mine, "affectnet_esr_diversified")
+    _variant_file(other, str(mine))
+    expected = load_experiment("affectnet_esr_diversified")
+    assert load_experiment(str(other)) == dataclasses.replace(expected, name="other", seed=1)
+
+
+def test_a_circle_of_experiments_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first.py", tmp_path / "second.py"
+    _variant_file(first, str(second))
+    _variant_file(second, str(first))
+    with pytest.raises(ConfigError, match=r"circle: \S*first.py -> \S*second.py -> \S*first.py"):
+        load_experiment(str(first))
+    monkeypatch.chdir(tmp_path)
+    _variant_file(first, "first.py")
+    with pytest.raises(ConfigError, match=r"circle: \S*first.py -> \S*first.py"):
+        load_experiment("first.py")
+    _variant_file(first, "affectnet_esr")
+    assert load_experiment("first.py").name == "first"
+
+
+def test_a_variant_reads_its_base_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    original = config._import_file
+    monkeypatch.setattr(config, "_import_file", lambda p: (read.append(p.stem), original(p))[1])
+    load_experiment("rafdb_manet_diversified")
+    assert read == ["rafdb_manet_diversified", "rafdb_manet", "ferplus_manet"]
+
+
+def test_experiments_import_the_configuration_alone() -> None:
+    for path in experiments_folder().glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not isinstance(node, ast.Import), path
+            assert getattr(node, "module", None) in (None, "fer_keras.config"), path
 
 
 def test_a_run_folder_is_an_experiment(tmp_path: Path) -> None:
