@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.errors import DataError, ExportError
-from fer_keras.common.files import atomic_path, write_text
+from fer_keras.common.files import atomic_path, read_json, write_text
 from fer_keras.common.risk_coverage import risk_coverage
+from fer_keras.config import load_experiment
 from fer_keras.conversion import tflite as conversion
 from fer_keras.conversion.clips import PRECISIONS as CLIP_PRECISIONS
 from fer_keras.conversion.clips import build_clip_files, encoder_file, head_file
@@ -89,15 +90,12 @@ def export_run(
         os.environ["KERAS_BACKEND"] = "tensorflow"
     import keras
 
-    from fer_keras.common.files import read_json
-
     if keras.backend.backend() != "tensorflow":
         _export_on_tensorflow(
             folder, target, calibration_images, parity_images, int8, mirror, reject_accuracy
         )
         return read_json(target / "manifest.json")
 
-    from fer_keras.config import load_experiment
     from fer_keras.data.splits import load_splits
     from fer_keras.evaluation.tta import mirror_average
     from fer_keras.loading.classifier import from_network
