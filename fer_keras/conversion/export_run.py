@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fer_keras.common.errors import DataError, ExportError
 from fer_keras.common.files import atomic_path, read_json, write_text
 from fer_keras.common.risk_coverage import risk_coverage
+from fer_keras.config import load_experiment
 from fer_keras.conversion import tflite as conversion
 from fer_keras.conversion.clips import PRECISIONS as CLIP_PRECISIONS
 from fer_keras.conversion.clips import build_clip_files, encoder_file, head_file
@@ -95,7 +96,6 @@ def export_run(
         )
         return read_json(target / "manifest.json")
 
-    from fer_keras.config import load_experiment
     from fer_keras.data.splits import load_splits
     from fer_keras.evaluation.tta import mirror_average
     from fer_keras.loading.classifier import from_network

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.errors import ConfigError, FerKerasError
-from fer_keras.common.files import atomic_path, write_text
+from fer_keras.common.files import atomic_path, read_json, write_text
 from fer_keras.common.labels import name_mapping
 from fer_keras.common.prior import PriorChoice, prior_weights, read_class_prior, reweighted
 
@@ -194,8 +194,6 @@ def _check_earlier(
     overwrite: bool,
 ) -> dict[str, Any]:
     """What is kept of an earlier result of the same model; refuses those of anything else."""
-    from fer_keras.common.files import read_json
-
     if not path.exists():
         return {}
     try:
@@ -224,8 +222,6 @@ def _check_earlier(
 
 def _weights(model: "LoadedModel", prior: PriorChoice) -> npt.NDArray[np.float64]:
     """The factor of each of the model's classes."""
-    from fer_keras.common.files import read_json
-
     record, where = model.manifest, model.path
     result = (where if where.is_dir() else where.parent) / "result.json"
     if "class_prior" not in record and result.is_file():

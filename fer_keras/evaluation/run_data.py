@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.config import DatasetConfig, load_experiment
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -30,7 +31,6 @@ def run_samples(
         ConfigError: `experiment.json` is missing or malformed.
         DataError: The data set or the split is missing.
     """
-    from fer_keras.config import load_experiment
     from fer_keras.data.splits import load_splits, load_test
 
     experiment = load_experiment(str(Path(run_dir) / "experiment.json"))
@@ -93,7 +93,6 @@ def requested_samples(
 
 
 def _paired(samples: "Samples", train: "Samples | None", policy: Any) -> "Samples":
-    from fer_keras.config import DatasetConfig
     from fer_keras.data.pairs import with_neutral
 
     if train is None and policy != "same_subject":

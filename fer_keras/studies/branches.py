@@ -26,9 +26,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.decode import resize
-from fer_keras.common.errors import ConfigError
-from fer_keras.common.files import write_text
-from fer_keras.common.labels import name_mapping
+from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.common.files import read_json, write_text
+from fer_keras.common.labels import EMOTIONS, name_mapping
 from fer_keras.reporting.tables import file_stem, markdown_table, write_csv
 from fer_keras.studies.shared.output import output_folder
 
@@ -137,7 +137,6 @@ def run(arguments: argparse.Namespace) -> str:
 def _measure_run(
     path: Path, arguments: argparse.Namespace, folder: Path
 ) -> tuple[list[Measured], str]:
-    from fer_keras.common.files import read_json
     from fer_keras.evaluation.run_data import run_samples
     from fer_keras.loading.keras_files import load_network
 
@@ -330,7 +329,6 @@ def _draw(path: Path, curves: Mapping[str, Sequence[Measured]]) -> None:
 
 def _draw_maps(folder: Path, path: Path, network: Any, samples: "Samples | None") -> None:
     """A row for each picture: the picture, then what speaks for the answer in each branch."""
-    from fer_keras.common.errors import ModelFileError
     from fer_keras.models.layers import class_names_of
     from fer_keras.reporting.plots import plot_pictures
     from fer_keras.studies.shared.maps import BranchCams, enlarged, overlay
@@ -380,7 +378,6 @@ def drawn_faces(shape: Sequence[int]) -> tuple[npt.NDArray[np.uint8], list[str]]
     Returns:
         `(8, height, width, channels)` and the names of the emotions.
     """
-    from fer_keras.common.labels import EMOTIONS
     from fer_keras.data.datasets.synthetic_faces import generate
 
     found: dict[str, Any] = {}

@@ -28,6 +28,7 @@ from typing import Any
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
+from fer_keras.config import load_experiment
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.shared.output import output_folder
 from fer_keras.studies.shared.series import (
@@ -107,8 +108,6 @@ def rows(arguments: argparse.Namespace) -> dict[str, Row]:
     Raises:
         ConfigError: The experiment has no diversity.
     """
-    from fer_keras.config import load_experiment
-
     options = load_experiment(arguments.experiment).method.options
     if not options.get("diversity"):
         raise ConfigError(

@@ -33,6 +33,7 @@ import numpy.typing as npt
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
+from fer_keras.common.labels import EMOTIONS
 from fer_keras.reporting.tables import file_stem, markdown_table, write_csv
 from fer_keras.studies.shared.models import (
     StudiedModel,
@@ -313,7 +314,6 @@ def _spread(samples: "Samples", per_class: int) -> npt.NDArray[np.int64]:
 
 def _drawn(model: StudiedModel, arguments: argparse.Namespace) -> "Samples":
     """Drawn faces of the model's size, some of each emotion, at full strength."""
-    from fer_keras.common.labels import EMOTIONS
     from fer_keras.data.datasets.synthetic_faces import generate
     from fer_keras.data.samples import Samples, one_hot
 

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
+from fer_keras.config import load_experiment
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.shared.output import output_folder
 from fer_keras.studies.shared.trained_rows import (
@@ -142,7 +143,6 @@ def partner_accuracies(run_dir: Path, count: int) -> list[float]:
         Accuracies 0..1 on the test split, validation where there is none; a single one for a rule
         that leaves no choice.
     """
-    from fer_keras.config import load_experiment
     from fer_keras.data.load import describe
     from fer_keras.data.splits import load_splits, load_test
     from fer_keras.loading.load import load_model

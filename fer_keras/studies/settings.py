@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.common.errors import ConfigError, did_you_mean
-from fer_keras.common.files import write_text
+from fer_keras.common.files import read_json, write_text
 from fer_keras.common.metrics import wilson_interval
+from fer_keras.config import flatten, load_experiment
 from fer_keras.reporting.tables import markdown_table, read_csv, write_csv
 from fer_keras.studies.shared.output import output_folder
 
@@ -130,9 +131,6 @@ def read_run(path: Path, split: str) -> Finished:
     Raises:
         ConfigError: It is not finished, or was not evaluated on the split.
     """
-    from fer_keras.common.files import read_json
-    from fer_keras.config import flatten, load_experiment
-
     experiment = load_experiment(str(path / "experiment.json"))
     kind = "out_of_fold" if experiment.dataset.every_fold else split
     result_file, predictions_file = (path / name for name in _KINDS[kind])

@@ -30,6 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.files import write_text
+from fer_keras.common.labels import name_mapping
+from fer_keras.config import load_experiment
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.shared.output import output_folder
 from fer_keras.studies.shared.series import (
@@ -139,7 +141,6 @@ def vote_distances(
 
 def _all_votes(outcome: Outcome, split: str) -> "Samples":
     """The pictures of a split whose strongest answer is an emotion, with shares of the votes."""
-    from fer_keras.config import load_experiment
     from fer_keras.data.load import load_samples
 
     config = load_experiment(str(outcome.run_dir)).dataset
@@ -153,7 +154,6 @@ def _probabilities(outcome: Outcome, samples: "Samples") -> npt.NDArray[np.float
     """The plain softmax, in the order of the classes of the samples."""
     import keras
 
-    from fer_keras.common.labels import name_mapping
     from fer_keras.common.metrics import softmax
     from fer_keras.loading.load import load_model
 

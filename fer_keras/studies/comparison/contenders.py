@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.errors import ConfigError, ExportError, ModelFileError, did_you_mean
+from fer_keras.common.files import read_json
 from fer_keras.studies.shared.models import Images, StudiedModel, mlflow_run_id, unique_name
 
 if TYPE_CHECKING:
@@ -154,15 +155,11 @@ def finished_runs(runs: Path, experiment: str = "") -> list[Path]:
 
 
 def _result(folder: Path) -> dict[str, Any]:
-    from fer_keras.common.files import read_json
-
     file = folder / "result.json"
     return read_json(file) if file.is_file() else {}
 
 
 def _precisions(folder: Path, precision: str | None) -> list[str]:
-    from fer_keras.common.files import read_json
-
     there = read_json(folder / "manifest.json").get("precision_files", {})
     if precision is None:
         return [known for known in PRECISIONS if known in there]

@@ -31,6 +31,7 @@ from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
 from fer_keras.common.labels import name_mapping
 from fer_keras.common.metrics import evaluate_predictions, softmax
+from fer_keras.config import load_experiment
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.fusion.rules import RULES, Scores, apply, cross_fit, fit
 from fer_keras.studies.shared.output import output_folder
@@ -230,8 +231,6 @@ def _names(runs: Sequence[Path]) -> list[str]:
 def _published(
     runs: Sequence[Path], names: Sequence[str], row: dict[str, Any], samples: "Samples"
 ) -> str:
-    from fer_keras.config import load_experiment
-
     if not row["is_base"] or row["views"] != 10 or samples.name != "fer2013":
         return ""
     network = load_experiment(str(runs[names.index(row["answer"])])).network.name

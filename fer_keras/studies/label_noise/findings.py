@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_keras.common.files import write_text
+from fer_keras.common.files import read_json, write_text
+from fer_keras.config import load_experiment
 from fer_keras.reporting.tables import read_csv
 from fer_keras.studies.shared.trained_rows import Outcome
 
@@ -65,8 +66,6 @@ def find(outcome: Outcome) -> Findings:
     Returns:
         The findings; they are kept in the run folder.
     """
-    from fer_keras.common.files import read_json
-
     path = outcome.run_dir / _FILE
     key = {name: outcome.figures[name] for name in ("model_sha256", "split")}
     if path.is_file():
@@ -79,7 +78,6 @@ def find(outcome: Outcome) -> Findings:
 
 
 def _look(outcome: Outcome, key: Mapping[str, str]) -> Findings:
-    from fer_keras.config import load_experiment
     from fer_keras.data.splits import load_splits, load_test
     from fer_keras.loading.keras_files import load_network
     from fer_keras.loading.load import load_model

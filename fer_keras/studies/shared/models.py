@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError
-from fer_keras.common.labels import class_name
+from fer_keras.common.labels import (class_name, canonical)
+from fer_keras.common.files import (read_json)
+from fer_keras.config import (load_experiment)
 from fer_keras.runtime.pictures import with_channels
 from fer_keras.tracking.tracker import read_run_id
 
@@ -241,9 +243,6 @@ def load_data(
 
 def _own_dataset(model: StudiedModel) -> tuple[str, str | None, str | None]:
     """Data set, label rule and source: of the run's experiment, or the name alone of an export."""
-    from fer_keras.common.files import read_json
-    from fer_keras.config import load_experiment
-
     experiment = model.path / "experiment.json"
     if experiment.is_file():
         config = load_experiment(str(experiment)).dataset

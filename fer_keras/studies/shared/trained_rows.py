@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fer_keras.common.files import read_json
 from fer_keras.common.significance import mcnemar
 from fer_keras.config import Experiment, load_experiment, override
 from fer_keras.reporting.tables import read_csv
@@ -105,7 +106,6 @@ def train_row(
     Returns:
         The outcome on the split.
     """
-    from fer_keras.common.files import read_json
     from fer_keras.data.load import describe
     from fer_keras.evaluation.evaluate import evaluate
     from fer_keras.evaluation.run_data import run_samples

@@ -33,6 +33,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_keras.common.labels import EMOTIONS
+from fer_keras.config import load_experiment
 from fer_keras.studies.shared.output import output_folder
 from fer_keras.studies.shared.series import (
     Outcomes,
@@ -217,8 +219,6 @@ def _compounds(
     folder: Path, arguments: argparse.Namespace, tracker: Any
 ) -> dict[str, CompoundScores]:
     """Networks that know drawn faces of one emotion, asked about faces of two."""
-    from fer_keras.common.labels import EMOTIONS
-    from fer_keras.config import load_experiment
     from fer_keras.studies.word2vec.compound_faces import draw_compounds
 
     if not arguments.compound_faces:
@@ -245,7 +245,6 @@ def _draw_compounds(
     path: Path, faces: "CompoundFaces", answers: npt.NDArray[np.float32], label: str
 ) -> None:
     """Faces of every compound with the two best classes under them."""
-    from fer_keras.common.labels import EMOTIONS
     from fer_keras.reporting.plots import plot_pictures
     from fer_keras.studies.word2vec.compound_faces import COMPOUNDS
 

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.errors import Stopped
-from fer_keras.common.files import write_text
+from fer_keras.common.files import read_json, write_text
 from fer_keras.config import Experiment, flatten, load_experiment
 from fer_keras.reporting.tables import read_csv, write_csv
 from fer_keras.training.run_folder import open_run_dir
@@ -295,6 +295,4 @@ def summary(result: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from fer_keras.common.files import read_json
-
     return read_json(path)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.common.errors import ConfigError, Stopped
+from fer_keras.common.files import read_json
 from fer_keras.config import Experiment, flatten
 from fer_keras.training.run_folder import open_run_dir
 
@@ -106,7 +107,6 @@ def grow(
     """
     import keras
 
-    from fer_keras.common.files import read_json
     from fer_keras.tracking.tracked import tracked
 
     *earlier, (last, _) = stages(experiment, run_dir)
