@@ -148,6 +148,19 @@ def test_a_page_of_a_run_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert links == {*page.sections, "main"}
 
 
+def test_a_class_name_is_text_wherever_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = "<script>alert('c')</script>&\""
+    monkeypatch.setattr("test_report.NAMES", (hostile, "sadness"))
+    run = _write_run(tmp_path / "run")
+    assert main([str(run)]) == 0
+    page = _Page(run / "report.html")
+    assert "script" not in {tag for tag, _ in page.tags}
+    # In the matrix as row and column, among the classes, and as a true or given answer.
+    assert page.text.count(hostile) >= 4
+
+
 def test_studies_are_found_by_the_model_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,13 +1,12 @@
-"""The sections of a report, each a function from what is known to HTML, empty where nothing is."""
+"""What the sections of a report hold, for `run_page.html`; empty where nothing is known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fer_keras.common.html_page import scrolling, table, text
 from fer_keras.common.metrics import wilson_interval
 from fer_keras.config import Experiment, flatten
 from fer_keras.reporting.run_page.charts import (
@@ -24,46 +23,59 @@ _FEW = 30
 _NUM_MISTAKES = 24
 _MAX_POINTS = 120
 
+# What stands in a cell of a table, and what follows it in small print.
+Cell = tuple[str, ...]
 
-def summary(content: Content) -> str:
-    """The figures, a column for each split that was evaluated."""
+
+def summary(content: Content) -> dict[str, Any]:
+    """The figures, a column for each split that was evaluated.
+
+    Args:
+        content: Of the run.
+
+    Returns:
+        `columns`; `rows` of a name and a cell of each column; `notes`; `is_fallback`.
+    """
     results = content.results
 
-    def row(name: str, cell: Any) -> list[str]:
-        return [name, *(cell(result) for result in results.values())]
+    def row(name: str, cell: Callable[[Mapping[str, Any]], Cell]) -> tuple[str, list[Cell]]:
+        return name, [cell(result) for result in results.values()]
 
-    def calibrated(key: str) -> Any:
-        def cell(result: Mapping[str, Any]) -> str:
+    def calibrated(key: str) -> Callable[[Mapping[str, Any]], Cell]:
+        def cell(result: Mapping[str, Any]) -> Cell:
             after = (result.get("calibrated") or {}).get(key)
             before = _number(result.get(key))
-            return before if after is None else f"{_number(after)} <small>({before})</small>"
+            return (before, "") if after is None else (_number(after), f"({before})")
 
         return cell
 
-    rows = [
-        row("Accuracy [95 %]", lambda r: _with_interval(r["accuracy"], r["accuracy_interval"])),
-        row("Without duplicates of training pictures", _without_duplicates),
-        row("Pictures", lambda r: f"{r['n']:,}"),
-        row("Balanced accuracy", lambda r: _number(r.get("balanced_accuracy"))),
-        row("Macro F1", lambda r: _number(r.get("macro_f1"))),
-        row("Calibration error (ECE), calibrated (plain)", calibrated("ece")),
-        row("Negative log likelihood, calibrated (plain)", calibrated("nll")),
-        row("Brier score, calibrated (plain)", calibrated("brier")),
-    ]
-    header = ["", *(f"{text(r['dataset'])} {split}" for split, r in results.items())]
-    notes = [
-        "The validation split chose the epoch and the temperature: expect slightly less on new "
-        "pictures."
-    ]
     first = next(iter(results.values()))
-    notes += [text(note) for note in first.get("dataset_notes", [])]
-    if first.get("fallback"):
-        notes.insert(0, "<strong>Drawn faces stood in for a missing data set.</strong>")
-    return table("Figures", header, rows) + "".join(f'<p class="note">{n}</p>' for n in notes)
+    return {
+        "columns": [_title(split, result) for split, result in results.items()],
+        "rows": [
+            row("Accuracy [95 %]", lambda r: _with_interval(r["accuracy"], r["accuracy_interval"])),
+            row("Without duplicates of training pictures", _without_duplicates),
+            row("Pictures", lambda r: (f"{r['n']:,}", "")),
+            row("Balanced accuracy", lambda r: (_number(r.get("balanced_accuracy")), "")),
+            row("Macro F1", lambda r: (_number(r.get("macro_f1")), "")),
+            row("Calibration error (ECE), calibrated (plain)", calibrated("ece")),
+            row("Negative log likelihood, calibrated (plain)", calibrated("nll")),
+            row("Brier score, calibrated (plain)", calibrated("brier")),
+        ],
+        "notes": first.get("dataset_notes", []),
+        "is_fallback": first.get("fallback"),
+    }
 
 
-def curves(content: Content) -> str:
-    """Loss, accuracy and learning rate over the epochs."""
+def curves(content: Content) -> dict[str, Any] | None:
+    """Loss, accuracy and learning rate over the epochs.
+
+    Args:
+        content: Of the run.
+
+    Returns:
+        `legend` and `charts`; None where no epoch is known.
+    """
     charts = []
     for title, key, share in (
         ("Loss", "loss", False),
@@ -95,97 +107,115 @@ def curves(content: Content) -> str:
             line_chart(title, lines, x_label="epoch", y_range=(low, high), share=share, marks=marks)
         )
     if not charts:
-        return ""
+        return None
     # Colours in the order of the legend: validation 0, training 1.
-    return legend(["validation", "training"]) + f'<div class="charts">{"".join(charts)}</div>'
+    return {"legend": legend(["validation", "training"]), "charts": charts}
 
 
-def confusion(content: Content) -> str:
-    """A confusion matrix for each split."""
-    parts = []
+def confusion(content: Content) -> list[dict[str, Any]]:
+    """A confusion matrix for each split.
+
+    Args:
+        content: Of the run.
+
+    Returns:
+        Of each `title`, `split`, `names`, and `rows` of `name`, `total` and `cells`.
+    """
+    matrices = []
     for split, result in content.results.items():
         if "confusion_matrix" not in result:
             continue
-        names = [text(name) for name in result["class_names"]]
-        head = "".join(f'<th scope="col">{name}</th>' for name in names)
-        rows = ""
+        names, rows = result["class_names"], []
         for name, counts in zip(names, result["confusion_matrix"], strict=True):
             total = sum(counts)
-            cells = ""
-            for count in counts:
-                share = count / total if total else 0.0
-                strong = " class=strong" if share > 0.55 else ""
-                cells += (
-                    f'<td{strong} style="--share:{share:.3f}">{count:,}'
-                    f"<small>{share:.0%}</small></td>"
-                )
-            rows += f'<tr><th scope="row">{name}</th><td>{total:,}</td>{cells}</tr>'
-        title = f"Confusion matrix, {text(split)}"
-        parts.append(
-            f"<h3>{text(result['dataset'])} {text(split)}</h3>"
-            + scrolling(
-                title,
-                '<table class="confusion"><thead><tr><th class=text scope="col">true</th>'
-                f'<th scope="col">pictures</th>{head}</tr></thead><tbody>{rows}</tbody></table>',
-            )
+            shares = [count / total if total else 0.0 for count in counts]
+            cells = [
+                {
+                    "count": count,
+                    "share": f"{share:.3f}",
+                    "percent": f"{share:.0%}",
+                    "is_strong": share > 0.55,
+                }
+                for count, share in zip(counts, shares, strict=True)
+            ]
+            rows.append({"name": name, "total": total, "cells": cells})
+        matrices.append(
+            {"title": _title(split, result), "split": split, "names": names, "rows": rows}
         )
-    note = '<p class="note">Rows are true, columns predicted; per cent of the row.</p>'
-    return "".join(parts) + (note if parts else "")
+    return matrices
 
 
-def per_class(content: Content) -> str:
-    """Recall with its interval, precision and F1 of each class."""
-    parts = []
+def per_class(content: Content) -> list[dict[str, Any]]:
+    """Recall with its interval, precision and F1 of each class.
+
+    Args:
+        content: Of the run.
+
+    Returns:
+        Of each split `title`, `split`, and `rows`, one for each class.
+    """
+    tables = []
     for split, result in content.results.items():
         rows = []
         for name, row in result.get("per_class", {}).items():
             n = row["support"]
-            bar = recall = ""
+            bar = ""
+            recall: Cell = ("", "")
             if n:
                 low, high = wilson_interval(round(row["recall"] * n), n)
-                bar, recall = (
-                    interval_bar(row["recall"], low, high),
-                    _with_interval(row["recall"], (low, high), 3),
-                )
-            few = ' <small class="few">few</small>' if n < _FEW else ""
+                bar = interval_bar(row["recall"], low, high)
+                recall = _with_interval(row["recall"], (low, high), 3)
             precision, f1 = (_number(row[key], 3) for key in ("precision", "f1"))
-            rows.append([text(name) + few, bar, f"{n:,}", recall, precision, f1])
+            rows.append(
+                {
+                    "name": name,
+                    "is_few": n < _FEW,
+                    "bar": bar,
+                    "number": n,
+                    "recall": recall,
+                    "precision": precision,
+                    "f1": f1,
+                }
+            )
         if rows:
-            header = ["Class", "Recall", "Pictures", "Recall [95 %]", "Precision", "F1"]
-            parts.append(f"<h3>{text(result['dataset'])} {text(split)}</h3>")
-            parts.append(table(f"Figures of each class, {text(split)}", header, rows, texts=2))
-    return "".join(parts)
+            tables.append({"title": _title(split, result), "split": split, "rows": rows})
+    return tables
 
 
-def calibration(content: Content) -> str:
-    """Reliability diagrams of the plain probabilities, and what the temperature brings."""
+def calibration(content: Content) -> dict[str, Any] | None:
+    """Reliability diagrams of the plain probabilities, and what the temperature brings.
+
+    Args:
+        content: Of the run.
+
+    Returns:
+        `charts` with their titles, and `notes`; None where there are none.
+    """
     charts, notes = [], []
     for split, result in content.results.items():
         if "reliability" not in result:
             continue
-        charts.append(
-            f"<div><h3>{text(result['dataset'])} {text(split)}</h3>"
-            f"{reliability_chart(result['reliability'])}</div>"
-        )
+        charts.append((_title(split, result), reliability_chart(result["reliability"])))
         after = result.get("calibrated")
         more = (
             f"; {after['ece']:.3f} with the temperature {after['temperature']:.3f}, fitted on "
-            f"{text(after['fitted_on'])}"
+            f"{after['fitted_on']}"
             if after
             else ""
         )
-        notes.append(f'<p class="note">{text(split)}: ECE {result["ece"]:.3f}{more}.</p>')
-    if not charts:
-        return ""
-    key = (
-        '<p class="legend"><span><i class="colour0"></i>right</span><span><i class="too-sure"></i>'
-        'too sure</span><span><i class="not-sure-enough"></i>not sure enough</span></p>'
-    )
-    return key + f'<div class="charts">{"".join(charts)}</div>' + "".join(notes)
+        notes.append(f"{split}: ECE {result['ece']:.3f}{more}.")
+    return {"charts": charts, "notes": notes} if charts else None
 
 
-def risk(content: Content) -> str:
-    """How many answers are wrong among those that are kept."""
+def risk(content: Content) -> dict[str, Any] | None:
+    """How many answers are wrong among those that are kept.
+
+    Args:
+        content: Of the run.
+
+    Returns:
+        `chart` and `note`; None where no probabilities are known.
+    """
     decision = content.manifest.get("decision")
     if decision:
         points = [(p["kept"], 1 - p["accuracy"]) for p in decision["risk_coverage"]]
@@ -197,8 +227,8 @@ def risk(content: Content) -> str:
         note = (
             f"Unsure is an answer whose highest probability is below "
             f"{decision['reject_threshold']:.3f} (target: {decision['reject_accuracy_target']:.0%} "
-            f"of the kept answers right). Fitted on {text(decision['fitted_on'])}, measured on "
-            f"{text(decision['measured_on'])}."
+            f"of the kept answers right). Fitted on {decision['fitted_on']}, measured on "
+            f"{decision['measured_on']}."
         )
     else:
         points, marks = _risk_of_predictions(content), []
@@ -207,45 +237,37 @@ def risk(content: Content) -> str:
             "half of it and measures it on the other half."
         )
     if not points:
-        return ""
+        return None
     x, y = zip(*points, strict=True)
     chart = line_chart(
         "Share of wrong answers among those that are kept, the surest first",
         [Line("risk", x, y)], x_label="share kept", x_share=True,
         y_range=(0.0, 1.05 * max(*y, 0.01)), marks=marks, width=480, height=260,
     )  # fmt: skip
-    return f'{chart}<p class="note">{note}</p>'
+    return {"chart": chart, "note": note}
 
 
-def mistakes(content: Content, pictures: Mapping[int, str]) -> str:
+def mistakes(content: Content, pictures: Mapping[int, str]) -> dict[str, Any] | None:
     """The wrong answers that the model was surest of.
 
     Args:
         content: Of the run.
         pictures: Row of the validation split -> data URI, where pictures may be shown.
+
+    Returns:
+        `cards` of those with a picture, `rows` where there are no pictures; None where no answer
+        is wrong.
     """
     chosen = confident_mistakes(content)
     if not chosen:
-        return ""
-    if not pictures:
-        rows = [
-            [text(r["source"]), text(r["true"]), text(r["predicted"]), f"{confidence(r):.1%}"]
-            for r in chosen
-        ]
-        header = ["Picture", "True", "Answer", "Probability"]
-        return (
-            '<p class="note">Without the pictures themselves, because those of a data set may '
-            "mostly not be passed on: <code>--pictures</code> adds them.</p>"
-        ) + table("Mistakes", header, rows, texts=3)
-    cards = "".join(
-        f'<figure><img src="{pictures[int(r["index"])]}" alt="{text(r["true"])}, answer '
-        f'{text(r["predicted"])}"><figcaption><b>{text(r["predicted"])}</b> {confidence(r):.0%}'
-        f"<span>true: {text(r['true'])}</span><span>{text(r['source'])}</span>"
-        "</figcaption></figure>"
-        for r in chosen
-        if int(r["index"]) in pictures
-    )
-    return f'<div class="groups">{cards}</div>'
+        return None
+    cards = [
+        {"picture": pictures[int(row["index"])], "confidence": f"{confidence(row):.0%}", **row}
+        for row in chosen
+        if int(row["index"]) in pictures
+    ]
+    rows = [{**row, "confidence": f"{confidence(row):.1%}"} for row in chosen]
+    return {"cards": cards, "rows": [] if pictures else rows}
 
 
 def confident_mistakes(content: Content) -> list[Mapping[str, str]]:
@@ -259,14 +281,21 @@ def confidence(row: Mapping[str, str]) -> float:
     return float(row[f"p_{row['predicted']}"])
 
 
-def exported(content: Content) -> str:
-    """The files of the export, compared with Keras."""
+def exported(content: Content) -> dict[str, Any] | None:
+    """The files of the export, compared with Keras.
+
+    Args:
+        content: Of the run.
+
+    Returns:
+        `rows` of cells and `note`; None where nothing was exported.
+    """
     parity = content.manifest.get("parity")
     if not parity:
-        return ""
+        return None
     rows = [
         [
-            text(name),
+            name,
             f"{row['bytes'] / 1e6:.2f}",
             _number(row.get("ms_per_face"), 2),
             f"{row['max_difference']:.1e}",
@@ -276,45 +305,46 @@ def exported(content: Content) -> str:
         ]
         for name, row in parity["models"].items()
     ]
-    header = ["File", "MB", "ms per face", "Largest difference", "Same answer", "Accuracy", "ECE"]
     averaged = (
         " The exported graph averages a picture and its mirror image."
         if content.manifest.get("mirror_average")
         else ""
     )
-    return table("Exported files", header, rows) + (
-        f'<p class="note">Compared with Keras (accuracy {parity["keras_accuracy"]:.4f}) on '
-        f"{parity['n']:,} {text(parity['split'])} pictures; one thread, "
-        f"{text(parity['machine'])}.{averaged}</p>"
+    note = (
+        f"Compared with Keras (accuracy {parity['keras_accuracy']:.4f}) on {parity['n']:,} "
+        f"{parity['split']} pictures; one thread, {parity['machine']}.{averaged}"
     )
+    return {"rows": rows, "note": note}
 
 
-def settings(content: Content) -> str:
-    """The experiment: what differs from the defaults first."""
+def settings(content: Content) -> dict[str, Any] | None:
+    """The experiment: what differs from the defaults first.
+
+    Args:
+        content: Of the run.
+
+    Returns:
+        `name`, and key -> value of what is `changed` and the `rest`; None where it is not known.
+    """
     if not content.experiment:
-        return ""
+        return None
     ours = flatten(content.experiment)
     defaults = flatten(asdict(Experiment(name="")))
-    changed = {
-        key: value for key, value in ours.items() if key != "name" and defaults.get(key) != value
-    }
-
-    def rows(values: Mapping[str, Any]) -> list[list[str]]:
-        return [[f"<code>{text(k)}</code>", text(v)] for k, v in values.items()]
-
-    rest = {key: value for key, value in ours.items() if key not in changed and key != "name"}
-    header = ["Setting", "Value"]
-    return (
-        f"<h3>{text(ours.get('name', ''))}: what is set</h3>"
-        + table("Settings", header, rows(changed), texts=2)
-        + "<details><summary>What is left at its default</summary>"
-        + table("Defaults", header, rows(rest), texts=2)
-        + "</details>"
-    )
+    name = ours.pop("name", "")
+    changed = {key: str(value) for key, value in ours.items() if defaults.get(key) != value}
+    rest = {key: str(value) for key, value in ours.items() if key not in changed}
+    return {"name": name, "changed": changed, "rest": rest}
 
 
-def environment(content: Content) -> str:
-    """Where and from what the run was made."""
+def environment(content: Content) -> list[tuple[str, str]]:
+    """Where and from what the run was made.
+
+    Args:
+        content: Of the run.
+
+    Returns:
+        Names and values.
+    """
     result = content.results["validation"]
     named = (
         ("Trained with", "device"),
@@ -330,16 +360,18 @@ def environment(content: Content) -> str:
         ("Data fingerprint", "dataset_fingerprint"),
         ("Model sha256", "model_sha256"),
     )
-    rows = "".join(
-        f"<dt>{name}</dt><dd>{text(_shown(result[key]))}</dd>"
-        for name, key in named
-        if result.get(key) not in (None, "")
-    )
-    return f"<dl>{rows}</dl>"
+    return [(name, _shown(result[key])) for name, key in named if result.get(key) not in (None, "")]
 
 
 def commands(content: Content) -> str:
-    """What to type to make all of this again."""
+    """What to type to make all of this again.
+
+    Args:
+        content: Of the run.
+
+    Returns:
+        A command a line.
+    """
     result, run = content.results["validation"], content.run_dir.name
     lines = [result.get("command") or f"python -m fer_keras.train --exp {run}/experiment.json"]
     lines.append(f"python -m fer_keras.evaluate {run}")
@@ -357,8 +389,7 @@ def commands(content: Content) -> str:
         on = "" if other == result["dataset"] else f" --dataset {other}"
         lines.append(f"python -m fer_keras.study {study.name} {model}{on}")
     lines.append(f"python -m fer_keras.report {run}")
-    shown = text("\n".join(dict.fromkeys(lines)))
-    return f'<pre tabindex="0"><code>{shown}</code></pre>'
+    return "\n".join(dict.fromkeys(lines))
 
 
 def _risk_of_predictions(content: Content) -> list[tuple[float, float]]:
@@ -377,19 +408,22 @@ def _risk_of_predictions(content: Content) -> list[tuple[float, float]]:
     return [(float(kept[i]), float(1 - accuracy[i])) for i in chosen]
 
 
-def _without_duplicates(result: Mapping[str, Any]) -> str:
+def _title(split: str, result: Mapping[str, Any]) -> str:
+    return f"{result['dataset']} {split}"
+
+
+def _without_duplicates(result: Mapping[str, Any]) -> Cell:
     without = result.get("without_duplicates")
     if not without or without.get("accuracy") is None:
-        return ""
-    shown = _with_interval(without["accuracy"], without["accuracy_interval"])
-    return f"{shown} <small>n {without['n']:,}</small>"
+        return "", ""
+    return *_with_interval(without["accuracy"], without["accuracy_interval"]), f"n {without['n']:,}"
 
 
-def _with_interval(value: float | None, interval: Sequence[float], digits: int = 4) -> str:
+def _with_interval(value: float | None, interval: Sequence[float], digits: int = 4) -> Cell:
     if value is None:
-        return ""
+        return "", ""
     low, high = interval
-    return f"{value:.{digits}f} <small>[{low:.{digits}f}, {high:.{digits}f}]</small>"
+    return f"{value:.{digits}f}", f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _number(value: Any, digits: int = 4) -> str:

@@ -1,4 +1,4 @@
-"""The sections about the studies of a run's model.
+"""What the sections about the studies of a run's model hold, for `run_page.html`.
 
 Studies are found by the sha256 of the model file.
 """
@@ -8,54 +8,65 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_keras.common.html_page import png_uri, table, text
+from fer_keras.common.html_page import png_uri
 from fer_keras.reporting.run_page.charts import NUM_COLOURS, Line, interval_bar, legend, line_chart
 from fer_keras.reporting.run_page.content import Content, Study
 
 _MAX_PICTURE_BYTES = 4 << 20
 
 
-def heatmaps(content: Content, show_data: bool) -> str:
+def heatmaps(content: Content, show_data: bool) -> list[dict[str, Any]]:
     """Where the network looks: what the maps are worth, their means, and maps over faces.
 
     Args:
         content: Of the run.
         show_data: Whether the sheet of pictures of the data set is shown too.
+
+    Returns:
+        Of each study `about`, `accuracy`, `rows`, and `sheets` of a name and a data URI.
     """
-    parts = []
+    found = []
     for study in _of(content, "heatmaps"):
         rows = [row for row in study.record["rows"] if row["model"] == study.model]
-        cells = [
-            [
-                text(row["map"]),
-                *(f"{row[f'accuracy_{what}']:.4f}" for what in ("highest", "other", "lowest")),
-                f"{row['needed']:+.4f} <small>± {row['needed_margin']:.4f}</small>",
-                f"{row['eyes']:.0%}",
-                f"{row['mouth']:.0%}",
-            ]
+        shown = [
+            {
+                "map": row["map"],
+                "accuracies": [
+                    f"{row[f'accuracy_{k}']:.4f}" for k in ("highest", "other", "lowest")
+                ],
+                "needed": f"{row['needed']:+.4f}",
+                "margin": f"± {row['needed_margin']:.4f}",
+                "eyes": f"{row['eyes']:.0%}",
+                "mouth": f"{row['mouth']:.0%}",
+            }
             for row in rows
         ]
-        header = ["Map", "Highest quarter hidden", "Another picture's", "Lowest", "Needed",
-                  "On eyes", "On mouth"]  # fmt: skip
-        parts.append(_about(study) + table("What heatmaps are worth", header, cells))
-        parts.append(
-            '<p class="note">Accuracy with a quarter of each picture hidden '
-            f"({rows[0]['accuracy']:.4f} with nothing hidden). Needed: what hiding a map's highest "
-            "quarter costs more than hiding that of another picture. A flat map has 25 % on the "
-            "rows of the eyes and 33 % on those of the mouth.</p>"
-        )
         stem = re.sub(r"[^a-z0-9]+", "_", study.model.lower()).strip("_")
         sheets = [("drawn", "Maps over drawn faces"), ("mean", "Mean map of each class")]
         if show_data:
             sheets.append((str(study.record["dataset"]), "Maps over pictures of the data set"))
-        figures = "".join(_sheet(study.folder / f"{stem}_{k}.png", name) for k, name in sheets)
-        parts.append(f'<div class="sheets">{figures}</div>')
-    return "".join(parts)
+        uris = [(name, _sheet(study.folder / f"{stem}_{kind}.png")) for kind, name in sheets]
+        found.append(
+            {
+                "about": _about(study),
+                "accuracy": f"{rows[0]['accuracy']:.4f}",
+                "rows": shown,
+                "sheets": [(name, uri) for name, uri in uris if uri],
+            }
+        )
+    return found
 
 
-def robustness(content: Content) -> str:
-    """A small chart for each corruption, and the standard points."""
-    parts = []
+def robustness(content: Content) -> list[dict[str, Any]]:
+    """A small chart for each corruption, and the standard points.
+
+    Args:
+        content: Of the run.
+
+    Returns:
+        Of each study `about`, `legend`, `charts`, and `points` with their `reference`.
+    """
+    found = []
     for study in _of(content, "robustness"):
         names = [model["name"] for model in study.record["models"]]
         # The run's own model first, so that it has the first colour.
@@ -78,31 +89,40 @@ def robustness(content: Content) -> str:
                 line_chart(title, lines, x_label="", ticks=ticks, y_range=(0.0, 1.0),
                            width=238, height=160)
             )  # fmt: skip
-        parts.append(
-            _about(study) + legend(names) + f'<div class="charts small">{"".join(charts)}</div>'
-        )
         points = [p for p in study.record["standard_points"] if p["model"] == study.model]
-        if points:
-            rows = [
-                [
-                    text(p["point"]),
-                    f"{p['accuracy']:.4f}",
-                    f"{p['loss']:.4f}",
-                    f"{p['reference_accuracy']:.4f}",
-                    f"{p['reference_loss']:.4f}",
-                    "" if p["ratio"] is None else f"{p['ratio']:.2f}",
-                ]
-                for p in points
+        rows = [
+            [
+                p["point"],
+                f"{p['accuracy']:.4f}",
+                f"{p['loss']:.4f}",
+                f"{p['reference_accuracy']:.4f}",
+                f"{p['reference_loss']:.4f}",
+                "" if p["ratio"] is None else f"{p['ratio']:.2f}",
             ]
-            reference = text(points[0]["reference"])
-            header = ["Point", "Accuracy", "Loss", f"{reference}: accuracy", "Loss", "Ratio"]
-            parts.append("<h3>Standard points</h3>" + table("Standard points", header, rows))
-    return "".join(parts)
+            for p in points
+        ]
+        found.append(
+            {
+                "about": _about(study),
+                "legend": legend(names),
+                "charts": charts,
+                "points": rows,
+                "reference": points[0]["reference"] if points else "",
+            }
+        )
+    return found
 
 
-def resize(content: Content) -> str:
-    """Accuracy through smaller pictures."""
-    parts = []
+def resize(content: Content) -> list[dict[str, Any]]:
+    """Accuracy through smaller pictures.
+
+    Args:
+        content: Of the run.
+
+    Returns:
+        Of each study `about`, `legend` and `chart`.
+    """
+    found = []
     for study in _of(content, "resize"):
         rows = [row for row in study.record["rows"] if row["model"] == study.model]
         pairs = list(dict.fromkeys(row["pair"] for row in rows))
@@ -117,43 +137,49 @@ def resize(content: Content) -> str:
             x_label="pixels a side", ticks=ticks, y_range=(max(0.0, lowest - 0.05), 1.0),
             width=560, height=300,
         )  # fmt: skip
-        parts.append(_about(study) + legend(pairs) + chart)
-    return "".join(parts)
+        found.append({"about": _about(study), "legend": legend(pairs), "chart": chart})
+    return found
 
 
-def subgroups(content: Content) -> str:
-    """Accuracy of groups, with a test of each gap."""
-    parts = []
+def subgroups(content: Content) -> list[dict[str, Any]]:
+    """Accuracy of groups, with a test of each gap.
+
+    Args:
+        content: Of the run.
+
+    Returns:
+        Of each study `about`, and `attributes` with `rows`, one for each group.
+    """
+    found = []
     for study in _of(content, "subgroups"):
         (result,) = (r for r in study.record["results"] if r["model"] == study.model)
-        parts.append(_about(study))
-        for attribute, found in result["attributes"].items():
-            gaps = {gap["group"]: gap for gap in found["gaps"]}
-            rows = []
-            for group, row in found["groups"].items():
-                low, high = row["accuracy_interval"]
-                gap = gaps.get(group)
-                rows.append(
-                    [
-                        text(group),
-                        interval_bar(row["accuracy"], low, high),
-                        f"{row['n']:,}",
-                        f"{row['accuracy']:.4f} <small>[{low:.4f}, {high:.4f}]</small>",
-                        f"{100 * gap['gap']:+.2f} <small>to {text(gap['others'])}</small>"
-                        if gap
-                        else "",
-                        f"{gap['p_within_classes_holm']:.4f}" if gap else "",
-                    ]
-                )
-            header = ["Group", "Accuracy", "Pictures", "Accuracy [95 %]", "Gap, points",
-                      "p within classes"]  # fmt: skip
-            parts.append(f"<h3>{text(attribute)}</h3>")
-            parts.append(table(f"Groups by {text(attribute)}", header, rows, texts=2))
-        parts.append(
-            '<p class="note">p: permutation test within each class, corrected by Holm over the '
-            "gaps of the model.</p>"
+        attributes = {
+            attribute: _groups(figures) for attribute, figures in result["attributes"].items()
+        }
+        found.append({"about": _about(study), "attributes": attributes})
+    return found
+
+
+def _groups(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a table says of the groups of one attribute."""
+    gaps = {gap["group"]: gap for gap in figures["gaps"]}
+    rows = []
+    for group, row in figures["groups"].items():
+        low, high = row["accuracy_interval"]
+        gap = gaps.get(group)
+        rows.append(
+            {
+                "group": group,
+                "bar": interval_bar(row["accuracy"], low, high),
+                "number": row["n"],
+                "accuracy": f"{row['accuracy']:.4f}",
+                "interval": f"[{low:.4f}, {high:.4f}]",
+                "gap": f"{100 * gap['gap']:+.2f}" if gap else "",
+                "others": gap["others"] if gap else "",
+                "p": f"{gap['p_within_classes_holm']:.4f}" if gap else "",
+            }
         )
-    return "".join(parts)
+    return rows
 
 
 def _of(content: Content, name: str) -> list[Study]:
@@ -161,10 +187,8 @@ def _of(content: Content, name: str) -> list[Study]:
 
 
 def _about(study: Study) -> str:
-    return (
-        f'<p class="note">{text(study.model)} on {text(study.record["studied_on"])}, commit '
-        f"{text(study.record['git_commit'])}.</p>"
-    )
+    record = study.record
+    return f"{study.model} on {record['studied_on']}, commit {record['git_commit']}."
 
 
 def _line(label: str, rows: Sequence[Mapping[str, Any]], place: int, *, band: bool = True) -> Line:
@@ -180,10 +204,7 @@ def _short(value: str) -> str:
     return found.group() if found else value
 
 
-def _sheet(path: Path, name: str) -> str:
+def _sheet(path: Path) -> str:
     if not path.is_file() or path.stat().st_size > _MAX_PICTURE_BYTES:
         return ""
-    return (
-        f"<figure><figcaption>{text(name)}</figcaption>"
-        f'<img class="sheet" src="{png_uri(path.read_bytes())}" alt="{text(name)}"></figure>'
-    )
+    return png_uri(path.read_bytes())
