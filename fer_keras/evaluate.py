@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
 from fer_keras.common.prior import parse_prior
-from fer_keras.evaluation.evaluate import evaluate
-from fer_keras.evaluation.run_data import requested_samples
+from fer_keras.evaluation.evaluate import (evaluate, default_prior)
+from fer_keras.evaluation.run_data import (requested_samples, _requested_samples)
 from fer_keras.evaluation.summary import report
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--prior",
         nargs="+",
-        default=["training"],
         metavar="PRIOR",
-        help="answer as if the classes were so frequent: training (default), balanced:TAU, "
-        "uniform, or shares such as happiness=0.3 neutral=0.6 (docs/prior.md)",
+        help="answer as if the classes were so frequent: training (the model as it is), "
+        "balanced:TAU, uniform, or shares such as happiness=0.3 neutral=0.6 (docs/prior.md); "
+        "default: the default_prior of an export's manifest, otherwise training",
     )
     parser.add_argument("--threads", type=int, default=1, help="threads of a .tflite model")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the results go")
@@ -88,8 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from fer_keras.loading.load import load_model
 
     path: Path = arguments.model
-    prior = parse_prior(arguments.prior)
+    chosen = None if arguments.prior is None else parse_prior(arguments.prior)
     model = load_model(path, precision=arguments.precision or "float32", threads=arguments.threads)
+    prior = default_prior(model) if chosen is None else chosen
     received = {"image": "single pictures", "pair": "pairs", "clip": "clips"}[model.input_kind]
     if model.input_kind != "image" and arguments.ten_crop is not None:
         raise ConfigError(

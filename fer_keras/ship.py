@@ -9,13 +9,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_keras.common.errors import run_command
-from fer_keras.conversion.ship import ship
+from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.conversion.ship import refit, ship
 
 _EXAMPLES = """examples:
   python -m fer_keras.ship runs/NAME/export --output saved_models/ferplus
   python -m fer_keras.ship runs/NAME/export --output saved_models/ferplus \\
       --robustness runs/NAME/export_robustness/robustness.json
+  python -m fer_keras.ship saved_models/ferplus --refit-prior
 
 The robustness figures are those of `python -m fer_keras.study robustness EXPORT`, of a file that is
 shipped. An earlier model in the output folder is replaced after everything has succeeded.
@@ -31,7 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("export", type=Path, help="export folder")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to make")
+    parser.add_argument(
+        "--refit-prior", action="store_true",
+        help="of a folder that was made before: choose its default prior and thresholds again, on "
+        "the validation split, and write its card again",
+    )  # fmt: skip
     parser.add_argument(
         "--precisions", nargs="+", default=["float32", "int8"], metavar="NAME",
         help="files that go along (default: float32 int8)",
@@ -43,18 +49,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--robustness", type=Path, metavar="FILE", help="robustness.json of the study"
     )
     arguments = parser.parse_args(argv)
-    manifest = ship(
-        arguments.export,
-        arguments.output,
-        precisions=arguments.precisions,
-        default=arguments.default,
-        robustness=arguments.robustness,
-    )
+    output = arguments.output
+    if arguments.refit_prior == (output is not None):
+        raise ConfigError(
+            "Expected --output DIR, or --refit-prior, which changes the folder itself. Received: "
+            f"{'both' if output else 'neither'}"
+        )
+    if arguments.refit_prior:
+        manifest, output = refit(arguments.export), arguments.export
+    else:
+        manifest = ship(
+            arguments.export,
+            output,
+            precisions=arguments.precisions,
+            default=arguments.default,
+            robustness=arguments.robustness,
+        )
     sizes = ", ".join(
         f"{name} {manifest['files'][file]['bytes'] / 1000:,.0f} kB"
         for name, file in manifest["precision_files"].items()
     )
-    print(f"{manifest['name']}: {sizes}; written to {arguments.output}")
+    print(f"{manifest['name']}: {sizes}; written to {output}")
     return 0
 
 

@@ -291,6 +291,12 @@ def test_a_prior_changes_the_answers_and_is_kept_apart(tmp_path: Path) -> None:
     assert given["per_class"]["happiness"]["recall"] == 1
     assert "answers for the prior balanced:1" in report(given)
     assert "answers for the prior" not in report(own)
+    # An export may name the prior itself.
+    named = dataclasses.replace(model, manifest={**model.manifest, "default_prior": "uniform"})
+    for prior, expected in ((None, given), (parse_prior("training"), own)):
+        figures = evaluate(named, samples(), output_dir=tmp_path / str(prior), prior=prior)
+        assert figures["prior"] == expected["prior"]
+        assert figures["accuracy"] == expected["accuracy"]
 
 
 def test_a_model_without_its_prior_cannot_be_asked_for_another(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from fer_keras.conversion.clips import PRECISIONS as CLIP_PRECISIONS
 from fer_keras.conversion.clips import build_clip_files, encoder_file, head_file
 from fer_keras.conversion.folder import check_target, file_table, publish
 from fer_keras.conversion.parity import Parity, compare
+from fer_keras.evaluation.default_prior import DefaultPrior, choose_prior, decision_block
 from fer_keras.evaluation.thresholds import FittedDecision, coverage_problem, fit_decision
 from fer_keras.reporting.card import render_card, training_facts
 from fer_keras.runtime.timing.machine import machine_name
@@ -118,7 +119,10 @@ def export_run(
             f"{', '.join(validation.class_names)}: {folder / 'best.keras'}"
         )
     figures, probabilities = _validation_figures(model, validation, train)
-    fitted = fit_decision(probabilities, validation, accuracy_target=reject_accuracy)
+    prior = choose_prior(
+        probabilities, validation, _class_prior(experiment, fed), measured_by="Keras"
+    )
+    fitted = fit_decision(prior.adjust(probabilities), validation, accuracy_target=reject_accuracy)
     held_out = validation.take(_spread(len(validation), parity_images))
     calibration = train.images[_random_rows(len(train), 0 if is_clip else calibration_images)]
     building = _folder_beside(target)
@@ -133,9 +137,9 @@ def export_run(
             deploy = conversion.deploy_graph(network, temperature)
             parity = _build_files(deploy, building, held_out, calibration, int8)
             file_names = _PRECISION_FILES
-        decision = _decision(fitted, probabilities, validation, building)
+        decision = _decision(fitted, probabilities, validation, building, prior)
         manifest = _manifest(
-            experiment, model, figures, file_names, mirror, decision, (fed, validation, train),
+            experiment, model, figures, file_names, mirror, decision, prior, (validation, train),
             result, parity,
         )  # fmt: skip
         if "uncertainty" in network.output:
@@ -184,17 +188,16 @@ def _manifest(
     file_names: Mapping[str, str],
     mirror: bool,
     decision: Mapping[str, Any] | None,
-    splits: "tuple[Samples, Samples, Samples]",
+    prior: DefaultPrior,
+    splits: "tuple[Samples, Samples]",
     result: Mapping[str, Any],
     parity: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of `manifest.json` but for the table of files."""
     from fer_keras.data.load import describe
-    from fer_keras.data.pipeline import balanced_class_weights, training_prior
 
-    fed, validation, train = splits
-    training, is_clip = experiment.training, model.input_kind == "clip"
-    weights = balanced_class_weights(fed) if training.class_weights == "balanced" else None
+    validation, train = splits
+    is_clip = model.input_kind == "clip"
     return {
         "format": 1,
         "name": experiment.name,
@@ -220,11 +223,22 @@ def _manifest(
         "files": {},
         "dataset": validation.name,
         "label_rule": train.label_rule,
-        "class_prior": training_prior(fed, class_weights=weights, sampling=training.sampling),
+        "class_prior": dict(prior.class_prior),
+        "default_prior": str(prior.choice),
+        "prior_figures": dict(prior.figures),
         "training": training_facts(experiment, describe(train.name), result),
         "parity": parity,
         "validation": figures,
     }
+
+
+def _class_prior(experiment: "Experiment", fed: "Samples") -> dict[str, float]:
+    """The share of each class among the training targets."""
+    from fer_keras.data.pipeline import balanced_class_weights, training_prior
+
+    training = experiment.training
+    weights = balanced_class_weights(fed) if training.class_weights == "balanced" else None
+    return training_prior(fed, class_weights=weights, sampling=training.sampling)
 
 
 def _export_on_tensorflow(
@@ -302,19 +316,19 @@ def _decision(
     probabilities: npt.NDArray[np.float64],
     validation: "Samples",
     folder: Path,
+    prior: DefaultPrior,
 ) -> dict[str, Any] | None:
     """The thresholds with what they bring, also in the int8 file; draws the curve."""
     from fer_keras.reporting.plots import plot_risk_coverage
 
     if fitted is None:
         return None
-    keras = probabilities[fitted.held_out]
-    curves: dict[str, npt.NDArray[Any]] = {"Keras": keras}
-    block = fitted.block(keras)
+    curves: dict[str, npt.NDArray[Any]] = {"Keras": prior.adjust(probabilities[fitted.held_out])}
+    block = decision_block(fitted, probabilities, validation, prior)
     int8 = folder / _PRECISION_FILES["int8"]
     if int8.is_file():
         images = validation.images[fitted.held_out]
-        curves["int8"] = conversion.tflite_probabilities(int8.read_bytes(), images)
+        curves["int8"] = prior.adjust(conversion.tflite_probabilities(int8.read_bytes(), images))
         block["measured"]["int8"] = fitted.measure(curves["int8"])
         problem = coverage_problem(block, "int8")
         if problem:

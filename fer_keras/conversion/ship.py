@@ -11,11 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_keras.common.errors import ConfigError, ExportError
+from fer_keras.common.errors import ConfigError, DataError, ExportError
 from fer_keras.common.files import read_json, write_text
+from fer_keras.common.prior import read_class_prior
 from fer_keras.conversion.folder import check_target, file_table, publish
+from fer_keras.evaluation.default_prior import choose_prior, decision_block
+from fer_keras.evaluation.thresholds import fit_decision
 from fer_keras.reporting.card import render_card
-from fer_keras.runtime.export_files import LABELS, MANIFEST, read_model_files
+from fer_keras.runtime.export_files import LABELS, MANIFEST, ModelFiles, read_model_files
 
 
 def ship(
@@ -67,13 +70,84 @@ def ship(
     if robustness is not None:
         sha256 = {name: manifest["files"][file.path.name]["sha256"] for name, file in files.items()}
         manifest["robustness"] = _robustness(robustness, sha256)
+    _write(manifest, files, output_dir)
+    return manifest
+
+
+def refit(folder: Path) -> dict[str, Any]:
+    """Chooses a shipped model's default prior again, and its thresholds, without its run.
+
+    The calibrated probabilities are those of the file that users run, on the validation split that
+    the manifest names. The model files stay as they are; manifest and card are written again.
+
+    Args:
+        folder: A folder that `ship` made.
+
+    Returns:
+        The content of the new `manifest.json`.
+
+    Raises:
+        ModelFileError: The folder is damaged.
+        ConfigError: The model reads pairs or clips, or its manifest has no class prior.
+        DataError: The data set is missing, or is not the one that the manifest names.
+        ExportError: The folder cannot be written.
+    """
+    from fer_keras.data.load import load_samples
+    from fer_keras.loading.load import load_model
+
+    manifest = read_json(folder / MANIFEST)
+    chosen = read_model_files(folder)
+    files = {name: read_model_files(folder, name) for name in manifest["precision_files"]}
+    class_prior = read_class_prior(manifest, chosen.class_names, folder)
+    if class_prior is None or chosen.input_kind != "image":
+        raise ConfigError(
+            "Expected a model of single pictures with class_prior in its manifest. Received one of "
+            f"kind {chosen.input_kind!r} without one or with others: {folder}. Export it again"
+        )
+    validation, size = manifest["validation"], manifest["image_size"]
+    samples = load_samples(
+        manifest["dataset"],
+        validation["split"],
+        label_rule=validation["label_rule"],
+        image_size=size[0],
+        channels=manifest["channels"],
+    )
+    if samples.fingerprint != validation["dataset_fingerprint"]:
+        raise DataError(
+            f"Expected the split with the fingerprint {validation['dataset_fingerprint']}, as in "
+            f"the manifest. Received {samples.fingerprint} of {samples.name}: {folder}"
+        )
+    precision = next(name for name, file in files.items() if file.path == chosen.path)
+    # The file that users run comes first: the thresholds are its own.
+    answers = {
+        name: load_model(folder, precision=name).predict(samples.images)
+        for name in sorted(files, key=lambda name: name != precision)
+    }
+    shares = dict(zip(chosen.class_names, class_prior, strict=True))
+    prior = choose_prior(answers[precision], samples, shares, measured_by=precision)
+    target = manifest.get("decision", {}).get("reject_accuracy_target", 0.95)
+    fitted = fit_decision(prior.adjust(answers[precision]), samples, accuracy_target=target)
+    manifest |= {"default_prior": str(prior.choice), "prior_figures": dict(prior.figures)}
+    manifest.pop("decision", None)
+    if fitted is not None:
+        block = decision_block(fitted, answers[precision], samples, prior, measured_by=precision)
+        for name, rows in answers.items():
+            block["measured"][name] = fitted.measure(prior.adjust(rows[fitted.held_out]))
+        manifest["decision"] = block
+    _write(manifest, files, folder)
+    return manifest
+
+
+def _write(manifest: dict[str, Any], files: Mapping[str, ModelFiles], output_dir: Path) -> None:
+    """Makes the folder; `files` of the manifest becomes what is in it."""
+    labels = next(iter(files.values())).class_names
     try:
         output_dir.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}.", dir=output_dir.parent))
         try:
             for file in files.values():
                 (building / file.path.name).write_bytes(file.content)
-            shutil.copy(export_dir / LABELS, building / LABELS)
+            write_text(building / LABELS, "\n".join(labels) + "\n")
             write_text(building / "card.md", render_card(manifest))
             manifest["files"] = file_table(building)
             write_text(building / MANIFEST, json.dumps(manifest, indent=2) + "\n")
@@ -85,7 +159,6 @@ def ship(
             f"The model could not be written ({error.strerror or error}). What was there before is "
             f"unchanged: {output_dir}"
         ) from error
-    return manifest
 
 
 def _robustness(path: Path, sha256: Mapping[str, str]) -> dict[str, Any]:

@@ -49,5 +49,13 @@ def report(manifest: Mapping[str, Any]) -> str:
             lines.append(
                 f"{name} keeps {row['float_operators']} of {row['operators']} {what} in float32"
             )
+    if "prior_figures" in manifest:
+        plain, given = (manifest["prior_figures"][key] for key in ("without_prior", "with_prior"))
+        lines += [
+            "",
+            f"answers by the prior {manifest['default_prior']}: accuracy {given['accuracy']:.4f}, "
+            f"balanced {given['balanced_accuracy']:.4f}, ECE {given['ece']:.4f}; without a prior "
+            f"{plain['accuracy']:.4f}, {plain['balanced_accuracy']:.4f}, {plain['ece']:.4f}",
+        ]
     lines += ["", *decision_report(manifest.get("decision"))]
     return "\n".join(lines)

@@ -16,7 +16,13 @@ import numpy.typing as npt
 from fer_keras.common.errors import ConfigError, FerKerasError
 from fer_keras.common.files import atomic_path, read_json, write_text
 from fer_keras.common.labels import name_mapping
-from fer_keras.common.prior import PriorChoice, prior_weights, read_class_prior, reweighted
+from fer_keras.common.prior import (
+    PriorChoice,
+    prior_weights,
+    read_class_prior,
+    read_default_prior,
+    reweighted,
+)
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -52,8 +58,9 @@ def evaluate(
         ten_crop: The pictures of `samples` are at least as large as the model's; its logits are
             averaged over ten crops of each (`fer_keras.evaluation.tta`), and no temperature is
             used.
-        prior: The class prior to answer by (`fer_keras.common.prior`); None leaves the answers as
-            they are. With one, the figures are those of the calibrated probabilities where a
+        prior: The class prior to answer by (`fer_keras.common.prior`); None takes that of the
+            model's manifest (`default_prior`), and leaves the answers as they are where it has
+            none. With one, the figures are those of the calibrated probabilities where a
             temperature is known, adjusted; none is fitted.
 
     Returns:
@@ -78,7 +85,7 @@ def evaluate(
     split = samples.split
     result_path = folder / ("result.json" if split == "validation" else f"result_{split}.json")
     crops_from = samples.images.shape[1] if ten_crop else None
-    prior = prior or PriorChoice()
+    prior = default_prior(loaded) if prior is None else prior
     earlier = _check_earlier(result_path, loaded, samples, crops_from, str(prior), overwrite)
     mapping, left_out = _columns(loaded, samples)
     weights = None if prior.is_training else _weights(loaded, prior)[mapping]
@@ -146,6 +153,18 @@ def evaluate(
     # What else the training wrote about the same model stays in the file.
     write_text(result_path, json.dumps({**earlier, **figures}, indent=2) + "\n")
     return figures
+
+
+def default_prior(model: "LoadedModel") -> PriorChoice:
+    """The prior that a model answers by where none is asked for.
+
+    Args:
+        model: Of an export, or any other, which has none.
+
+    Raises:
+        ModelFileError: `default_prior` in its manifest cannot be read.
+    """
+    return read_default_prior(model.manifest, model.path)
 
 
 def frame_figures(

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_keras.common.metrics import wilson_interval
+from fer_keras.common.metrics import expected_calibration_error, wilson_interval
 from fer_keras.common.prior import PriorChoice, prior_weights, reweighted
 
-_STEPS = 20  # Of 0.05 from 0 to 1.
+TAUS = tuple(step / 20 for step in range(21))
+# Accuracy that a default may cost against tau 0, 0..1.
+MOST_LOST = 0.002
 
 
 def prior_figures(
@@ -29,15 +31,18 @@ def prior_figures(
         choice: The prior to answer by.
 
     Returns:
-        `accuracy` with `accuracy_interval`, `balanced_accuracy` over the classes that occur, and
-        `recall`: label -> `support`, `recall`, `interval`; intervals are 95 % Wilson intervals.
+        `accuracy` with `accuracy_interval`, `balanced_accuracy` over the classes that occur,
+        `ece`, and `recall`: label -> `support`, `recall`, `interval`; intervals are 95 % Wilson
+        intervals.
 
     Raises:
         ConfigError: As `fer_keras.common.prior.prior_weights`.
     """
     true = np.asarray(labels)
     weights = prior_weights(class_names, class_prior, choice)
-    is_right = reweighted(probabilities, weights).argmax(axis=1) == true
+    # As they are without a prior: a row of a file need not sum to 1.
+    p = np.asarray(probabilities) if choice.is_training else reweighted(probabilities, weights)
+    is_right = p.argmax(axis=1) == true
     recall: dict[str, Any] = {}
     for i, name in enumerate(class_names):
         hits, support = int(is_right[true == i].sum()), int((true == i).sum())
@@ -53,6 +58,7 @@ def prior_figures(
         "accuracy": float(is_right.mean()),
         "accuracy_interval": wilson_interval(int(is_right.sum()), len(true)),
         "balanced_accuracy": float(np.mean([row["recall"] for row in recall.values()])),
+        "ece": expected_calibration_error(p.max(axis=1), is_right),
         "recall": recall,
     }
 
@@ -63,7 +69,7 @@ def largest_tau(
     class_names: Sequence[str],
     class_prior: Sequence[float],
     *,
-    most_lost: float = 0.002,
+    most_lost: float = MOST_LOST,
 ) -> float:
     """The rule for a default: the largest tau that costs next to no accuracy.
 
@@ -88,5 +94,4 @@ def largest_tau(
 
     # In pictures, so that rounding does not decide about a loss of just `most_lost`.
     least = right(0.0) - most_lost * len(np.asarray(labels)) - 1e-9
-    taus = [step / _STEPS for step in range(_STEPS + 1)]
-    return max(tau for tau in taus if right(tau) >= least)
+    return max(tau for tau in TAUS if right(tau) >= least)

@@ -93,11 +93,12 @@ class FittedDecision:
             "coverage_by_class": by_class,
         }
 
-    def block(self, probabilities: Scores) -> dict[str, Any]:
+    def block(self, probabilities: Scores, measured_by: str = "keras") -> dict[str, Any]:
         """The `decision` entry of the manifest.
 
         Args:
-            probabilities: `(m, classes)` of Keras for the held-out pictures.
+            probabilities: `(m, classes)` of the held-out pictures.
+            measured_by: What gave them: `keras`, or a file's precision.
 
         Returns:
             A dict that `json.dumps` takes; `reject_coverage`, `reject_accuracy` and
@@ -118,7 +119,7 @@ class FittedDecision:
             "n": n,
             "measured_on": f"the other {len(self.labels):,} pictures",
             "n_measured": len(self.labels),
-            "measured": {"keras": measured},
+            "measured": {measured_by: measured},
             "risk_coverage": curve_points(*risk_coverage(probabilities, self.labels)),
         }
 
@@ -254,13 +255,13 @@ def decision_report(block: Mapping[str, Any] | None) -> list[str]:
     if block is None:
         return ["no thresholds: the validation split cannot be halved into 25 pictures or more"]
 
+    # The first is what the thresholds were fitted to: Keras, or a file where that is gone.
+    (_, keras), *rest = block["measured"].items()
+
     def files(text: Callable[[Mapping[str, Any]], str]) -> str:
-        others = [
-            f"{name}: {text(row)}" for name, row in block["measured"].items() if name != "keras"
-        ]
+        others = [f"{name}: {text(row)}" for name, row in rest]
         return f" ({', '.join(others)})" if others else ""
 
-    keras = block["measured"]["keras"]
     low, high = keras["kept_accuracy_interval"]
     cover_low, cover_high = keras["coverage_interval"]
     kept = files(lambda row: f"{row['kept']:.1%} kept, {_percent(row['kept_accuracy'])} right")

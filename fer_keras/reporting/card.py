@@ -76,6 +76,11 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         "## Figures",
         _figures(validation),
         *(
+            ["## The class prior it answers by", _prior_choice(manifest)]
+            if "prior_figures" in manifest
+            else []
+        ),
+        *(
             ["## When it is unsure", _unsure(manifest["decision"])]
             if "decision" in manifest
             else []
@@ -272,6 +277,48 @@ def _figures(validation: Mapping[str, Any]) -> str:
     )
 
 
+def _prior_choice(manifest: Mapping[str, Any]) -> str:
+    block, name = manifest["prior_figures"], manifest["default_prior"]
+    plain, given = block["without_prior"], block["with_prior"]
+    what = "Keras" if block["measured_by"] == "Keras" else f"the {block['measured_by']} file"
+    how = (
+        f"`{name}` is the default of `Recognizer`, `predict`, `camera` and `evaluate`; "
+        "`--prior training` takes the model as it is. The files themselves give probabilities "
+        "without a prior: the factors come from `class_prior` in `manifest.json`."
+        if name != "training"
+        else "By the rule below the model answers as it is: `training`."
+    )
+
+    def interval(row: Mapping[str, Any], key: str, of: str) -> str:
+        low, high = row[of]
+        return f"{row[key]:.4f} [{low:.4f}, {high:.4f}]"
+
+    rows = [
+        ("Accuracy", *(interval(row, "accuracy", "accuracy_interval") for row in (plain, given)))
+    ]
+    rows += [
+        (label, *(f"{row[key]:.4f}" for row in (plain, given)))
+        for label, key in (
+            ("Balanced accuracy", "balanced_accuracy"),
+            ("Expected calibration error (15 bins)", "ece"),
+        )
+    ]
+    rows += [
+        (
+            f"Recall of {label} ({row['support']:,} images)",
+            interval(row, "recall", "interval"),
+            interval(given["recall"][label], "recall", "interval"),
+        )
+        for label, row in plain["recall"].items()
+    ]
+    return (
+        f"{how}\n\n{_table(('', 'Without', f'With `{name}`'), rows)}\n\nMeasured with {what} on "
+        f"the {block['split']} split, n = {block['n']:,}, label rule `{block['label_rule']}`; 95 % "
+        f"Wilson intervals. The rule: {block['rule']}. Chosen and measured on the same pictures, "
+        "so expect slightly less on new ones."
+    )
+
+
 def _uint8(manifest: Mapping[str, Any]) -> str:
     return ", or uint8 for the int8 file" if "int8" in manifest.get("precision_files", ()) else ""
 
@@ -290,10 +337,13 @@ def _unsure(block: Mapping[str, Any]) -> str:
                 f"{measured['mean_size']:.2f}",
             )
         )
-    by_class = block["measured"]["keras"]["coverage_by_class"]
+    # The first is what the thresholds were fitted to.
+    by_class = next(iter(block["measured"].values()))["coverage_by_class"]
+    prior = block.get("prior", "training")
     name, worst = min(by_class.items(), key=lambda item: item[1]["coverage"])
     return (
-        f"- **Unsure** is an answer whose highest probability is below "
+        (f"For the prior `{prior}`.\n\n" if prior != "training" else "")
+        + f"- **Unsure** is an answer whose highest probability is below "
         f"{block['reject_threshold']:.3f}: the smallest threshold at which the kept answers reach "
         f"an accuracy of {block['reject_accuracy_target']:.0%}, but at most half of all answers.\n"
         f"- **Label set**: every label with a probability of at least "
@@ -306,7 +356,7 @@ def _unsure(block: Mapping[str, Any]) -> str:
         )
         + f"\n\nFitted on {block['fitted_on']}, measured on {block['measured_on']}; no subject and "
         "no copy of a picture is in both. Other thresholds: `decision.risk_coverage` in "
-        "`manifest.json`."
+        "`manifest.json`" + ("; for other priors: `decision.by_tau`." if "by_tau" in block else ".")
     )
 
 
