@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from pathlib import Path
 
 from fer_keras.common.errors import DataError
 from fer_keras.config import Experiment
@@ -21,19 +22,27 @@ def with_fallback(experiment: Experiment, require_data: bool) -> Experiment:
         require_data: Makes a missing data set an error.
 
     Returns:
-        The experiment to run; its `dataset.fallback_for` names what was missing.
+        The experiment to run, a source with its full path, so that the run is evaluated from any
+        folder; its `dataset.fallback_for` names what was missing.
 
     Raises:
-        DataError: The data set is missing and required, or it was given by its path.
+        DataError: The data set is missing and required, or it is one that is given by its path.
     """
     from fer_keras.data.load import describe, require_source
 
     config = experiment.dataset
-    describe(config.name)  # An unknown name is a mistake, not a missing data set.
+    info = describe(config.name)  # An unknown name is a mistake, not a missing data set.
     try:
         require_source(config.name, config.source or None)
     except DataError as notice:
-        if require_data or config.source:
+        if config.source:
+            raise
+        if info.needs_path:  # Whoever chose it has pictures of their own in mind.
+            raise DataError(
+                f"dataset.name={config.name} needs the path of your pictures. "
+                f"Mend: --set dataset.source=PATH\nHow they lie there:\n{info.how_to_get}"
+            ) from notice
+        if require_data:
             raise
         print(
             f"{notice}\nTraining on the built-in synthetic faces instead, for at most "
@@ -41,7 +50,10 @@ def with_fallback(experiment: Experiment, require_data: bool) -> Experiment:
             file=sys.stderr,
         )
     else:
-        return experiment
+        if not config.source:
+            return experiment
+        source = str(Path(config.source).expanduser().resolve())
+        return dataclasses.replace(experiment, dataset=dataclasses.replace(config, source=source))
     built_in = dataclasses.replace(
         config,
         name="synthetic_clips" if config.clip_frames else "synthetic_faces",
