@@ -391,6 +391,13 @@ def test_missing_data_falls_back_and_says_so(capsys: Any) -> None:
         with_fallback(experiment, require_data=True)
 
 
+def test_the_fallback_keeps_the_limit() -> None:
+    limited = override(load_experiment("word2vec"), ["dataset.limit=60"])
+    assert with_fallback(limited, require_data=False).dataset.limit == 60
+    folds = override(limited, ["dataset.split=folds", "dataset.fold=-1"])
+    assert with_fallback(folds, require_data=False).dataset.limit == 60
+
+
 def test_an_own_folder_is_asked_for_and_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

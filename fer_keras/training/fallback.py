@@ -59,13 +59,13 @@ def with_fallback(experiment: Experiment, require_data: bool) -> Experiment:
         name="synthetic_clips" if config.clip_frames else "synthetic_faces",
         label_rule="",
         eval_label_rule="",
-        limit=0,
         # No class is rare there: the 450 to 660 pictures of each would all be repeated to 2,000.
         oversample_to=min(config.oversample_to, 600),
         fallback_for=config.name,
     )
     if config.every_fold:
-        built_in = dataclasses.replace(built_in, split="folds", folds=_FOLDS, limit=_FOLD_IMAGES)
+        limit = min(config.limit or _FOLD_IMAGES, _FOLD_IMAGES)
+        built_in = dataclasses.replace(built_in, split="folds", folds=_FOLDS, limit=limit)
     epochs = min(experiment.training.epochs, _EPOCHS)
     training = dataclasses.replace(experiment.training, epochs=epochs)
     return dataclasses.replace(experiment, dataset=built_in, training=training)
