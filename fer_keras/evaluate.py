@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
 from fer_keras.common.prior import parse_prior
-from fer_keras.evaluation.evaluate import (evaluate, default_prior)
-from fer_keras.evaluation.run_data import (requested_samples, _requested_samples)
+from fer_keras.evaluation.evaluate import default_prior, evaluate
+from fer_keras.evaluation.run_data import requested_samples
 from fer_keras.evaluation.summary import report
 
 if TYPE_CHECKING:

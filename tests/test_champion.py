@@ -87,6 +87,9 @@ def test_other_pictures_are_not_compared_and_other_rules_have_their_own_champion
     assert champion is not None
     assert champion["run"] == "first seed 0"
     assert "soft seed 0 0.7000" in challenge(run, result("soft", 0.7, label_rule="probability"))
+    own = result("own", 0.6, validation_pictures="a", dataset="folder", tracked_as="folder-a-1")
+    assert "champion  folder-a-1-majority: own seed 0" in challenge(run, own)
+    assert "folder-b-2-majority: own" in challenge(run, {**own, "tracked_as": "folder-b-2"})
 
 
 def test_without_a_store_nobody_is_champion() -> None:

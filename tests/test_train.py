@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from fer_keras.config import (
     TrainingConfig,
     list_experiments,
     load_experiment,
+    override,
     to_json,
 )
 from fer_keras.data.augmentation.policies import check_policy
@@ -447,6 +449,49 @@ def test_missing_data_falls_back_and_says_so(capsys: Any) -> None:
     assert "synthetic faces instead" in shown
     with pytest.raises(DataError, match="not found"):
         with_fallback(experiment, require_data=True)
+
+
+def test_the_fallback_keeps_the_limit() -> None:
+    limited = override(load_experiment("word2vec"), ["dataset.limit=60"])
+    assert with_fallback(limited, require_data=False).dataset.limit == 60
+    folds = override(limited, ["dataset.split=folds", "dataset.fold=-1"])
+    assert with_fallback(folds, require_data=False).dataset.limit == 60
+
+
+def test_an_own_folder_is_asked_for_and_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = override(load_experiment("cross_entropy"), ["dataset.name=folder"])
+    with pytest.raises(DataError, match=r"dataset\.source=PATH"):
+        with_fallback(experiment, require_data=False)
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    given = override(experiment, ["dataset.source=mine"])
+    assert with_fallback(given, require_data=False).dataset.source == str(tmp_path / "mine")
+
+
+def test_a_model_says_where_its_own_folder_lies(tmp_path: Path) -> None:
+    from fer_keras.evaluation.run_data import own_source
+
+    given = override(
+        Experiment(name="a"), ["dataset.name=folder", f"dataset.source={tmp_path}/mine"]
+    )
+    run_dir = tmp_path / "runs" / "a"
+    (run_dir / "export").mkdir(parents=True)
+    (run_dir / "experiment.json").write_text(to_json(given), encoding="utf-8")
+    for path in (run_dir, run_dir / "best.keras", run_dir / "export" / "model_int8.tflite"):
+        assert own_source(path, "folder") == f"{tmp_path}/mine"
+    assert own_source(run_dir, "fer2013") is None
+    assert own_source(tmp_path / "other.keras", "folder") is None
+
+
+def test_two_folders_are_two_data_sets(tmp_path: Path) -> None:
+    from fer_keras.data.load import tracked_name
+
+    names = {tracked_name("folder", tmp_path / part / "my faces") for part in ("a", "b")}
+    assert len(names) == 2
+    assert all(re.fullmatch(r"folder-my_faces-[0-9a-f]{6}", name) for name in names)
+    assert tracked_name("fer2013", tmp_path) == "fer2013"
 
 
 def _small(network: NetworkConfig) -> NetworkConfig:

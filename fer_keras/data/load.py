@@ -1,6 +1,8 @@
 """Data sets by name: describe, find, prepare, load."""
 
+import hashlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,6 +89,24 @@ def require_source(name: str, source: str | os.PathLike[str] | None = None) -> P
     raise DataError(
         f"The files of {name} were not found. {looked}\nHow to get them:\n{info.how_to_get}"
     )
+
+
+def tracked_name(name: str, source: str | os.PathLike[str] | None) -> str:
+    """What a data set is called where runs on different ones lie beside each other.
+
+    Args:
+        name: As listed by `list_datasets`.
+        source: The file or folder it is read from; empty where it was looked for.
+
+    Returns:
+        The name; for a data set that is nothing without its path also the folder's name and a mark
+        of where it lies, since two folders are two data sets: `folder-office-3fa2c1`.
+    """
+    if not source or not describe(name).needs_path:
+        return name
+    path = Path(source).expanduser().resolve()
+    mark = hashlib.sha256(str(path).encode()).hexdigest()[:6]
+    return f"{name}-{re.sub(r'[^A-Za-z0-9_-]', '_', path.name)}-{mark}"
 
 
 def prepare(

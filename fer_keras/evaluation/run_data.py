@@ -44,6 +44,26 @@ def run_samples(
     return load_test(config, experiment.seed), whole
 
 
+def own_source(path: Path, dataset: str) -> str | None:
+    """Where the data of a model lies: what the run says that it is, or that it was exported from.
+
+    Args:
+        path: Run folder, export folder, or a model file in one of them.
+        dataset: Name of the data set that is read.
+
+    Returns:
+        The source of that run's experiment; None where there is none, or it is another data set's.
+    """
+    from fer_keras.config import load_experiment
+
+    for folder in (path, *path.absolute().parents[:2]):
+        file = folder / "experiment.json"
+        if file.is_file():
+            config = load_experiment(str(file)).dataset
+            return config.source or None if config.name == dataset else None
+    return None
+
+
 def requested_samples(
     arguments: argparse.Namespace, model: "LoadedModel"
 ) -> "tuple[Samples, Samples | None]":
@@ -115,4 +135,4 @@ def _known_dataset(
     name = model.manifest.get("dataset")
     if not isinstance(name, str):
         raise ConfigError(f"Expected --dataset NAME: the model does not say its own: {path}")
-    return name, rule, source
+    return name, rule, source or own_source(path, name)

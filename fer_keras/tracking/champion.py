@@ -1,10 +1,11 @@
 """The best model of each data set in MLflow's registry, under the alias `champion`.
 
-A registered model is called `DATASET-RULE`, for instance `ferplus-majority`: the data set and the
-label rule of validation, since accuracies by different rules cannot be compared. A finished run
-becomes its next version and gets the alias if its validation accuracy on the same pictures is
-higher than the champion's. On a tie the older one stays. The alias says "higher on these pictures",
-not "significantly better".
+A registered model is called `DATASET-RULE`, for instance `ferplus-majority`: the data set, of a
+folder of one's own also which one (`fer_keras.data.load.tracked_name`), and the label rule of
+validation, since accuracies by different rules cannot be compared. A finished run becomes its next
+version and gets the alias if its validation accuracy on the same pictures is higher than the
+champion's. On a tie the older one stays. The alias says "higher on these pictures", not
+"significantly better".
 """
 
 import hashlib
@@ -49,7 +50,7 @@ def challenge(tracker: Tracker, result: Mapping[str, Any]) -> str:
     pictures = result.get("validation_pictures")
     if not tracker.active or not pictures:
         return ""
-    name = f"{result['dataset']}-{result['label_rule']}"
+    name = f"{result.get('tracked_as', result['dataset'])}-{result['label_rule']}"
     run = f"{result['experiment']} seed {result['seed']}"
     present = tracker.champion(name)
     if present is not None and present.get("pictures") != pictures:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.config import Experiment
+from fer_keras.data.load import tracked_name
 from fer_keras.data.pipeline import training_prior
 from fer_keras.data.samples import Samples
 from fer_keras.tracking.champion import pictures_id
@@ -115,6 +116,7 @@ class RunRecord:
             "git_commit": self.commit,
             "dataset_fingerprint": self.train.fingerprint,
             "validation_pictures": pictures_id(self.validation),
+            "tracked_as": tracked_name(experiment.dataset.name, experiment.dataset.source),
             "command": self.command,
         }
 

@@ -54,6 +54,7 @@ def run(
     """
     # Keras is imported only now: the command chooses its backend first.
     from fer_keras.data.augmentation.policies import check_policy
+    from fer_keras.data.load import tracked_name
     from fer_keras.tracking.tracked import tracked
     from fer_keras.training.checkpoint import Progress, load_checkpoint
     from fer_keras.training.device import faster_settings, prepare_backend
@@ -87,7 +88,7 @@ def run(
 
     with tracked(
         run_dir,
-        train.name,
+        tracked_name(experiment.dataset.name, experiment.dataset.source),
         record.name(part),
         flatten(dataclasses.asdict(experiment)),
         record.tags(),

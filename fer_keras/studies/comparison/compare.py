@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.files import atomic_path, write_text
+from fer_keras.evaluation.run_data import own_source
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -137,6 +138,7 @@ class _Pictures:
         if not name:
             raise ConfigError(f"Expected --dataset NAME: {first.model.path} does not say its own.")
         self.name = str(name)
+        self._source = arguments.source or own_source(first.model.path, self.name)
         self._arguments = arguments
         self._loaded: dict[tuple[int | tuple[int, int], int], Samples] = {}
 
@@ -151,7 +153,7 @@ class _Pictures:
                 label_rule=self._arguments.label_rule,
                 image_size=size,
                 channels=channels,
-                source=self._arguments.source,
+                source=self._source,
                 limit=self._arguments.limit,
             )
         return self._loaded[size, channels]
@@ -162,7 +164,7 @@ class _Pictures:
 
         try:
             train = load_samples(
-                self.name, "train", image_size=self._arguments.size, source=self._arguments.source
+                self.name, "train", image_size=self._arguments.size, source=self._source
             )
         except DataError as error:
             print(f"note: duplicates of training images are not counted: {error}", file=sys.stderr)

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError
-from fer_keras.common.labels import (class_name, canonical)
-from fer_keras.common.files import (read_json)
-from fer_keras.config import (load_experiment)
+from fer_keras.common.files import read_json
+from fer_keras.common.labels import class_name
+from fer_keras.config import load_experiment
 from fer_keras.runtime.pictures import with_channels
 from fer_keras.tracking.tracker import read_run_id
 
@@ -242,7 +242,9 @@ def load_data(
 
 
 def _own_dataset(model: StudiedModel) -> tuple[str, str | None, str | None]:
-    """Data set, label rule and source: of the run's experiment, or the name alone of an export."""
+    """Data set, label rule and source: of the run, or of that whose export it is."""
+    from fer_keras.evaluation.run_data import own_source
+
     experiment = model.path / "experiment.json"
     if experiment.is_file():
         config = load_experiment(str(experiment)).dataset
@@ -252,7 +254,7 @@ def _own_dataset(model: StudiedModel) -> tuple[str, str | None, str | None]:
     name = read_json(manifest).get("dataset") if manifest.is_file() else None
     if not isinstance(name, str):
         raise ConfigError(f"Expected --dataset NAME: {model.path} does not say its own.")
-    return name, None, None
+    return name, None, own_source(model.path, name)
 
 
 def describe(

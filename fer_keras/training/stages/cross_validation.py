@@ -68,6 +68,7 @@ def cross_validate(
         fer_keras.training.callbacks.Interrupted: Ctrl-C or SIGTERM; `resume` goes on in the same
         fold.
     """
+    from fer_keras.data.load import tracked_name
     from fer_keras.data.splits import num_folds
     from fer_keras.tracking.tracked import store_files, tracked
     from fer_keras.tracking.tracker import git_commit
@@ -89,9 +90,15 @@ def cross_validate(
     }
     name = f"{experiment.name}-seed{experiment.seed}{' fallback' if fallback else ''} {count} folds"
     settings = flatten(dataclasses.asdict(experiment))
+    data = tracked_name(experiment.dataset.name, experiment.dataset.source)
     try:
         with tracked(
-            run_dir, experiment.dataset.name, name, settings, tags, enabled=track
+            run_dir,
+            data,
+            name,
+            settings,
+            tags,
+            enabled=track,
         ) as tracker:
             folders = []
             for fold in range(count):

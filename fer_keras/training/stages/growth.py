@@ -107,6 +107,7 @@ def grow(
     """
     import keras
 
+    from fer_keras.data.load import tracked_name
     from fer_keras.tracking.tracked import tracked
 
     *earlier, (last, _) = stages(experiment, run_dir)
@@ -118,7 +119,7 @@ def grow(
     try:
         with tracked(
             run_dir,
-            last.dataset.name,
+            tracked_name(last.dataset.name, last.dataset.source),
             name,
             settings,
             {},

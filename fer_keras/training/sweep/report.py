@@ -9,6 +9,7 @@ from typing import Any
 from fer_keras.common.errors import TrainingError
 from fer_keras.common.files import write_text
 from fer_keras.config import Experiment, load_experiment, to_json
+from fer_keras.data.load import tracked_name
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.tracking.champion import challenge
 from fer_keras.tracking.tracked import tracked
@@ -47,7 +48,8 @@ def tracked_sweep(sweep: Sweep, folder: Path, command: str, track: bool) -> Iter
     }
     tags = {"experiment": experiment.name, "git_commit": git_commit(), "command": command}
     name = f"{experiment.name}-seed{experiment.seed} sweep"
-    with tracked(folder, experiment.dataset.name, name, params, tags, enabled=track) as tracker:
+    data = tracked_name(experiment.dataset.name, experiment.dataset.source)
+    with tracked(folder, data, name, params, tags, enabled=track) as tracker:
         tracker.artifact(folder / "sweep.json")
         yield tracker
 
