@@ -321,6 +321,19 @@ def test_official_counts() -> None:
             assert emotion == NAMES[code]
 
 
+def test_without_an_emotion() -> None:
+    whole = describe("affectnet")
+    left = whole.without("contempt")
+    assert left.class_names == NAMES[:7]
+    assert left.codes == dict(enumerate(NAMES[:7]))
+    assert {split: sum(counts.values()) for split, counts in left.official_counts.items()} == {
+        "train": 283901,
+        "validation": 3500,
+    }
+    assert left.licence == whole.licence
+    assert "contempt" in whole.class_names
+
+
 def _change_cell(row: int, column: str, text: str) -> Callable[[Path], None]:
     def change(root: Path) -> None:
         with (root / "training.csv").open(newline="") as stream:

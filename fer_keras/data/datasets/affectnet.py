@@ -3,35 +3,15 @@
 Files, counts and source: see `affectnet_files`.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from fer_keras.data.datasets import affectnet_files as files
-from fer_keras.data.samples import DatasetInfo, SourceContent
+from fer_keras.data.samples import SourceContent
 
-INFO = DatasetInfo(
-    name="affectnet",
-    title="AffectNet, 291,651 faces from the web in 8 classes",
-    class_names=files.CLASS_NAMES,
-    codes=dict(enumerate(files.CLASS_NAMES)),
-    official_counts=files.OFFICIAL_COUNTS,
-    splits=("train", "validation"),
-    licence=files.LICENCE,
-    citation=files.CITATION,
-    how_to_get=files.HOW_TO_GET,
-    channels=3,
-    attributes=files.ATTRIBUTES,
-)
+INFO = files.AFFECTNET
 
-
-def find(folder: Path) -> Path | None:
-    """A release in the folder itself or in `affectnet` below it."""
-    return files.find_release(folder)
-
-
-def source_files(source: Path) -> Iterator[Path]:
-    """The lists and folders a prepared copy depends on."""
-    return files.release_files(source)
+find = files.find_release
+source_files = files.release_files
 
 
 def read(source: Path) -> SourceContent:

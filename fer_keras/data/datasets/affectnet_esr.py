@@ -12,6 +12,7 @@ copy made with it holds other parts of the pictures than `affectnet` does.
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 
@@ -19,21 +20,16 @@ import numpy as np
 
 from fer_keras.data.datasets import affectnet_files as files
 from fer_keras.data.datasets.class_folders import list_folder
-from fer_keras.data.samples import DatasetInfo, Example, SourceContent
+from fer_keras.data.samples import Example, SourceContent
 
 _FOLDERS = {"train": "Training_Labeled", "validation": "Validation"}
 _IGNORED = "Training_Unlabeled"
 _NAME = re.compile(r"\d{7,}s(\d+)s(-?\d+)s(-?\d+)\.jpg")
 
-INFO = DatasetInfo(
+INFO = replace(
+    files.AFFECTNET,
     name="affectnet_esr",
     title="AffectNet in the folders of ESR, faces cut out, 8 classes",
-    class_names=files.CLASS_NAMES,
-    codes=dict(enumerate(files.CLASS_NAMES)),
-    official_counts=files.OFFICIAL_COUNTS,
-    splits=("train", "validation"),
-    licence=files.LICENCE,
-    citation=files.CITATION,
     how_to_get=(
         "1. Get AffectNet (`python -m fer_keras.data describe affectnet`).\n"
         "2. Cut the faces out with the tool of the repository siqueira-hc/Efficient-Facial-Feature-"
@@ -46,8 +42,6 @@ INFO = DatasetInfo(
         "  affectnet_esr/Validation/0/0000000s0s100s-20.jpg\n"
         "(number, expression code, 1000 x valence, 1000 x arousal; Training_Unlabeled is not read)"
     ),
-    channels=3,
-    attributes=files.ATTRIBUTES,
 )
 
 

@@ -29,7 +29,7 @@ from fer_keras.common.errors import DataError
 from fer_keras.common.files import is_litter
 from fer_keras.data.datasets.class_folders import visible_names
 from fer_keras.data.datasets.pixel_csv import columns_by_name, open_text
-from fer_keras.data.samples import Example, SourceContent
+from fer_keras.data.samples import DatasetInfo, Example, SourceContent
 
 CLASS_NAMES = (
     "neutral",
@@ -44,32 +44,41 @@ CLASS_NAMES = (
 CODES: Mapping[int, str] = dict(enumerate(CLASS_NAMES))
 # Annotations that are no emotion; such faces are left out.
 OTHER_CODES: Mapping[int, str] = {8: "none", 9: "uncertain", 10: "no face"}
-ATTRIBUTES: Mapping[str, str] = {"valence": "float32", "arousal": "float32"}
-OFFICIAL_COUNTS: Mapping[str, Mapping[str, int]] = {
-    "train": dict(
-        zip(CLASS_NAMES, (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750), strict=True)
-    ),
-    "validation": dict.fromkeys(CLASS_NAMES, 500),
-}
 NO_TEST_NOTE = "no public test set: what is reported as AffectNet's score is on validation"
-LICENCE = (
-    "For research only, under an agreement that the head of a laboratory signs; neither the "
-    "pictures nor the annotations may be passed on."
-)
-CITATION = (
-    "Mollahosseini et al., AffectNet: A Database for Facial Expression, Valence, and Arousal "
-    "Computing in the Wild, IEEE Transactions on Affective Computing, 2019"
-)
-HOW_TO_GET = (
-    "1. Ask for AffectNet at mohammadmahoor.com/affectnet and have the agreement signed.\n"
-    "2. Unpack either release into the folder affectnet of your data folder:\n"
-    "  affectnet/training.csv, affectnet/validation.csv (both may be in the folder "
-    "Manually_Annotated_file_lists) and affectnet/Manually_Annotated_Images/689/NAME.jpg\n"
-    "or\n"
-    "  affectnet/train_set/images/0.jpg, affectnet/train_set/annotations/0_exp.npy, 0_val.npy, "
-    "0_aro.npy, 0_lnd.npy, and the same in affectnet/val_set.\n"
-    "3. Point FER_KERAS_DATA at the data folder. Where preparation names a picture that cannot be "
-    "read, mend it or delete its row from the list."
+# All of it; the data sets that are cut from it state what differs.
+AFFECTNET = DatasetInfo(
+    name="affectnet",
+    title="AffectNet, 291,651 faces from the web in 8 classes",
+    class_names=CLASS_NAMES,
+    codes=dict(enumerate(CLASS_NAMES)),
+    official_counts={
+        "train": dict(
+            zip(CLASS_NAMES, (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750), strict=True)
+        ),
+        "validation": dict.fromkeys(CLASS_NAMES, 500),
+    },
+    splits=("train", "validation"),
+    licence=(
+        "For research only, under an agreement that the head of a laboratory signs; neither the "
+        "pictures nor the annotations may be passed on."
+    ),
+    citation=(
+        "Mollahosseini et al., AffectNet: A Database for Facial Expression, Valence, and Arousal "
+        "Computing in the Wild, IEEE Transactions on Affective Computing, 2019"
+    ),
+    how_to_get=(
+        "1. Ask for AffectNet at mohammadmahoor.com/affectnet and have the agreement signed.\n"
+        "2. Unpack either release into the folder affectnet of your data folder:\n"
+        "  affectnet/training.csv, affectnet/validation.csv (both may be in the folder "
+        "Manually_Annotated_file_lists) and affectnet/Manually_Annotated_Images/689/NAME.jpg\n"
+        "or\n"
+        "  affectnet/train_set/images/0.jpg, affectnet/train_set/annotations/0_exp.npy, 0_val.npy, "
+        "0_aro.npy, 0_lnd.npy, and the same in affectnet/val_set.\n"
+        "3. Point FER_KERAS_DATA at the data folder. Where preparation names a picture that cannot "
+        "be read, mend it or delete its row from the list."
+    ),
+    channels=3,
+    attributes={"valence": "float32", "arousal": "float32"},
 )
 
 _COLUMNS = (

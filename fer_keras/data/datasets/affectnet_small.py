@@ -5,45 +5,33 @@ one is drawn with a fixed seed, and preparation writes the list of its pictures 
 Files, counts and source: see `affectnet_files`.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from fer_keras.data.datasets import affectnet_files as files
-from fer_keras.data.samples import DatasetInfo, SourceContent
+from fer_keras.data.samples import SourceContent
 
 _ONE_IN = 10
 _SEED = 0
 _LISTING = "train_pictures"
 
-INFO = DatasetInfo(
+INFO = replace(
+    files.AFFECTNET,
     name="affectnet_small",
     title="AffectNet, a tenth of the training faces of each class: 28,762 and 4,000 in 8 classes",
-    class_names=files.CLASS_NAMES,
-    codes=dict(enumerate(files.CLASS_NAMES)),
     official_counts={
-        "train": {name: count // _ONE_IN for name, count in files.OFFICIAL_COUNTS["train"].items()},
-        "validation": files.OFFICIAL_COUNTS["validation"],
+        **files.AFFECTNET.official_counts,
+        "train": {
+            name: count // _ONE_IN
+            for name, count in files.AFFECTNET.official_counts["train"].items()
+        },
     },
-    splits=("train", "validation"),
-    licence=files.LICENCE,
-    citation=files.CITATION,
-    how_to_get=files.HOW_TO_GET,
-    channels=3,
-    attributes=files.ATTRIBUTES,
 )
 
-
-def find(folder: Path) -> Path | None:
-    """A release in the folder itself or in `affectnet` below it."""
-    return files.find_release(folder)
-
-
-def source_files(source: Path) -> Iterator[Path]:
-    """The lists and folders a prepared copy depends on."""
-    return files.release_files(source)
+find = files.find_release
+source_files = files.release_files
 
 
 def read(source: Path) -> SourceContent:

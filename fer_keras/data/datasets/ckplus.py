@@ -5,43 +5,22 @@ sequences of 118 subjects give 981 + 327 = 1,308 pictures. There are no official
 cut by subject, for most subjects show several emotions.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from fer_keras.data.datasets import ckplus_files
-from fer_keras.data.samples import DatasetInfo, SourceContent
+from fer_keras.data.samples import SourceContent
 
-_CLASS_NAMES = tuple(ckplus_files.CODES.values())
-
-INFO = DatasetInfo(
-    name="ckplus",
-    title="CK+, first and last three frames of 327 posed sequences in 8 classes",
-    class_names=_CLASS_NAMES,
-    codes=ckplus_files.CODES,
-    official_counts={
-        "train": dict(zip(_CLASS_NAMES, (327, 135, 54, 177, 75, 207, 84, 249), strict=True)),
-    },
-    splits=("train",),
-    licence=ckplus_files.LICENCE,
-    citation=ckplus_files.CITATION,
+INFO = replace(
+    ckplus_files.CKPLUS,
     how_to_get=(
-        f"{ckplus_files.RAW_STEPS}\n"
+        f"{ckplus_files.CKPLUS.how_to_get}\n"
         "The repackaging CK+48 has no neutral frames: use the data set ckplus7 for it."
     ),
-    channels=3,  # some sequences are in colour
-    attributes={"sequence": "str", "frame": "int64", "phase": "str"},
 )
 
-
-def find(folder: Path) -> Path | None:
-    """The root of either layout in a data folder; `read` refuses CK+48 and says why."""
-    return ckplus_files.find_ckplus(folder)
-
-
-def source_files(source: Path) -> Iterable[Path]:
-    """The pictures and emotion files a prepared copy depends on."""
-    return ckplus_files.source_files(source)
+find = ckplus_files.find_ckplus  # `read` refuses CK+48 and says why
+source_files = ckplus_files.source_files
 
 
 def read(source: Path) -> SourceContent:

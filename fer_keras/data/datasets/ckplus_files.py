@@ -30,7 +30,7 @@ from fer_keras.data.datasets.class_folders import (
 from fer_keras.data.samples import DatasetInfo, Example
 
 NUM_PEAK_FRAMES = 3  # at the end of a sequence
-CODES: Mapping[int | str, str] = {
+_CODES: Mapping[int | str, str] = {
     0: "neutral",
     1: "anger",
     2: "contempt",
@@ -40,21 +40,35 @@ CODES: Mapping[int | str, str] = {
     6: "sadness",
     7: "surprise",
 }
-LICENCE = (
-    "Signed agreement with the authors, for research only; neither the pixels nor pictures of them "
-    "may be passed on."
-)
-CITATION = (
-    "Lucey et al., The Extended Cohn-Kanade Dataset (CK+): A complete dataset for action unit and "
-    "emotion-specified expression, CVPR Workshops 2010"
-)
-RAW_STEPS = (
-    "1. Ask the authors for CK+ (jeffcohn.net, Resources) and sign their agreement.\n"
-    "2. Unpack the images and the emotion labels into the folder ckplus of your data folder "
-    "(Landmarks and FACS may lie beside them; they are not read):\n"
-    "  ckplus/cohn-kanade-images/S005/001/S005_001_00000011.png\n"
-    "  ckplus/Emotion/S005/001/S005_001_00000011_emotion.txt\n"
-    "3. Point FER_KERAS_DATA at the data folder."
+# The first and the last three frames of every labelled sequence, with the steps to the raw layout;
+# the data sets that are cut from them state what differs.
+CKPLUS = DatasetInfo(
+    name="ckplus",
+    title="CK+, first and last three frames of 327 posed sequences in 8 classes",
+    class_names=tuple(_CODES.values()),
+    codes=_CODES,
+    official_counts={
+        "train": dict(zip(_CODES.values(), (327, 135, 54, 177, 75, 207, 84, 249), strict=True)),
+    },
+    splits=("train",),
+    licence=(
+        "Signed agreement with the authors, for research only; neither the pixels nor pictures of "
+        "them may be passed on."
+    ),
+    citation=(
+        "Lucey et al., The Extended Cohn-Kanade Dataset (CK+): A complete dataset for action unit "
+        "and emotion-specified expression, CVPR Workshops 2010"
+    ),
+    how_to_get=(
+        "1. Ask the authors for CK+ (jeffcohn.net, Resources) and sign their agreement.\n"
+        "2. Unpack the images and the emotion labels into the folder ckplus of your data folder "
+        "(Landmarks and FACS may lie beside them; they are not read):\n"
+        "  ckplus/cohn-kanade-images/S005/001/S005_001_00000011.png\n"
+        "  ckplus/Emotion/S005/001/S005_001_00000011_emotion.txt\n"
+        "3. Point FER_KERAS_DATA at the data folder."
+    ),
+    channels=3,  # some raw sequences are in colour
+    attributes={"sequence": "str", "frame": "int64", "phase": "str"},
 )
 
 _IMAGES = "cohn-kanade-images"

@@ -5,40 +5,26 @@ the emotion of its sequence, the first and neutral one too: it is made for clips
 sequence as a whole. The number of frames is nowhere official; 327 sequences of 118 subjects are.
 """
 
-from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from fer_keras.data.datasets import ckplus_files
-from fer_keras.data.samples import DatasetInfo, SourceContent
+from fer_keras.data.samples import SourceContent
 
-_CODES = {code: name for code, name in ckplus_files.CODES.items() if name != "neutral"}
-
-INFO = DatasetInfo(
+INFO = replace(
+    ckplus_files.CKPLUS.without("neutral"),
     name="ckplus_sequences",
     title="CK+, all frames of 327 posed sequences in 7 classes",
-    class_names=tuple(_CODES.values()),
-    codes=_CODES,
     official_counts={},
-    splits=("train",),
-    licence=ckplus_files.LICENCE,
-    citation=ckplus_files.CITATION,
     how_to_get=(
-        f"{ckplus_files.RAW_STEPS}\n"
+        f"{ckplus_files.CKPLUS.how_to_get}\n"
         "The repackaging CK+48 has peak frames only: use the data set ckplus7 for it."
     ),
-    channels=3,  # some sequences are in colour
-    attributes={"sequence": "str", "frame": "int64", "phase": "str", "position": "float32"},
+    attributes={**ckplus_files.CKPLUS.attributes, "position": "float32"},
 )
 
-
-def find(folder: Path) -> Path | None:
-    """The root of either layout in a data folder; `read` refuses CK+48 and says why."""
-    return ckplus_files.find_ckplus(folder)
-
-
-def source_files(source: Path) -> Iterable[Path]:
-    """The pictures and emotion files a prepared copy depends on."""
-    return ckplus_files.source_files(source)
+find = ckplus_files.find_ckplus  # `read` refuses CK+48 and says why
+source_files = ckplus_files.source_files
 
 
 def read(source: Path) -> SourceContent:
