@@ -1,3 +1,4 @@
+import importlib.util
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,10 @@ from fer_keras.data.registry import open_prepared
 
 
 def test_workers_need_apache_beam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(beam_records.importlib.util, "find_spec", lambda name: None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "apache_beam" else find(name)
+    )
     with pytest.raises(ConfigError, match=r"fer_keras\[beam\]"):
         main(["prepare", "folder", "--source", str(tmp_path), "--workers", "2"])
     with pytest.raises(ConfigError, match="1 or more"):
