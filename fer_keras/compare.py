@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from fer_keras.common.arguments import positive
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
-from fer_keras.studies.comparison.compare import compare
 
 if TYPE_CHECKING:
     pass
@@ -50,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before the first import of Keras and TensorFlow, which read these once.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from fer_keras.studies.comparison.compare import compare
     from fer_keras.studies.comparison.contenders import find_contenders
 
     words = sys.argv[1:] if argv is None else list(argv)

@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
 from fer_keras.common.prior import parse_prior
-from fer_keras.evaluation.evaluate import default_prior, evaluate
-from fer_keras.evaluation.run_data import requested_samples
-from fer_keras.evaluation.summary import report
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -80,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the results go")
     parser.add_argument("--overwrite", action="store_true", help="replace results of another model")
     arguments = parser.parse_args(argv)
+    # Only now, so that --help is answered at once.
+    from fer_keras.evaluation.evaluate import default_prior, evaluate
+    from fer_keras.evaluation.run_data import requested_samples
+    from fer_keras.evaluation.summary import report
 
     require_keras("python -m fer_keras.evaluate", *TRAINING)
     # Before the first import of Keras and TensorFlow, which read these once.

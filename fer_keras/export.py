@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 
 from fer_keras.common.errors import run_command
 from fer_keras.common.installed import TRAINING, require_keras
-from fer_keras.conversion.export_run import export_run
-from fer_keras.conversion.summary import report
 
 if TYPE_CHECKING:
     pass
@@ -62,6 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "become unsure (default: 0.95)",
     )
     arguments = parser.parse_args(argv)
+    # Only now, so that --help is answered at once.
+    from fer_keras.conversion.export_run import export_run
+    from fer_keras.conversion.summary import report
+
     require_keras("python -m fer_keras.export", *TRAINING)
     target = arguments.output or arguments.run / "export"
     manifest = export_run(

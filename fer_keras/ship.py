@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_keras.common.errors import ConfigError, run_command
-from fer_keras.conversion.ship import refit, ship
 
 _EXAMPLES = """examples:
   python -m fer_keras.ship runs/NAME/export --output saved_models/ferplus
@@ -49,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--robustness", type=Path, metavar="FILE", help="robustness.json of the study"
     )
     arguments = parser.parse_args(argv)
+    # Only now, so that --help is answered at once.
+    from fer_keras.conversion.ship import refit, ship
+
     output = arguments.output
     if arguments.refit_prior == (output is not None):
         raise ConfigError(

@@ -18,7 +18,6 @@ from fer_keras.config import load_experiment, override
 from fer_keras.training.backend_choice import fastest_backend
 from fer_keras.training.distribution import Distribution
 from fer_keras.training.fallback import with_fallback
-from fer_keras.training.stages.run_stages import run_stages
 
 _EXAMPLES = """examples:
   python -m fer_keras.train --list
@@ -97,6 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         experiment = with_fallback(experiment, arguments.require_data)
     if arguments.backend == "auto":
         os.environ["KERAS_BACKEND"] = fastest_backend(experiment, print)
+
+    # Only now, so that --help is answered at once.
+    from fer_keras.training.stages.run_stages import run_stages
 
     words = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["python", "-m", "fer_keras.train", *words])

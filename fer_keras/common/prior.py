@@ -10,12 +10,13 @@ shares, log p - TAU * log prior (Menon et al., "Long-tail learning via logit adj
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from fer_keras.common.errors import ConfigError, ModelFileError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _KINDS = "training, balanced:TAU (0..1), uniform, or shares such as happiness=0.3 neutral=0.6"
 # A table of shares is written by hand, and a manifest's is rounded.
@@ -156,7 +157,7 @@ def prior_weights(
     training_prior: Sequence[float] | None,
     choice: PriorChoice,
     labels: Sequence[str] = (),
-) -> npt.NDArray[np.float64]:
+) -> "npt.NDArray[np.float64]":
     """The factor of every class's probability before the row is normalised.
 
     Args:
@@ -172,6 +173,8 @@ def prior_weights(
         ConfigError: A label is unknown, fewer than two are left, the training prior is not known
             and is needed, or a label that is kept had no training target.
     """
+    import numpy as np  # Not at the top: commands parse a prior before they need it.
+
     names = list(class_names)
     for name in [*(choice.shares or ()), *labels]:
         if name not in names:
@@ -206,8 +209,8 @@ def prior_weights(
 
 
 def reweighted(
-    probabilities: npt.ArrayLike, weights: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+    probabilities: "npt.ArrayLike", weights: "npt.NDArray[np.float64]"
+) -> "npt.NDArray[np.float64]":
     """Probabilities times the weights of `prior_weights`, normalised.
 
     Args:
@@ -218,6 +221,8 @@ def reweighted(
         Of the same shape; rows sum to 1. A row that is 0 in all labels that are kept, which 8-bit
         probabilities can be, says nothing: it becomes equal shares of those labels.
     """
+    import numpy as np
+
     p = np.maximum(np.asarray(probabilities, np.float64), 0.0) * weights
     total = p.sum(axis=-1, keepdims=True)
     nothing = (weights > 0) / np.count_nonzero(weights)
@@ -225,11 +230,11 @@ def reweighted(
 
 
 def adjusted(
-    probabilities: npt.ArrayLike,
+    probabilities: "npt.ArrayLike",
     training_prior: Mapping[str, float],
     choice: PriorChoice,
     labels: Sequence[str] = (),
-) -> npt.NDArray[np.float64]:
+) -> "npt.NDArray[np.float64]":
     """Probabilities as if the classes came in other shares than in training.
 
     Args:
@@ -249,9 +254,11 @@ def adjusted(
 
 
 def _wanted(
-    names: Sequence[str], prior: npt.NDArray[np.float64], shares: Mapping[str, float]
-) -> npt.NDArray[np.float64]:
+    names: Sequence[str], prior: "npt.NDArray[np.float64]", shares: Mapping[str, float]
+) -> "npt.NDArray[np.float64]":
     """The table of shares with the rest divided as in training, normalised."""
+    import numpy as np
+
     named = np.array([name in shares for name in names])
     wanted = np.array([shares.get(name, 0.0) for name in names])
     rest = prior * ~named

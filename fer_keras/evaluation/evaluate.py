@@ -6,7 +6,7 @@ and the accuracy without the images whose exact pixels also occur in the trainin
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,11 +74,10 @@ def evaluate(
         ConfigError: The pictures are too small for ten crops, `output_dir` holds results of
             something else, or the prior needs that of the training, which is not known.
     """
-    from fer_keras.common.metrics import evaluate_predictions, reliability_bins, softmax
+    from fer_keras.common.metrics import evaluate_predictions, softmax
     from fer_keras.evaluation.tta import predict_logits
     from fer_keras.loading.classifier import LoadedModel
     from fer_keras.loading.load import load_model
-    from fer_keras.reporting.plots import plot_confusion_matrix, plot_reliability
 
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
     folder = Path(output_dir)
@@ -132,24 +131,8 @@ def evaluate(
         figures["calibrated"] = calibrated = _calibrated(loaded, logits, samples, left_out, folder)
         if calibrated:
             note += f"\nwith temperature {calibrated['temperature']:.2f}: {calibrated['ece']:.3f}"
-    title = (
-        f"{samples.name} {split} ({samples.label_rule}): {figures['accuracy']:.1%} of "
-        f"{figures['n']:,}, balanced {figures['balanced_accuracy']:.1%}"
-    )
     _write_predictions(folder / f"predictions_{split}.csv", samples, probabilities, duplicates)
-    plot_confusion_matrix(
-        figures["confusion_matrix"],
-        samples.class_names,
-        folder / f"confusion_matrix_{split}.png",
-        title=title,
-    )
-    correct = probabilities.argmax(axis=1) == samples.labels
-    plot_reliability(
-        reliability_bins(probabilities.max(axis=1), correct),
-        folder / f"reliability_{split}.png",
-        title=title,
-        note=note,
-    )
+    _draw(folder, samples, probabilities, figures, note)
     # What else the training wrote about the same model stays in the file.
     write_text(result_path, json.dumps({**earlier, **figures}, indent=2) + "\n")
     return figures
@@ -165,6 +148,36 @@ def default_prior(model: "LoadedModel") -> PriorChoice:
         ModelFileError: `default_prior` in its manifest cannot be read.
     """
     return read_default_prior(model.manifest, model.path)
+
+
+def _draw(
+    folder: Path,
+    samples: "Samples",
+    probabilities: npt.NDArray[np.float64],
+    figures: Mapping[str, Any],
+    note: str,
+) -> None:
+    """Confusion matrix and reliability diagram."""
+    from fer_keras.common.metrics import reliability_bins
+    from fer_keras.reporting.plots import plot_confusion_matrix, plot_reliability
+
+    title = (
+        f"{samples.name} {samples.split} ({samples.label_rule}): {figures['accuracy']:.1%} of "
+        f"{figures['n']:,}, balanced {figures['balanced_accuracy']:.1%}"
+    )
+    plot_confusion_matrix(
+        figures["confusion_matrix"],
+        samples.class_names,
+        folder / f"confusion_matrix_{samples.split}.png",
+        title=title,
+    )
+    correct = probabilities.argmax(axis=1) == samples.labels
+    plot_reliability(
+        reliability_bins(probabilities.max(axis=1), correct),
+        folder / f"reliability_{samples.split}.png",
+        title=title,
+        note=note,
+    )
 
 
 def frame_figures(

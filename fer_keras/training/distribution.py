@@ -17,11 +17,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fer_keras.common.errors import ConfigError, TrainingError
 from fer_keras.config import Experiment, TrainingConfig
-from fer_keras.data.pipeline import Shard
+
+if TYPE_CHECKING:
+    from fer_keras.data.pipeline import Shard
 
 # In what JAX reports when a computation across processes fails; it has no class of its own.
 _OTHERS_GONE = re.compile("gloo|nccl|connection|coordination service|heartbeat", re.IGNORECASE)
@@ -55,8 +57,10 @@ class Distribution:
         return self.process_id == 0
 
     @property
-    def shard(self) -> Shard:
+    def shard(self) -> "Shard":
         """The part of every batch that this process reads."""
+        from fer_keras.data.pipeline import Shard  # NumPy, which `train --help` does not need
+
         return Shard(self.process_id, self.num_processes, self.total_devices)
 
     @property

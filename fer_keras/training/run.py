@@ -6,13 +6,15 @@ Everything a run makes lies in its folder; MLflow gets a copy.
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fer_keras.common.files import write_text
 from fer_keras.config import Experiment, flatten
-from fer_keras.data.samples import Samples
 from fer_keras.training.distribution import ONE_DEVICE, Distribution
 from fer_keras.training.run_folder import first_command, open_run_dir
+
+if TYPE_CHECKING:
+    from fer_keras.data.samples import Samples
 
 
 def run(
@@ -104,7 +106,7 @@ def run(
     return result
 
 
-def _load(experiment: Experiment) -> tuple[Samples, Samples, Samples]:
+def _load(experiment: Experiment) -> "tuple[Samples, Samples, Samples]":
     """Train, validation, and train with what was left out of it; says what they are."""
     from fer_keras.data import splits
 
