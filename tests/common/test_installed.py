@@ -102,7 +102,7 @@ def test_a_command_of_the_base_install_says_what_it_needs(command: str, tmp_path
         "    sys.modules[name] = None\n",
         encoding="utf-8",
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-m", f"fer_keras.{command}", *COMMANDS[command]],
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(hidden), str(root)))},

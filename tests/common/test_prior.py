@@ -141,7 +141,7 @@ def test_a_prior_of_a_manifest_that_is_none_is_refused(block: Any) -> None:
 
 @pytest.mark.parametrize("name", ["ferplus", "ferplus_tiny", "fer2013"])
 def test_a_shipped_model_has_its_prior_and_the_card_that_its_manifest_names(name: str) -> None:
-    folder = Path(__file__).parents[1] / "saved_models" / name
+    folder = Path(__file__).parents[2] / "saved_models" / name
     manifest = json.loads((folder / "manifest.json").read_text())
     prior = read_class_prior(manifest, manifest["class_names"], folder)
     assert prior is not None

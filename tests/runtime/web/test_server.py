@@ -15,7 +15,7 @@ SITE = {
     "index.html": SiteFile(b"<p>page</p>", "text/html; charset=utf-8"),
     "vendor/wasm/x.wasm": SiteFile(b"\0asm", "application/wasm"),
 }
-STATIC = Path(__file__).parents[2] / "fer_keras" / "runtime" / "web" / "static"
+STATIC = Path(__file__).parents[3] / "fer_keras" / "runtime" / "web" / "static"
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from fer_keras.models import build_model
 from fer_keras.training.start import load_start
 
 torch = pytest.importorskip("torch")
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SIDE, WIDTH, DEPTHS, CLASSES = 32, 1 / 8, (1, 1, 2), ("anger", "fear", "happiness")
 
 
