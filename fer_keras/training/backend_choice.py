@@ -100,6 +100,7 @@ def measure(experiment: Experiment) -> dict[str, float]:
         batch_size=training.batch_size,
         seed=experiment.seed,
         augmentation=task.augmentation,
+        views=task.views,
         class_weights=task.class_weights,
         sampling=training.sampling,
         with_rows=method.needs_rows,

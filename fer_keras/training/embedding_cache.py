@@ -9,7 +9,6 @@ which picture, share one file.
 import hashlib
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from fer_keras.config import Experiment
 from fer_keras.data.gathered import GatheredImages
 from fer_keras.data.prepared import cache_folder
 from fer_keras.data.samples import Samples
+from fer_keras.data.views import block_augmenter
 
 # Pictures of one call of the encoder.
 _BLOCK = 256
@@ -187,7 +187,7 @@ class _Cache:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
     def _encode(self, pictures: np.ndarray) -> np.ndarray:
-        change = _augmenter(self._augmentation, pictures.shape[1:], self._seed)
+        change = block_augmenter(self._augmentation, pictures.shape[1:], self._seed)
         vectors = np.empty((len(pictures), self._encoder.output.shape[-1]), np.float32)
         starts = range(0, len(pictures), _BLOCK)
         for start in tqdm(starts, desc="encoding", leave=False, disable=not sys.stderr.isatty()):
@@ -199,24 +199,3 @@ class _Cache:
                 block = np.concatenate([block, filler])
             vectors[start : start + count] = self._encoder.predict_on_batch(block)[:count]
         return vectors
-
-
-def _augmenter(
-    name: str, image_shape: tuple[int, ...], seed: list[int]
-) -> Callable[[np.ndarray, int], np.ndarray]:
-    """A function of pictures and the number of the first one, as the pipeline would change them."""
-    from fer_keras.data.augmentation.policies import build_policy
-
-    policy = build_policy(name, image_shape)
-    if policy is None:
-        return lambda pictures, start: pictures
-
-    def change(pictures: np.ndarray, start: int) -> np.ndarray:
-        import tensorflow as tf
-
-        step_seed = tf.random.fold_in(tf.constant(seed, tf.int32), start)
-        changed, _ = policy(tf.constant(pictures), tf.zeros((len(pictures), 1)), step_seed)
-        # The pipeline hands whole grey levels on.
-        return np.asarray(tf.round(changed))
-
-    return change
