@@ -21,4 +21,5 @@ experiment = based_on(
             "views": 4,
         },
     ),
+    training={"ema_momentum": 0.999},
 )

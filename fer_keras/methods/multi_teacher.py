@@ -11,7 +11,7 @@ of both.
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -56,7 +56,7 @@ class MultiTeacher(Method):
         self.temperature = temperature
         self.weight = weight
         # In a function, which Keras does not track: teachers are no part of a checkpoint.
-        self._teachers = lambda: teachers
+        self._teachers: Callable[[], Sequence[Teacher]] = lambda: teachers
 
     def feed(self, train: Samples, validation: Samples, augmentation: str, seed: int) -> Feed:
         """Both splits with what the teachers say of them; see `Method.feed`.
@@ -109,12 +109,9 @@ class MultiTeacher(Method):
         for teacher in self._teachers():
             path = folder / f"{teacher.digest}-{key}.npy"
             logits = stored_once(path, partial(teacher.ask, pictures, title))
-            answers.append((teacher, np.exp(np.asarray(logits, np.float32))))
-        return mean_answer(
-            [(teacher.model.class_names, teacher.weight, said) for teacher, said in answers],
-            self.class_names,
-            samples.targets,
-        )
+            said = np.exp(np.asarray(logits, np.float32))
+            answers.append((teacher.model.class_names, teacher.weight, said))
+        return mean_answer(answers, self.class_names, samples.targets)
 
 
 @dataclass(frozen=True)
