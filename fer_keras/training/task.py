@@ -5,10 +5,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fer_keras.config import Experiment
 from fer_keras.data.samples import Samples
+
+if TYPE_CHECKING:
+    from fer_keras.training.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Task:
         weights_from: Which weights the network starts with, in words.
         teacher: From which files the teachers are; empty where there is none.
         save: Writes the network that is kept to a path.
+        average: Of the weights, over the steps.
     """
 
     method: Any
@@ -38,6 +42,7 @@ class Task:
     weights_from: str
     teacher: str
     save: Callable[[Any, Path], None]
+    average: "WeightAverage"
 
 
 def build_task(experiment: Experiment, train: Samples, validation: Samples) -> Task:
@@ -73,6 +78,7 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
         with_encoders,
         with_teacher,
     )
+    from fer_keras.training.weight_average import WeightAverage
 
     training = dataclasses.replace(experiment.training, layer_rates=stage_rates(experiment))
     keras.utils.set_random_seed(experiment.seed)
@@ -133,6 +139,7 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
         weights_from,
         teacher,
         save_kept,
+        WeightAverage(method, training.ema_momentum),
     )
 
 
