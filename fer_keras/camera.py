@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fer_keras.common.arguments import add_prior, positive, rate, seconds, words
 from fer_keras.common.errors import ConfigError, run_command
@@ -19,10 +18,6 @@ from fer_keras.runtime.stream.session import (
     _summary,
     _terminated_as_interrupted,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 _EXAMPLES = """\
 examples:

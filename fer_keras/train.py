@@ -14,7 +14,7 @@ from typing import Any
 
 from fer_keras.common.errors import ConfigError, FerKerasError, TrainingError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
-from fer_keras.config import load_experiment, override
+from fer_keras.config import list_experiments, load_experiment, override
 from fer_keras.training.backend_choice import fastest_backend
 from fer_keras.training.distribution import Distribution
 from fer_keras.training.fallback import with_fallback
@@ -65,8 +65,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see `--help`."""
-    from fer_keras.config import list_experiments
-
     arguments = _parser().parse_args(argv)
     if arguments.list:
         experiments = list_experiments()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.runtime.web import vendored
 
 _EXAMPLES = """\
 examples:
@@ -37,9 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     output: Path | None = arguments.output
     if (output is not None) != (arguments.action == "save"):
         raise ConfigError("--output: expected with `save`, and only with it")
-    # Imported only now, so that --help is answered at once.
-    from fer_keras.runtime.web import vendored
-
     if arguments.action == "build":
         vendored.build()
         for package in vendored.PACKAGES:
@@ -49,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before a model is read, which takes longer.
     vendored.read_vendored()
 
+    # Imported only now, so that --help is answered at once.
     from fer_keras.runtime.export_files import default_model
     from fer_keras.runtime.web.server import PageServer
     from fer_keras.runtime.web.site import build_site, save_site

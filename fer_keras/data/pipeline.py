@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import tensorflow as tf
 
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.installed import require
+from fer_keras.data import load
 from fer_keras.data.augmentation.policies import Policy, build_policy
 from fer_keras.data.gathered import GatheredImages
 from fer_keras.data.samples import Samples
@@ -193,8 +195,6 @@ def training_dataset(
         DataError: There are no samples.
         ConfigError: An unknown augmentation or a batch size below 1.
     """
-    import tensorflow as tf
-
     _check(samples, batch_size)
     steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
     policy = build_policy(augmentation, samples.images.shape[1:])
@@ -226,8 +226,6 @@ def _batches(
     targets: np.ndarray | None = None,
 ) -> Any:
     """The batches of the steps that the data set `steps` numbers from the start of the run."""
-    import tensorflow as tf
-
     images = samples.images
     targets = samples.targets if targets is None else targets
     rows = _rows_of_step(samples.labels, batch_size, seed, sampling)
@@ -307,8 +305,6 @@ def evaluation_dataset(
     Raises:
         DataError: There are no samples.
     """
-    import tensorflow as tf
-
     _check(samples, batch_size)
     count = len(samples)
     targets = _with_facts(samples, target_facts)
@@ -360,9 +356,6 @@ def load_dataset(
         ConfigError: An unknown data set or augmentation, or TensorFlow is not installed.
     """
     require("load_dataset", "tensorflow", "tensorflow_datasets")
-    import tensorflow as tf
-
-    from fer_keras.data import load
 
     samples = load.load_samples(name, split, **options)
     _check(samples, batch_size)
@@ -387,8 +380,6 @@ def load_dataset(
 
 
 def _gather(images: Any, targets: Any, indices: Any) -> tuple[Any, Any]:
-    import tensorflow as tf
-
     forget = _forgetting(images)
 
     def read(batch: Any) -> tuple[Any, Any]:

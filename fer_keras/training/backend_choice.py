@@ -17,6 +17,7 @@ from typing import Any
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.installed import BACKENDS, is_installed
 from fer_keras.config import Experiment, from_json, to_json
+from fer_keras.training.device import prepare_backend
 
 _STEPS = 20
 # The first ones compile, fill the pipeline and warm up.
@@ -85,7 +86,6 @@ def measure(experiment: Experiment) -> dict[str, float]:
 
     from fer_keras.data.pipeline import training_dataset
     from fer_keras.data.splits import load_splits
-    from fer_keras.training.device import prepare_backend
     from fer_keras.training.start import with_earlier_stages
     from fer_keras.training.task import build_task
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from fer_keras.common.errors import ModelFileError, TrainingError
@@ -144,8 +145,6 @@ def state_variables(method: Any) -> dict[str, Any]:
 
 
 def _arrays(method: Any) -> dict[str, np.ndarray]:
-    import keras
-
     # On JAX the values live outside the variables while `fit` runs.
     if hasattr(method, "jax_state_sync"):
         method.jax_state_sync()
