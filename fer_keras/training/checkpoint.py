@@ -72,6 +72,8 @@ def save_checkpoint(folder: Path, method: Any, progress: Progress) -> Path:
     Raises:
         TrainingError: A variable is not finite (nothing is written), or the disk refuses.
     """
+    import keras
+
     arrays = _arrays(method)
     bad = [name for name, array in arrays.items() if not _finite(array)]
     if bad:
@@ -79,7 +81,8 @@ def save_checkpoint(folder: Path, method: Any, progress: Progress) -> Path:
             f"{len(bad)} variables are not finite at step {progress.step}, the first is "
             f"{bad[0].split('|')[1]}. The last good checkpoint stays in {folder}."
         )
-    header = np.frombuffer(json.dumps(asdict(progress)).encode(), np.uint8)
+    facts = {**asdict(progress), "backend": keras.backend.backend()}
+    header = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     path = folder / _NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +115,9 @@ def load_checkpoint(folder: Path, method: Any) -> Progress | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             stored = {name: file[name] for name in file.files}
-        progress = Progress(**json.loads(bytes(stored.pop("progress"))))
+        facts = json.loads(bytes(stored.pop("progress")))
+        facts.pop("backend", None)
+        progress = Progress(**facts)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ModelFileError(f"The checkpoint is damaged: {error}. Path: {path}.") from error
     variables = state_variables(method)
@@ -130,6 +135,22 @@ def load_checkpoint(folder: Path, method: Any) -> Progress | None:
     for name, variable in variables.items():
         variable.assign(stored[name])
     return progress
+
+
+def stored_backend(run_dir: Path) -> str:
+    """The backend that a run was last trained on.
+
+    Args:
+        run_dir: Its folder.
+
+    Returns:
+        `tensorflow`, `jax` or `torch`; empty where there is no readable checkpoint that says it.
+    """
+    try:
+        with np.load(run_dir / "checkpoint" / _NAME, allow_pickle=False) as file:
+            return str(json.loads(bytes(file["progress"])).get("backend", ""))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return ""
 
 
 def state_variables(method: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_keras.common.files import write_text
 from fer_keras.config import Experiment, flatten
+from fer_keras.training.backend_choice import trial_words
 from fer_keras.training.distribution import ONE_DEVICE, Distribution
 from fer_keras.training.run_folder import first_command, open_run_dir
 
@@ -59,7 +60,7 @@ def run(
     from fer_keras.data.load import tracked_name
     from fer_keras.tracking.tracked import tracked
     from fer_keras.training.checkpoint import Progress, load_checkpoint
-    from fer_keras.training.device import faster_settings, prepare_backend
+    from fer_keras.training.device import prepare_backend
     from fer_keras.training.finish import finish
     from fer_keras.training.fit import fit
     from fer_keras.training.record import RunRecord, data_tag
@@ -68,9 +69,8 @@ def run(
     print(f"{experiment.name} seed {experiment.seed}  {data_tag(experiment)}  {run_dir}")
     distribution.start(experiment.training, experiment.seed)
     device = prepare_backend(experiment.training, distribution.description)
+    device += trial_words(experiment)
     print(device)
-    for faster in faster_settings(experiment.training):
-        print(f"note: {faster}")
     check_policy(experiment.augmentation)
     train, validation, whole_train = _load(experiment)
     task = build_task(experiment, train, validation)
