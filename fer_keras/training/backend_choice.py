@@ -307,6 +307,7 @@ def train_in_turns(
         batch_size=training.batch_size,
         seed=experiment.seed,
         augmentation=task.augmentation,
+        views=task.views,
         class_weights=task.class_weights,
         sampling=training.sampling,
         with_rows=method.needs_rows,
