@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_keras.common.arguments import add_prior, positive, rate, seconds, words
+from fer_keras.common.arguments import add_prior, face_pixels, positive, rate, seconds, words
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.runtime.stream.session import (
     STILL_S,
@@ -87,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         precision=arguments.precision,
         prior=arguments.prior,
         labels=words(arguments.labels),
+        min_face=arguments.min_face,
     )
     for note in recognizer.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -144,6 +145,13 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         metavar="PIXELS",
         help="no detector: a fixed box of this side in the middle (224 as in the DDAMFN project)",
+    )
+    add(
+        "--min-face",
+        type=face_pixels,
+        metavar="PIXELS",
+        help="find faces from this side on, in pixels of the source; small ones take time "
+        "(default: a sixteenth of the longer side)",
     )
     add("--output", type=Path, metavar="FILE", help=".csv or .jsonl file for the rows")
     add("--all-frames", action="store_true", help="a row also for every frame without a face")
