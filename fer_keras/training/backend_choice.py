@@ -212,9 +212,10 @@ def run_trial(experiment: Experiment, backends: list[str]) -> Trial:
                     break
                 rate = _round(processes[name], name, answers)
                 rates[name] = max(rate, rates.get(name, 0.0))
+    failed |= {name: "stopped in the trial" for name, rate in rates.items() if not rate}
     return Trial(
-        {name: round(rate, 1) for name, rate in rates.items() if rate},
-        failed | {name: "stopped in the trial" for name, rate in rates.items() if not rate},
+        {name: round(rates[name], 1) for name in variants if rates.get(name)},
+        {name: failed[name] for name in variants if name in failed},
         date.today().isoformat(),
     )
 
