@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import tensorflow as tf
 
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.installed import require
+from fer_keras.data import load
 from fer_keras.data.augmentation.policies import Policy, build_policy
 from fer_keras.data.gathered import GatheredImages
 from fer_keras.data.samples import Samples
@@ -196,8 +198,6 @@ def training_dataset(
         DataError: There are no samples.
         ConfigError: An unknown augmentation or a batch size below 1.
     """
-    import tensorflow as tf
-
     _check(samples, batch_size)
     steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
     policy = build_policy(augmentation, samples.images.shape[1:])
@@ -231,8 +231,6 @@ def _batches(
     views: int = 1,
 ) -> Any:
     """The batches of the steps that the data set `steps` numbers from the start of the run."""
-    import tensorflow as tf
-
     images = samples.images
     targets = samples.targets if targets is None else targets
     count = len(samples) // views
@@ -318,8 +316,6 @@ def evaluation_dataset(
     Raises:
         DataError: There are no samples.
     """
-    import tensorflow as tf
-
     _check(samples, batch_size)
     count = len(samples)
     targets = _with_facts(samples, target_facts)
@@ -371,9 +367,6 @@ def load_dataset(
         ConfigError: An unknown data set or augmentation, or TensorFlow is not installed.
     """
     require("load_dataset", "tensorflow", "tensorflow_datasets")
-    import tensorflow as tf
-
-    from fer_keras.data import load
 
     samples = load.load_samples(name, split, **options)
     _check(samples, batch_size)
@@ -398,8 +391,6 @@ def load_dataset(
 
 
 def _gather(images: Any, targets: Any, indices: Any) -> tuple[Any, Any]:
-    import tensorflow as tf
-
     forget = _forgetting(images)
 
     def read(batch: Any) -> tuple[Any, Any]:

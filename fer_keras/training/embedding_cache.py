@@ -13,16 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from tqdm import tqdm
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import atomic_path
 from fer_keras.config import Experiment
+from fer_keras.data.augmentation.policies import mixes_pictures
 from fer_keras.data.gathered import GatheredImages
 from fer_keras.data.prepared import cache_folder
 from fer_keras.data.samples import Samples
 from fer_keras.data.views import block_augmenter
+from fer_keras.models.layers import FrozenEncoder
 
 # Pictures of one call of the encoder.
 _BLOCK = 256
@@ -47,10 +50,6 @@ def feed_embeddings(
     Raises:
         ConfigError: The network has no frozen encoder, or the method needs the pictures.
     """
-    import keras
-
-    from fer_keras.data.augmentation.policies import mixes_pictures
-
     copies, policy = experiment.training.cached_embeddings, experiment.augmentation
     if "teacher" in experiment.method.options or method.needs_rows:
         raise ConfigError(
@@ -89,8 +88,6 @@ def frozen_entrance(network: Any) -> Any:
     Raises:
         ConfigError: It does not start with one.
     """
-    from fer_keras.models.layers import FrozenEncoder
-
     consumers = [
         node.operation
         for operation in network.operations
@@ -161,8 +158,6 @@ class _Cache:
     """The files of one encoder and one augmentation."""
 
     def __init__(self, encoder: Any, augmentation: str, seed: list[int], folder: Path) -> None:
-        import keras
-
         digest = hashlib.sha256(json.dumps(encoder.get_config(), default=str).encode())
         for variable in encoder.variables:
             digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())

@@ -18,7 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+from keras import Model
 
 from fer_keras.common.errors import ConfigError, DataError, ModelFileError, did_you_mean
 from fer_keras.common.files import file_sha256
@@ -31,6 +33,8 @@ from fer_keras.loading.keras_files import load_network
 from fer_keras.loading.load import load_model
 from fer_keras.loading.weights import load_arrays, load_torch_tensors, load_weights
 from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface2
+from fer_keras.models.face_resnet import fill
+from fer_keras.models.fusion import in_order
 from fer_keras.models.layers import class_names_of
 
 # Training pictures whose statistics batch normalisation starts with.
@@ -184,8 +188,6 @@ def _load_face_features(
     network: Any, path: Path, pictures: np.ndarray | None, *, whole: bool
 ) -> str:
     """Fills `face_resnet` from the package of face features; returns the line of `load_start`."""
-    from fer_keras.models.face_resnet import fill
-
     tensors = read_face_features(path)
     if pictures is not None:
         pictures = pictures[:: max(1, len(pictures) // _STATISTICS_OF)][:_STATISTICS_OF]
@@ -261,8 +263,6 @@ def _start_line(
 
 def _load_backbone(network: Any, file: Path) -> list[str]:
     """Fills a network from a file of weights without a graph; returns what stays fresh."""
-    from keras import Model
-
     if not file.name.endswith(".h5"):
         return load_ddamfn(network, load_torch_tensors(file))
     if "mfn_features" not in network.output:
@@ -287,8 +287,6 @@ def keeping_start(save: Callable[[Any, Path], None], network: Any, share: float)
     Returns:
         A function like `save`; the network in training keeps its own weights.
     """
-    import keras
-
     start = network.get_weights()
     kept = keras.models.clone_model(network)
 
@@ -354,8 +352,6 @@ def with_bases(options: dict[str, Any], class_names: tuple[str, ...]) -> tuple[d
         ModelFileError: A file is missing, damaged or refused.
         DataError: A base does not know one of the classes.
     """
-    from fer_keras.models.fusion import in_order
-
     bases, notes = list(options.get(_BASES, ())), []
     for number, base in enumerate(bases):
         if isinstance(base, str):

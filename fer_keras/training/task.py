@@ -5,13 +5,29 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import keras
 
 from fer_keras.config import Experiment
+from fer_keras.data.augmentation.policies import mixes_pictures
+from fer_keras.data.pipeline import balanced_class_weights, steps_per_epoch
 from fer_keras.data.samples import Samples
-
-if TYPE_CHECKING:
-    from fer_keras.training.weight_average import WeightAverage
+from fer_keras.data.views import Feed
+from fer_keras.loading.keras_files import save_network
+from fer_keras.methods import build_method
+from fer_keras.models import build_model
+from fer_keras.training.device import use_xla
+from fer_keras.training.embedding_cache import feed_embeddings
+from fer_keras.training.optimizers import build_optimizer, freeze_layers
+from fer_keras.training.start import (
+    keeping_start,
+    load_start,
+    with_bases,
+    with_encoders,
+    with_teacher,
+)
+from fer_keras.training.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ class Task:
     weights_from: str
     teacher: str
     save: Callable[[Any, Path], None]
-    average: "WeightAverage"
+    average: WeightAverage
 
 
 def build_task(experiment: Experiment, train: Samples, validation: Samples) -> Task:
@@ -60,26 +76,6 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
         ConfigError: An unknown network, method or option, or options that do not go together.
         ModelFileError: A trained network is missing, damaged or refused.
     """
-    import keras
-
-    from fer_keras.data.augmentation.policies import mixes_pictures
-    from fer_keras.data.pipeline import balanced_class_weights, steps_per_epoch
-    from fer_keras.data.views import Feed
-    from fer_keras.loading.keras_files import save_network
-    from fer_keras.methods import build_method
-    from fer_keras.models import build_model
-    from fer_keras.training.device import use_xla
-    from fer_keras.training.embedding_cache import feed_embeddings
-    from fer_keras.training.optimizers import build_optimizer, freeze_layers
-    from fer_keras.training.start import (
-        keeping_start,
-        load_start,
-        with_bases,
-        with_encoders,
-        with_teacher,
-    )
-    from fer_keras.training.weight_average import WeightAverage
-
     training = dataclasses.replace(experiment.training, layer_rates=stage_rates(experiment))
     keras.utils.set_random_seed(experiment.seed)
     image_shape = train.images.shape[1:]
