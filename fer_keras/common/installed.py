@@ -23,6 +23,17 @@ _EXTRAS: dict[str, str] = {
     "optuna": "train",
     "jax": "jax",
     "torch": "torch",
+    **dict.fromkeys(
+        (
+            "fastapi",
+            "fastapi_offline",
+            "uvicorn",
+            "websockets",
+            "python_multipart",
+            "prometheus_client",
+        ),
+        "serve",
+    ),
 }
 _TITLES = {"jax": "JAX", "torch": "PyTorch", "sklearn": "scikit-learn"}
 

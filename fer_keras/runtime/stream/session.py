@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fer_keras.runtime.recognizer import Recognizer
+    from fer_keras.runtime.stream.follow import Moment
     from fer_keras.runtime.stream.recording import VideoRecorder
     from fer_keras.runtime.stream.rows import RowWriter
     from fer_keras.runtime.stream.sources import Source
-    from fer_keras.runtime.stream.stream import Moment, Stream
+    from fer_keras.runtime.stream.stream import Stream
     from fer_keras.runtime.stream.window import Window
 
 
