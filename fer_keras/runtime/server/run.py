@@ -38,7 +38,9 @@ def open_port(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        code = error.errno or 0
+        # A name that is not known has a code of its own kind.
+        reason = os.strerror(code) if code > 0 else error.strerror
         raise ConfigError(
             f"--port: {host}:{port} cannot be used ({reason}). Choose another, or 0 for "
             "any free one"
