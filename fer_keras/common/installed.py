@@ -23,6 +23,7 @@ _EXTRAS: dict[str, str] = {
     "optuna": "train",
     "jax": "jax",
     "torch": "torch",
+    "paho": "mqtt",
     **dict.fromkeys(
         (
             "fastapi",
@@ -35,7 +36,7 @@ _EXTRAS: dict[str, str] = {
         "serve",
     ),
 }
-_TITLES = {"jax": "JAX", "torch": "PyTorch", "sklearn": "scikit-learn"}
+_TITLES = {"jax": "JAX", "torch": "PyTorch", "sklearn": "scikit-learn", "paho": "paho-mqtt"}
 
 
 def is_installed(package: str) -> bool:
