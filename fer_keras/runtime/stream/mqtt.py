@@ -76,6 +76,7 @@ class MqttPublisher:
     Attributes:
         connected: Whether the broker is there now.
         trouble: What a person should be told now; None where the broker is there.
+        refusal: Why the broker lets nobody in; None where it does.
 
     Raises:
         ConfigError: The name has no letter and no digit.
@@ -97,7 +98,7 @@ class MqttPublisher:
         self._where = f"mqtt {broker[0]}:{broker[1]}"
         self.connected = False
         self.trouble: str | None = None
-        self._refusal: str | None = None
+        self.refusal: str | None = None
         self._state: str | None = None
         self._sent_s = 0.0
         self._is_sent = False
@@ -140,9 +141,9 @@ class MqttPublisher:
         Raises:
             ConfigError: The broker refuses the user.
         """
-        if self._refusal is not None:
+        if self.refusal is not None:
             raise ConfigError(
-                f"{self._where}: the broker refuses the connection ({self._refusal}). Give "
+                f"{self._where}: the broker refuses the connection ({self.refusal}). Give "
                 "--mqtt-user and its password in the variable FER_KERAS_MQTT_PASSWORD"
             )
         with self._lock:
@@ -183,9 +184,9 @@ class MqttPublisher:
 
     def _on_connect(self, client: mqtt.Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
         if reason.is_failure:
-            self._refusal = str(reason)
+            self.refusal = str(reason)
             return
-        self._refusal = None
+        self.refusal = None
         client.subscribe(_BIRTH_TOPIC)
         with self._lock:
             self.connected, self.trouble = True, None
