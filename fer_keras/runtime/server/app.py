@@ -1,5 +1,6 @@
 """The routes of the server, as an ASGI application."""
 
+import logging
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +65,9 @@ def build_app(settings: Settings) -> FastAPI:
         for reader in readers.values():
             reader.close()
 
+    # Bodies that are no good would fill the log; their senders are told.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     app = FastAPIOffline(
         title="fer_keras",
         version=version("fer_keras"),
