@@ -20,6 +20,8 @@ from fer_keras.runtime.server.settings import Settings
 
 # Connections that wait to be accepted.
 _BACKLOG = 2048
+# A process that says nothing for so long is replaced.
+_STARTING_S = 60
 # For what is under way when the server is told to end, beyond the limit of a request.
 _GRACE_S = 5
 
@@ -80,6 +82,8 @@ def serve(settings: Settings, listening: socket.socket, ready: Callable[[], None
             ws_max_size=settings.limits.body_bytes + 2**20,
             # Pictures are compressed already.
             ws_per_message_deflate=False,
+            # A process that is still importing on a busy machine is not dead.
+            timeout_worker_healthcheck=_STARTING_S,
             timeout_graceful_shutdown=math.ceil(settings.limits.seconds) + _GRACE_S,
         )
         ready()
