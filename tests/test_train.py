@@ -572,6 +572,7 @@ def _differing_experiments() -> list[str]:
         kinds: set[tuple[str, ...]] = {(experiment.network.name,), (method.name, "")}
         kinds |= {(method.name, option) for option in method.options}
         kinds |= {("", "layer_rates")} if experiment.training.layer_rates else set()
+        kinds |= {("", "sam_rho")} if experiment.training.sam_rho else set()
         if kinds - seen:
             names.append(name)
         seen |= kinds
@@ -604,7 +605,7 @@ def small_experiment(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     small = dataclasses.replace(
         experiment,
         network=_small(experiment.network),
-        training=dataclasses.replace(experiment.training, epochs=1, batch_size=8, sam_rho=0.0),
+        training=dataclasses.replace(experiment.training, epochs=1, batch_size=8),
     )
 
     def earlier(first: Experiment) -> Path:
