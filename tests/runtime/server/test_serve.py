@@ -341,12 +341,16 @@ def test_a_stop_finishes_what_is_under_way() -> None:
         host, port = server.address.split(":")
         with socket.create_connection((host, int(port)), PATIENCE_S) as client:
             client.sendall(head.encode() + crop[:10])
-            time.sleep(0.3)
+            # What came in before this is answered has been read.
+            with server.client() as other:
+                assert other.get("/healthz").is_success
             server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.7)
-            assert server.process.poll() is None
+            until = time.monotonic() + PATIENCE_S
             with pytest.raises(ConnectionRefusedError):
-                socket.create_connection((host, int(port)), 5)
+                while time.monotonic() < until:
+                    socket.create_connection((host, int(port)), 5).close()
+                    time.sleep(0.05)
+            assert server.process.poll() is None
             client.sendall(crop[10:])
             answer = client.recv(65536)
         assert answer.startswith(b"HTTP/1.1 200")
