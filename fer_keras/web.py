@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from fer_keras.common.arguments import face_pixels
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.runtime.web import vendored
 
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from fer_keras.runtime.web.server import PageServer
     from fer_keras.runtime.web.site import build_site, save_site
 
-    site = build_site(arguments.model or default_model(), arguments.precision)
+    site = build_site(arguments.model or default_model(), arguments.precision, arguments.min_face)
     if output is not None:
         save_site(site, output)
         print(f"{len(site)} files -> {output}")
@@ -93,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: what the model is shipped as)",
+    )
+    parser.add_argument(
+        "--min-face",
+        type=face_pixels,
+        metavar="PIXELS",
+        help="find faces from this side on, in pixels of the picture; small ones take time "
+        "(default: faces of about a fifth of the longer side)",
     )
     parser.add_argument(
         "--port", type=_port, default=8765, metavar="N", help="0 takes a free one (default: 8765)"

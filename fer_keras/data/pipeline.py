@@ -169,6 +169,7 @@ def training_dataset(
     shard: Shard = WHOLE,
     with_rows: bool = False,
     target_facts: Sequence[str] = (),
+    views: int = 1,
 ) -> Any:
     """Batches for training, without end.
 
@@ -186,6 +187,8 @@ def training_dataset(
         with_rows: Hand out `(images, rows)` in the place of the images, the rows int32 `(batch,)`
             being the numbers of the samples.
         target_facts: Facts of the samples that stand behind the classes in the targets.
+        views: The samples are so many views of the same pictures, one view after the other. A pass
+            visits one of them, the next pass the next; every second round is mirrored.
 
     Returns:
         A `tf.data.Dataset` of images uint8 `(batch, height, width, channels)`, targets float32
@@ -210,6 +213,7 @@ def training_dataset(
         shard,
         with_rows,
         targets,
+        views,
     )
 
 
@@ -224,16 +228,20 @@ def _batches(
     shard: Shard = WHOLE,
     with_rows: bool = False,
     targets: np.ndarray | None = None,
+    views: int = 1,
 ) -> Any:
     """The batches of the steps that the data set `steps` numbers from the start of the run."""
     images = samples.images
     targets = samples.targets if targets is None else targets
-    rows = _rows_of_step(samples.labels, batch_size, seed, sampling)
+    count = len(samples) // views
+    per_epoch = steps_per_epoch(count, batch_size)
+    rows = _rows_of_step(samples.labels[:count], batch_size, seed, sampling)
     # Each part of a batch draws its own augmentation.
     policy_seed = tf.constant([seed, shard.index], tf.int32)
 
     def part(step: Any) -> np.ndarray:
-        return shard.rows(rows(int(step)))
+        view = int(step) // per_epoch % views
+        return view * count + shard.rows(rows(int(step)))
 
     def choose(step: Any) -> Any:
         indices = tf.numpy_function(part, [step], tf.int64, stateful=False)
@@ -241,6 +249,9 @@ def _batches(
 
     def gather(step: Any, indices: Any) -> tuple[Any, ...]:
         pixels, mixed = _gather(images, targets, indices)
+        if views > 1:
+            mirrored = step // (per_epoch * views) % 2 == 1
+            pixels = tf.where(mirrored, tf.reverse(pixels, axis=[-2]), pixels)
         if policy is not None:
             step_seed = tf.random.fold_in(policy_seed, tf.cast(step, tf.int32))
             changed, mixed = policy(tf.cast(pixels, tf.float32), mixed, step_seed)

@@ -14,8 +14,9 @@ from fer_keras.data import splits
 from fer_keras.data.augmentation.policies import check_policy
 from fer_keras.data.load import tracked_name
 from fer_keras.tracking.tracked import tracked
+from fer_keras.training.backend_choice import trial_words
 from fer_keras.training.checkpoint import Progress, load_checkpoint
-from fer_keras.training.device import faster_settings, prepare_backend
+from fer_keras.training.device import prepare_backend
 from fer_keras.training.distribution import ONE_DEVICE, Distribution
 from fer_keras.training.finish import finish
 from fer_keras.training.fit import fit
@@ -67,9 +68,8 @@ def run(
     print(f"{experiment.name} seed {experiment.seed}  {data_tag(experiment)}  {run_dir}")
     distribution.start(experiment.training, experiment.seed)
     device = prepare_backend(experiment.training, distribution.description)
+    device += trial_words(experiment)
     print(device)
-    for faster in faster_settings(experiment.training):
-        print(f"note: {faster}")
     check_policy(experiment.augmentation)
     train, validation, whole_train = _load(experiment)
     task = build_task(experiment, train, validation)

@@ -100,7 +100,7 @@ class TimedModel:
         """Time the way from a picture file to the expression of its largest face.
 
         Args:
-            picture: A JPEG, PNG, BMP or WebP file.
+            picture: Of a type that `fer_keras.common.decode` reads.
             detector: One of `fer_keras.runtime.faces.DETECTORS`.
             threads: Of LiteRT and OpenCV.
             calls: How many times.

@@ -46,7 +46,7 @@ class SiteFile:
 
 
 def build_site(
-    model: str | PathLike[str], precision: Precision | None = None
+    model: str | PathLike[str], precision: Precision | None = None, min_face: int | None = None
 ) -> dict[str, SiteFile]:
     """Read everything the page consists of.
 
@@ -56,6 +56,8 @@ def build_site(
     Args:
         model: As for `Recognizer`.
         precision: As for `Recognizer`.
+        min_face: Side of the smallest face to look for, in pixels of the picture; None looks at
+            whole pictures, as `Recognizer` with blazeface.
 
     Returns:
         Path relative to the page ("index.html", "model/model.tflite") -> file.
@@ -73,6 +75,7 @@ def build_site(
         description["detector"] = "blazeface"
     except ConfigError:
         description["detector"] = None
+    description["min_face"] = min_face
     files["model/model.json"] = json.dumps(description, ensure_ascii=False, indent=2).encode()
     return {
         name: SiteFile(content, _MEDIA_TYPES[Path(name).suffix])
