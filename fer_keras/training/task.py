@@ -27,6 +27,7 @@ from fer_keras.training.start import (
     with_encoders,
     with_teacher,
 )
+from fer_keras.training.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Task:
         weights_from: Which weights the network starts with, in words.
         teacher: From which files the teachers are; empty where there is none.
         save: Writes the network that is kept to a path.
+        average: Of the weights, over the steps.
     """
 
     method: Any
@@ -56,6 +58,7 @@ class Task:
     weights_from: str
     teacher: str
     save: Callable[[Any, Path], None]
+    average: WeightAverage
 
 
 def build_task(experiment: Experiment, train: Samples, validation: Samples) -> Task:
@@ -132,6 +135,7 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
         weights_from,
         teacher,
         save_kept,
+        WeightAverage(method, training.ema_momentum),
     )
 
 
