@@ -57,12 +57,13 @@ def run(
     # Keras is imported only now: the command chooses its backend first.
     from fer_keras.data.augmentation.policies import check_policy
     from fer_keras.data.load import tracked_name
+    from fer_keras.tracking.run_names import data_tag
     from fer_keras.tracking.tracked import tracked
     from fer_keras.training.checkpoint import Progress, load_checkpoint
     from fer_keras.training.device import faster_settings, prepare_backend
     from fer_keras.training.finish import finish
     from fer_keras.training.fit import fit
-    from fer_keras.training.record import RunRecord, data_tag
+    from fer_keras.training.record import RunRecord
     from fer_keras.training.task import build_task
 
     print(f"{experiment.name} seed {experiment.seed}  {data_tag(experiment)}  {run_dir}")
