@@ -20,7 +20,7 @@ _MODULE = re.compile(r"(?<![\w/.])fer_keras((?:\.[A-Za-z_]\w*)+)")
 # Folders beside the package that a wheel has inside it.
 _IN_THE_WHEEL = (".experiments", ".saved_models")
 # What a reader's own file is called, and what a command fetches.
-_NOT_THERE = ("NAME", "mine", "runtime/web/static/vendor")
+_NOT_THERE = ("living_room", "NAME", "mine", "runtime/web/static/vendor")
 
 
 def _is_named(parts: list[str]) -> bool:

@@ -14,6 +14,7 @@ from fer_keras.data.load import tracked_name
 from fer_keras.data.pipeline import training_prior
 from fer_keras.data.samples import Samples
 from fer_keras.tracking.champion import pictures_id
+from fer_keras.tracking.run_names import data_tag, run_name
 from fer_keras.tracking.tracker import git_commit
 from fer_keras.training.checkpoint import Progress
 from fer_keras.training.task import Task
@@ -57,9 +58,7 @@ class RunRecord:
         Args:
             part: Which part of a whole it is, such as `fold 3`; may be empty.
         """
-        experiment = self.experiment
-        tag = f" {data_tag(experiment)}" if experiment.dataset.fallback_for else ""
-        return f"{experiment.name}-seed{experiment.seed}{tag}{f' {part}' if part else ''}"
+        return run_name(self.experiment, part)
 
     def tags(self) -> dict[str, str]:
         """What MLflow shows beside the settings."""
@@ -132,13 +131,3 @@ class RunRecord:
             f"epoch {result['best_epoch']}/{self.experiment.training.epochs}  "
             f"{result['training_minutes']} min  {self.run_dir}"
         )
-
-
-def data_tag(experiment: Experiment) -> str:
-    """The data set as lines about a run name it.
-
-    Args:
-        experiment: What runs.
-    """
-    fallback = " (fallback)" if experiment.dataset.fallback_for else ""
-    return f"dataset={experiment.dataset.name}{fallback}"
