@@ -240,7 +240,12 @@ def _class_prior(experiment: "Experiment", fed: "Samples") -> dict[str, float]:
     """The share of each class among the training targets."""
     training = experiment.training
     weights = balanced_class_weights(fed) if training.class_weights == "balanced" else None
-    return training_prior(fed, class_weights=weights, sampling=training.sampling)
+    return training_prior(
+        fed,
+        class_weights=weights,
+        sampling=training.sampling,
+        prior_tau=experiment.method.options.get("prior_tau", 0.0),
+    )
 
 
 def _export_on_tensorflow(

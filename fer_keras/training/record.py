@@ -90,7 +90,10 @@ class RunRecord:
         experiment, training = self.experiment, self.experiment.training
         best = progress.best(training.select_by) or {}
         prior = training_prior(
-            self.train, class_weights=self.task.class_weights, sampling=training.sampling
+            self.train,
+            class_weights=self.task.class_weights,
+            sampling=training.sampling,
+            prior_tau=experiment.method.options.get("prior_tau", 0.0),
         )
         return {
             **figures,

@@ -92,8 +92,8 @@ def test_what_cannot_be_started_from_is_refused() -> None:
         load_start(build(), NAMES, str(TINY / "model_dynamic.tflite"))
     with pytest.raises(ConfigError, match=r"not wider .*Received: 48"):
         load_start(build(widths=[48, 72, 96]), NAMES, str(TINY), pictures=faces(8))
-    shorter = build(widths=[32, 64], depths=[1, 1])
+    network = build(widths=[32, 64], depths=[1, 1])
     with pytest.raises(ConfigError, match=r"Lacking in 'compact': stage3_block1_conv1"):
-        load_start(shorter, NAMES, str(TINY), pictures=faces(8))
+        load_start(network, NAMES, str(TINY), pictures=faces(8))
     with pytest.raises(ConfigError, match="expected pictures"):
         load_start(build(widths=[32, 64, 96]), NAMES, str(TINY))
