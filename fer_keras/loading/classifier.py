@@ -3,16 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.errors import FerKerasError, ModelFileError
-
-if TYPE_CHECKING:
-    pass
-
 
 Images = npt.NDArray[np.uint8]
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from fer_keras.common.decode import decode_image, image_size
 from fer_keras.common.errors import DataError
-from fer_keras.runtime.faces.detect import Face
+from fer_keras.runtime.faces.face import Face
 from fer_keras.runtime.pictures import Pixels
 from fer_keras.runtime.recognizer import FaceResult, Recognizer
 from fer_keras.runtime.server.batches import CropBatches
