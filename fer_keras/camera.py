@@ -52,8 +52,8 @@ pictures:
 
 exit code:
   0  the end of the file, --max-frames, q, or Ctrl-C on a camera     130  Ctrl-C before a file's end
-  2  the source, the model or an option cannot be used, or a video is cut off; the rows so far are
-     kept
+  2  the source, the model or an option cannot be used, a video is cut off, or pictures of a folder
+     cannot be read; the rows of the others are kept
 """
 
 
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes the command line's.
 
     Returns:
-        Exit code: 0, 130 where a file was interrupted, or 2 where it is cut off.
+        Exit code: 0, 130 where a file was interrupted, or 2 where not all of it could be read.
 
     Raises:
         FerKerasError: Something cannot be used; rows that were written stay.
@@ -119,6 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             interrupted = True
     print(_summary(stream, session.people, arguments), file=sys.stderr)
+    if session.num_unreadable:
+        return 2
     if session.broken_off:
         print(
             f"error: {stream.num_frames} of {source.num_frames} frames could be read, the rows of "

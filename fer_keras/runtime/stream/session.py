@@ -108,10 +108,12 @@ class _Session:
         self._last_s = 0.0
         # Whether a film ended long before its header says.
         self.broken_off = False
+        # Pictures of a folder; each was named.
+        self.num_unreadable = 0
 
     def run(self) -> None:
         """Go on until the stream or the user ends."""
-        from fer_keras.runtime.stream.sources import VideoFile
+        from fer_keras.runtime.stream.sources import PictureFolder, VideoFile
 
         lost = False
         with self._progress() as progress:
@@ -136,6 +138,8 @@ class _Session:
         source = self._stream.source
         if isinstance(source, VideoFile):
             self.broken_off = source.breaks_off(self._stream.num_frames, self._last_s)
+        elif isinstance(source, PictureFolder):
+            self.num_unreadable = source.num_unreadable
 
     def _publish(self, moment: "Moment", progress: Any) -> None:
         publisher = cast("MqttPublisher", self._publisher)
