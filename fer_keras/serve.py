@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_keras.common.arguments import add_prior, positive, seconds, words
+from fer_keras.common.arguments import add_prior, face_pixels, positive, seconds, words
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import require
 from fer_keras.runtime.server.settings import Limits, Settings
@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         threads=arguments.threads,
         prior=arguments.prior,
         labels=tuple(words(arguments.labels)),
+        min_face=arguments.min_face,
         host=arguments.host,
         port=arguments.port,
         token=_token(arguments.token_file),
@@ -119,6 +120,12 @@ def _parser() -> argparse.ArgumentParser:
         default="mtcnn",
         metavar="NAME",
         help="mtcnn (default), haar, yunet, blazeface",
+    )
+    add(
+        "--min-face",
+        type=face_pixels,
+        metavar="PIXELS",
+        help="find faces from this side on (default: as `Recognizer` does)",
     )
     add(
         "--precision",

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-_TYPES = ("image/jpeg", "image/png", "image/bmp", "image/webp")
+_TYPES = ("image/jpeg", "image/png", "image/bmp", "image/webp", "image/avif", "image/heic")
 _BINARY = {"type": "string", "format": "binary"}
 
 # Bodies are read by hand, in memory alone, so they are described by hand.
