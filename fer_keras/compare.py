@@ -5,7 +5,6 @@ are joined by name. The test split is read only when it is asked for.
 """
 
 import argparse
-import os
 import shlex
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from fer_keras.common.arguments import positive
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
+from fer_keras.common.quiet import load_keras
 
 if TYPE_CHECKING:
     pass
@@ -46,9 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.models and not arguments.peer:
         raise ConfigError("Expected a MODEL or --peer CARD=FILE. Received none; see --help.")
     require_keras("python -m fer_keras.compare", *TRAINING)
-    # Before the first import of Keras and TensorFlow, which read these once.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    load_keras()
     from fer_keras.studies.comparison.compare import compare
     from fer_keras.studies.comparison.contenders import find_contenders
 

@@ -6,7 +6,6 @@ pixels also occur in the training split.
 """
 
 import argparse
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
 from fer_keras.common.prior import parse_prior
+from fer_keras.common.quiet import load_keras
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -83,9 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from fer_keras.evaluation.summary import report
 
     require_keras("python -m fer_keras.evaluate", *TRAINING)
-    # Before the first import of Keras and TensorFlow, which read these once.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    load_keras()
     from fer_keras.loading.load import load_model
 
     path: Path = arguments.model

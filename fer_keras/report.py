@@ -7,7 +7,6 @@ off by default: a report is there to be passed on, and most data sets are not.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from fer_keras.common.errors import run_command
 from fer_keras.common.files import write_text
 from fer_keras.common.html_page import png_uri
 from fer_keras.common.installed import TRAINING, require
+from fer_keras.common.quiet import load_keras
 from fer_keras.reporting.run_page import sections
 from fer_keras.reporting.run_page.content import Content, read_run
 from fer_keras.reporting.run_page.page import build_report
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-mlflow", action="store_true", help="leave the MLflow run as it is")
     arguments = parser.parse_args(argv)
     require("python -m fer_keras.report", *TRAINING)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    load_keras()
 
     content = read_run(arguments.run, arguments.study)
     pictures = mistaken_pictures(content) if arguments.pictures else None

@@ -1,12 +1,12 @@
 """Runs one study of `fer_keras/studies`: `python -m fer_keras.study NAME ...`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
+from fer_keras.common.quiet import load_keras
 
 _EXAMPLES = """examples:
   python -m fer_keras.study --list
@@ -48,9 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     module.add_arguments(parser)
     arguments = parser.parse_args(words[1:])
     require_keras(f"python -m fer_keras.study {words[0]}", *TRAINING)
-    # Before the first import of Keras and TensorFlow, which read these once.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    load_keras()
     print(module.run(arguments))
     return 0
 

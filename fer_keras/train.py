@@ -14,6 +14,7 @@ from typing import Any
 
 from fer_keras.common.errors import ConfigError, FerKerasError, TrainingError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
+from fer_keras.common.quiet import load_keras
 from fer_keras.config import load_experiment, override
 from fer_keras.training.backend_choice import fastest_backend
 from fer_keras.training.distribution import Distribution
@@ -89,14 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.devices, arguments.coordinator, arguments.num_processes, arguments.process_id
     )
 
-    # Before the first import of Keras and TensorFlow, which read these once.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not arguments.resume:
         experiment = with_fallback(experiment, arguments.require_data)
     if arguments.backend == "auto":
         os.environ["KERAS_BACKEND"] = fastest_backend(experiment, print)
 
+    load_keras()
     # Only now, so that --help is answered at once.
     from fer_keras.training.stages.run_stages import run_stages
 

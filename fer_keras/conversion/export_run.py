@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from fer_keras.common.errors import DataError, ExportError
 from fer_keras.common.files import atomic_path, read_json, write_text
+from fer_keras.common.progress import progress
+from fer_keras.common.quiet import load_keras
 from fer_keras.common.risk_coverage import risk_coverage
 from fer_keras.config import load_experiment
 from fer_keras.conversion import tflite as conversion
@@ -86,9 +88,9 @@ def export_run(
             "Expected at least 1 calibration image and 1 parity image. Received: "
             f"{calibration_images} and {parity_images}"
         )
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "tensorflow"
+    load_keras()
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -122,7 +124,9 @@ def export_run(
     prior = choose_prior(
         probabilities, validation, _class_prior(experiment, fed), measured_by="Keras"
     )
-    fitted = fit_decision(prior.adjust(probabilities), validation, accuracy_target=reject_accuracy)
+    with progress("fitting thresholds"):
+        adjusted = prior.adjust(probabilities)
+        fitted = fit_decision(adjusted, validation, accuracy_target=reject_accuracy)
     held_out = validation.take(_spread(len(validation), parity_images))
     calibration = train.images[_random_rows(len(train), 0 if is_clip else calibration_images)]
     building = _folder_beside(target)
@@ -367,7 +371,8 @@ def _build_files(
             problems.append(problem)
 
     saved_model = folder / "saved_model"
-    conversion.quietly(lambda: conversion.write_saved_model(deploy, saved_model))
+    with progress("writing the SavedModel"):
+        conversion.quietly(lambda: conversion.write_saved_model(deploy, saved_model))
     probabilities = conversion.saved_model_probabilities(saved_model, images)
     size = sum(path.stat().st_size for path in saved_model.rglob("*") if path.is_file())
     note("saved_model", compare(probabilities, reference, labels), size)

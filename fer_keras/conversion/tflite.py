@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.errors import ExportError
+from fer_keras.common.progress import each, progress
 
 TIMING_RUNS = 200
 UNCERTAINTY_FILE = "model_with_uncertainty.tflite"
@@ -109,7 +110,8 @@ def convert(frozen: Any, precision: str) -> bytes:
     converter = _converter(frozen)
     if precision == "dynamic":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    data: bytes = quietly(converter.convert)
+    with progress(f"converting to {precision}"):
+        data: bytes = quietly(converter.convert)
     return data
 
 
@@ -288,7 +290,8 @@ def convert_int8(
     # second step can be told which operators to leave alone.
     converter.experimental_mlir_quantizer = True
     converter._experimental_calibrate_only = True
-    calibrated = quietly(converter.convert)
+    with progress("calibrating int8"):
+        calibrated = quietly(converter.convert)
     names = _operator_outputs(calibrated)[:-1]
     data, kept = b"", 0
     for share in _FLOAT_SHARES:
@@ -302,7 +305,8 @@ def convert_int8(
             denylisted_ops={"SOFTMAX"},
             denylisted_nodes=floating or None,
         )
-        data = quietly(quantize)
+        with progress("converting to int8"):
+            data = quietly(quantize)
         kept = len(floating) + 1
         if accepted(data):
             break
@@ -337,7 +341,8 @@ def tflite_probabilities(data: bytes, images: Images) -> Scores:
     from fer_keras.loading.tflite_files import load_tflite_bytes
 
     run, _, _ = load_tflite_bytes(data, Path("the converted model"))
-    return np.concatenate([run(image[np.newaxis]) for image in images])
+    rows = [run(image[np.newaxis]) for image in each(images, "comparing with Keras")]
+    return np.concatenate(rows)
 
 
 def ms_per_face(data: bytes, images: Images) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 from fer_keras.common.errors import DataError, run_command
 from fer_keras.common.files import write_text
 from fer_keras.common.installed import require
+from fer_keras.common.quiet import load_keras
 from fer_keras.data import list_datasets
 from fer_keras.data.load import describe, is_available, load_samples, prepare, require_source
 from fer_keras.data.prepared import PreparedContent, read_content
@@ -280,7 +281,6 @@ def _prepare(arguments: argparse.Namespace) -> None:
         arguments.name,
         arguments.source,
         arguments.cache_dir,
-        progress=sys.stderr.isatty(),
         beam=_beam(arguments),
     )
     content = read_content(folder)
@@ -399,7 +399,7 @@ def _augmented(
     samples: Samples, policy_name: str, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pictures and targets of each step."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    load_keras()
     from fer_keras.data.augmentation.policies import build_policy
 
     policy = build_policy(policy_name, samples.images.shape[1:])

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fer_keras.common.errors import ModelFileError
+from fer_keras.common.progress import progress
 from fer_keras.loading.cards import shipped_card
 from fer_keras.runtime.peer_card import Images, PeerCard, Values
 from fer_keras.runtime.timing.onnx_session import onnx_session
@@ -122,9 +123,11 @@ class PeerModel:
                 f"{images.shape}: {self.path}"
             )
         result = np.empty((len(images), len(self.class_names)), np.float32)
-        for start in range(0, len(images), self._batch_size):
-            block = self._run(self.card.prepare(images[start : start + self._batch_size]))
-            result[start : start + len(block)] = block
+        with progress(f"reading by {self.path.name}", len(images)) as bar:
+            for start in range(0, len(images), self._batch_size):
+                block = self._run(self.card.prepare(images[start : start + self._batch_size]))
+                result[start : start + len(block)] = block
+                bar.update(len(block))
         result = self.card.probabilities(result)
         # Written so that NaN fails.
         if len(result) and not np.abs(result.sum(axis=1) - 1).max() < _SUM_TOLERANCE:
