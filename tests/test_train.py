@@ -37,6 +37,8 @@ from fer_keras.evaluation.evaluate import evaluate
 from fer_keras.loading.keras_files import save_network
 from fer_keras.models import build_model
 from fer_keras.models.layers import with_class_names
+from fer_keras.tracking.tracker import Tracker
+from fer_keras.training import finish as finish_module
 from fer_keras.training.backend_choice import measure
 from fer_keras.training.callbacks import Interrupted, RunState
 from fer_keras.training.fallback import with_fallback
@@ -137,6 +139,7 @@ def test_a_run_leaves_everything(
         "predictions_validation.csv",
         "confusion_matrix_validation.png",
         "reliability_validation.png",
+        "examples_validation.png",
         "checkpoint",
         "card.md",
     }
@@ -144,7 +147,12 @@ def test_a_run_leaves_everything(
     scores = f"acc{result['accuracy']:.4f}_bacc{result['balanced_accuracy']:.4f}"
     named = folder / f"tiny_epoch{result['best_epoch']}_{scores}.keras"
     assert named.read_bytes() == (folder / "best.keras").read_bytes()
-    for name in ("curves", "confusion_matrix_validation", "reliability_validation"):
+    for name in (
+        "curves",
+        "confusion_matrix_validation",
+        "reliability_validation",
+        "examples_validation",
+    ):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert load_experiment(str(folder)) == TINY
     assert (folder / "labels.txt").read_text().split() == list(NAMES)
@@ -160,7 +168,13 @@ def test_a_run_leaves_everything(
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("epoch ") for line in lines) == 3
     assert f"dataset={DATASET}" in lines[0]
-    assert f"dataset={DATASET}" in lines[-1]
+    summary = lines.index("next:") - 1
+    assert f"dataset={DATASET}" in lines[summary]
+    # What can be done with the run, with its very folder.
+    following = "\n".join(lines[summary + 1 :])
+    assert f"python -m fer_keras.report {folder} " in following
+    assert f"python -m fer_keras.export {folder} " in following
+    assert "python -m fer_keras.ui" in following
 
     client = mlflow.MlflowClient()
     (tracked,) = client.search_runs([client.get_experiment_by_name(DATASET).experiment_id])
@@ -173,6 +187,7 @@ def test_a_run_leaves_everything(
     assert [metric.step for metric in history] == [1, 2, 3]
     artifacts = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id)}
     assert artifacts >= {"best.keras", "labels.txt", "result.json", "curves.png"}
+    assert "examples_validation.png" in artifacts
 
 
 def test_same_seed_same_weights(tiny: Experiment, straight: Path, tmp_path: Path) -> None:
@@ -328,7 +343,28 @@ def test_a_dead_server_does_not_stop_training(
     result = run(tiny, tmp_path / "run")
     assert result["n"] == 12
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
-    assert capsys.readouterr().err.count("tracking in MLflow stops here") == 1
+    shown = capsys.readouterr()
+    assert shown.err.count("tracking in MLflow stops here") == 1
+    assert "python -m fer_keras.report" in shown.out
+    assert "python -m fer_keras.ui" not in shown.out
+
+
+@pytest.mark.parametrize(("dataset", "stored"), [("synthetic_faces", True), ("fer2013", False)])
+def test_faces_of_people_do_not_go_to_a_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: str, stored: bool
+) -> None:
+    stored_files: list[Path] = []
+    stand_in(monkeypatch)
+    monkeypatch.setattr(finish_module, "is_remote", lambda: True)
+    monkeypatch.setattr(Tracker, "artifact", lambda self, path: stored_files.append(path))
+    data = dataclasses.replace(TINY.dataset, name=dataset)
+    once = dataclasses.replace(TINY.training, epochs=1)
+    experiment = dataclasses.replace(TINY, dataset=data, training=once)
+    run(experiment, tmp_path / "run", track=False)
+    assert (tmp_path / "run" / "examples_validation.png").is_file()
+    names = [path.name for path in stored_files]
+    assert "curves.png" in names
+    assert ("examples_validation.png" in names) is stored
 
 
 def test_nan_stops_the_run_and_names_the_steps(tiny: Experiment, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ class Progress:
             "ncols": os.get_terminal_size(self._stream.fileno()).columns or 80,
             "file": self._stream,
         }
-        if not total:
+        if not unit:
             self._options["bar_format"] = "{desc}  {elapsed}"
         self._count = 0
         self._began = time.time()
@@ -88,19 +88,19 @@ class _NoProgress(Progress):
         pass
 
 
-def open_progress(what: str, total: int | None = None, unit: str = "picture") -> Progress:
+def open_progress(what: str, total: int | None = None, unit: str = "") -> Progress:
     """As `progress`, for whoever closes it."""
     return Progress(what, total, unit) if sys.stderr.isatty() else _NoProgress()
 
 
 @contextmanager
-def progress(what: str, total: int | None = None, unit: str = "picture") -> Iterator[Progress]:
+def progress(what: str, total: int | None = None, unit: str = "") -> Iterator[Progress]:
     """A bar on stderr while a block runs; its clock goes on within a long step.
 
     Args:
         what: The phase, a few words.
-        total: How often it will be updated; without it, only the time that has passed is shown.
-        unit: What is counted.
+        total: How often it will be updated, where that is known.
+        unit: What is counted; nothing is without it, and only the time that has passed is shown.
 
     Yields:
         What to update.

@@ -181,7 +181,9 @@ def _write_records(
     read = dict.fromkeys(content.splits, 0)
 
     def counted(split: str, examples: Iterable[Example]) -> Iterator[Example]:
-        for example in each(examples, f"preparing {split}"):
+        # Those of the official copy; yours may have others.
+        total = sum(info.official_counts.get(split, {}).values()) or None
+        for example in each(examples, f"preparing {split}", total):
             read[split] += 1
             yield example
 

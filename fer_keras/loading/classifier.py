@@ -136,7 +136,7 @@ class LoadedModel:
         self._check(images)
         size = self._batch_size or batch_size
         out = np.empty((len(images), len(self.class_names)), np.float32)
-        with progress(f"reading by {self.path.name}", len(images)) as bar:
+        with progress(f"reading by {self.path.name}", len(images), "picture") as bar:
             for start in range(0, len(images), size):
                 block = np.asarray(images[start : start + size])
                 n = len(block)

@@ -123,7 +123,7 @@ class PeerModel:
                 f"{images.shape}: {self.path}"
             )
         result = np.empty((len(images), len(self.class_names)), np.float32)
-        with progress(f"reading by {self.path.name}", len(images)) as bar:
+        with progress(f"reading by {self.path.name}", len(images), "picture") as bar:
             for start in range(0, len(images), self._batch_size):
                 block = self._run(self.card.prepare(images[start : start + self._batch_size]))
                 result[start : start + len(block)] = block

@@ -44,6 +44,14 @@ def test_the_clock_goes_on_within_a_long_step() -> None:
     assert seen.rstrip().endswith("done")
 
 
+def test_what_is_counted_without_an_end_is_counted() -> None:
+    code = (
+        "import time\nfrom fer_keras.common.progress import each\n"
+        "for _ in each(iter(range(4)), 'preparing'):\n    time.sleep(0.5)\n"
+    )
+    assert "preparing: 3 picture [00:01" in seen_on_a_terminal(code)
+
+
 def test_what_is_short_has_no_bar() -> None:
     code = (
         "from fer_keras.common.progress import each, progress\n"
@@ -58,9 +66,9 @@ def test_a_bar_is_seen_while_stderr_leads_elsewhere() -> None:
         "import os, time\nfrom fer_keras.common.progress import progress\n"
         "with progress('converting'):\n"
         "    kept = os.dup(2); os.dup2(os.open(os.devnull, os.O_WRONLY), 2)\n"
-        "    time.sleep(2.2)\n    os.dup2(kept, 2)\n"
+        "    time.sleep(3.2)\n    os.dup2(kept, 2)\n"
     )
-    assert "converting  00:02" in seen_on_a_terminal(code)
+    assert "converting  00:01" in seen_on_a_terminal(code)
 
 
 def test_files_get_no_bar(capfd: object) -> None:
