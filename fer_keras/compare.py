@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from fer_keras.common.arguments import positive
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
+from fer_keras.common.progress import progress
 from fer_keras.common.quiet import load_keras
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         folder.mkdir(parents=True, exist_ok=True)
         command = shlex.join(["python", "-m", "fer_keras.compare", *words])
-        text = compare(contenders, arguments, folder, command)
+        with progress("comparing"):
+            text = compare(contenders, arguments, folder, command)
     print(text)
     print(f"\nwritten to {folder}")
     return 0

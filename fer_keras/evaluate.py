@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
 from fer_keras.common.prior import parse_prior
+from fer_keras.common.progress import progress
 from fer_keras.common.quiet import load_keras
 
 if TYPE_CHECKING:
@@ -109,15 +110,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = folder / f"ten_crop_{arguments.ten_crop}"
     if not prior.is_training and not arguments.output:
         folder = folder / f"prior_{re.sub('[^a-z0-9.]+', '_', str(prior).lower())}"
-    figures = evaluate(
-        model,
-        samples,
-        train_samples=train,
-        output_dir=folder,
-        overwrite=arguments.overwrite,
-        ten_crop=bool(arguments.ten_crop),
-        prior=prior,
-    )
+    with progress("evaluating"):
+        figures = evaluate(
+            model,
+            samples,
+            train_samples=train,
+            output_dir=folder,
+            overwrite=arguments.overwrite,
+            ten_crop=bool(arguments.ten_crop),
+            prior=prior,
+        )
     print(report(figures))
     print(f"\nwritten to {folder}")
     return 0

@@ -14,6 +14,7 @@ from fer_keras.common.errors import run_command
 from fer_keras.common.files import write_text
 from fer_keras.common.html_page import png_uri
 from fer_keras.common.installed import TRAINING, require
+from fer_keras.common.progress import progress
 from fer_keras.common.quiet import load_keras
 from fer_keras.reporting.run_page import sections
 from fer_keras.reporting.run_page.content import Content, read_run
@@ -87,11 +88,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     require("python -m fer_keras.report", *TRAINING)
     load_keras()
 
-    content = read_run(arguments.run, arguments.study)
-    pictures = mistaken_pictures(content) if arguments.pictures else None
-    default = "report_with_pictures.html" if arguments.pictures else "report.html"
-    path: Path = arguments.output or arguments.run / default
-    write_text(path, build_report(content, pictures))
+    with progress("writing the page"):
+        content = read_run(arguments.run, arguments.study)
+        pictures = mistaken_pictures(content) if arguments.pictures else None
+        default = "report_with_pictures.html" if arguments.pictures else "report.html"
+        path: Path = arguments.output or arguments.run / default
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, build_report(content, pictures))
     found = ", ".join(f"{study.name} ({study.model})" for study in content.studies)
     print(f"studies: {found or 'none of this model found'}")
     if not arguments.pictures and not arguments.no_mlflow and _store(arguments.run, path):

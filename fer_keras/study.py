@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
+from fer_keras.common.progress import progress
 from fer_keras.common.quiet import load_keras
 
 _EXAMPLES = """examples:
@@ -49,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(words[1:])
     require_keras(f"python -m fer_keras.study {words[0]}", *TRAINING)
     load_keras()
-    print(module.run(arguments))
+    with progress(f"study {words[0]}"):
+        text = module.run(arguments)
+    print(text)
     return 0
 
 

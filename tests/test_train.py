@@ -659,3 +659,38 @@ def test_list(capsys: Any) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(list_experiments())
     assert any(line.startswith("word2vec ") for line in lines)
+
+
+def changes(*words: str) -> list[str]:
+    return train_module.flag_changes(train_module._parser().parse_args(words))
+
+
+def test_flags_are_short_for_settings(tmp_path: Path) -> None:
+    words = "--epochs 2 --batch-size 8 --learning-rate 1e-3 --network vgg13 --data ferplus --seed 4"
+    experiment = override(load_experiment("cross_entropy"), changes(*words.split()))
+    training = experiment.training
+    assert (training.epochs, training.batch_size, training.learning_rate) == (2, 8, 0.001)
+    assert (experiment.network.name, experiment.dataset.name) == ("vgg13", "ferplus")
+    assert experiment.seed == 4
+    assert changes("--data", str(tmp_path)) == [
+        "dataset.name=folder", f"dataset.source={tmp_path}"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--epochs", "3", "--set", "training.epochs=4"], "twice: --epochs 3 and --set training"),
+        (["--data", "fer2014"], "Nearest: fer2013"),
+        (["--data", "faces", "--set", "dataset.name=folder"], "Received: 'faces'"),
+        (["--epochs", "many"], "training.epochs: expected"),
+        (["--learning-rate", "-1"], "training.learning_rate"),
+    ],
+)
+def test_wrong_flags_are_one_line(words: list[str], message: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda: train_module.main(["--exp", "word2vec", *words]))
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1

@@ -16,6 +16,33 @@ _DELAY_S = 0.5
 _TICK_S = 1.0
 
 
+class _AboveBar:
+    """A standard stream whose lines are written above a bar, not into it."""
+
+    def __init__(self, stream: Any, bar: Any) -> None:
+        self._stream = stream
+        self._bar = bar
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        """Write what has come when its line is complete."""
+        self._line += text
+        if "\n" in self._line or "\r" in self._line:
+            self.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what has come."""
+        text, self._line = self._line, ""
+        if text:
+            self._bar.clear()
+            self._stream.write(text)
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class Progress:
     """How far one phase of the work is; see `progress`."""
 
@@ -37,6 +64,7 @@ class Progress:
         self._count = 0
         self._began = time.time()
         self._bar: Any = None
+        self._above: dict[str, _AboveBar] = {}
         self._ended = threading.Event()
         self._lock = threading.Lock()
         # A long step must not look like a standstill.
@@ -58,6 +86,10 @@ class Progress:
         """Take the bar away."""
         self._ended.set()
         self._ticker.join()
+        for name, above in self._above.items():
+            above.flush()
+            if getattr(sys, name) is above:
+                setattr(sys, name, above._stream)
         if self._bar is not None:
             self._bar.close()
         self._stream.close()
@@ -71,6 +103,11 @@ class Progress:
             self._bar.start_t = self._began
             self._bar.n = self._count
             self._bar.refresh()
+            for name in ("stdout", "stderr"):
+                stream = getattr(sys, name)
+                if stream.isatty():
+                    self._above[name] = _AboveBar(stream, self._bar)
+                    setattr(sys, name, self._above[name])
         while not self._ended.wait(_TICK_S):
             self._bar.refresh()
 

@@ -15,6 +15,7 @@ import numpy as np
 from fer_keras.common.errors import DataError, run_command
 from fer_keras.common.files import write_text
 from fer_keras.common.installed import require
+from fer_keras.common.progress import progress
 from fer_keras.common.quiet import load_keras
 from fer_keras.data import list_datasets
 from fer_keras.data.load import describe, is_available, load_samples, prepare, require_source
@@ -317,10 +318,14 @@ def _audit(arguments: argparse.Namespace) -> None:
             print(f"{split}: {dropped} more images have no label by this rule")
     if info.official_counts and rule in ("hard", "majority"):
         print(f"\nOfficial counts: {_compare(counts, info)}")
-    report = duplicate_audit(splits)
+    with progress("looking for duplicates"):
+        report = duplicate_audit(splits)
     print("\nExact duplicates (equal decoded pixels):\n")
     _print_duplicates(report, "twice or more in it", "in {}")
-    near = near_duplicate_audit(splits) if arguments.near else None
+    near = None
+    if arguments.near:
+        with progress("looking for near duplicates"):
+            near = near_duplicate_audit(splits)
     if near:
         print("\nNear duplicates (saved again, brightened, mirrored, moved by a pixel or two):\n")
         _print_duplicates(near, "near to another of it", "near to one in {}, none equal")

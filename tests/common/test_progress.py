@@ -52,6 +52,22 @@ def test_what_is_counted_without_an_end_is_counted() -> None:
     assert "preparing: 3 picture [00:01" in seen_on_a_terminal(code)
 
 
+def test_lines_stand_above_a_bar() -> None:
+    code = (
+        "import sys, time\nfrom fer_keras.common.progress import progress\n"
+        "with progress('outer'), progress('inner', 4, 'step'):\n"
+        "    time.sleep(2)\n    print('one', 1)\n    print('two', file=sys.stderr)\n"
+        "    time.sleep(1.5)\n    sys.stdout.write('rest')\n"
+        "print()\nassert sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__\n"
+    )
+    seen = seen_on_a_terminal(code)
+    # Each begins where a bar was wiped off, and not behind one.
+    for line in ("one 1\r\n", "two\r\n", "rest"):
+        before = seen.partition(line)[0]
+        assert line in seen
+        assert before.endswith(("\r", "\x1b[A", "\n"))
+
+
 def test_what_is_short_has_no_bar() -> None:
     code = (
         "from fer_keras.common.progress import each, progress\n"
