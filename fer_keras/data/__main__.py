@@ -46,7 +46,7 @@ examples:
   python -m fer_keras.data crop ~/photos --out ~/faces
   python -m fer_keras.data crop ~/photos --out ~/faces48 --no-align --size 48 --undetected keep
   python -m fer_keras.data crop ~/photos --out ~/drawn --draw --size 112
-  python -m fer_keras.data audit folder --source ~/faces/pictures
+  python -m fer_keras.data audit folder --source ~/faces
 
 output:
   DIR/pictures   PNG files in the folders of SOURCE (ROOT/split/class/, ROOT/class/ or flat);
