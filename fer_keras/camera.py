@@ -8,9 +8,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fer_keras.common.arguments import add_prior, positive, rate, seconds, words
+from fer_keras.common.arguments import add_prior, face_pixels, positive, rate, seconds, words
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.runtime.stream.session import (
     STILL_S,
@@ -19,10 +18,6 @@ from fer_keras.runtime.stream.session import (
     _summary,
     _terminated_as_interrupted,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 _EXAMPLES = """\
 examples:
@@ -51,7 +46,8 @@ pictures:
 
 exit code:
   0  the end of the file, --max-frames, q, or Ctrl-C on a camera     130  Ctrl-C before a file's end
-  2  the source, the model or an option cannot be used; the rows so far are kept
+  2  the source, the model or an option cannot be used, or a video is cut off; the rows so far are
+     kept
 """
 
 
@@ -62,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes the command line's.
 
     Returns:
-        Exit code: 0, or 130 where a file was interrupted.
+        Exit code: 0, 130 where a file was interrupted, or 2 where it is cut off.
 
     Raises:
         FerKerasError: Something cannot be used; rows that were written stay.
@@ -87,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         precision=arguments.precision,
         prior=arguments.prior,
         labels=words(arguments.labels),
+        min_face=arguments.min_face,
     )
     for note in recognizer.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -113,6 +110,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             interrupted = True
     print(_summary(stream, session.people, arguments), file=sys.stderr)
+    if session.broken_off:
+        print(
+            f"error: {stream.num_frames} of {source.num_frames} frames could be read, the rows of "
+            f"these are kept; the video is cut off or damaged: {source.name}",
+            file=sys.stderr,
+        )
+        return 2
     return 130 if interrupted and not source.live else 0
 
 
@@ -144,6 +148,13 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         metavar="PIXELS",
         help="no detector: a fixed box of this side in the middle (224 as in the DDAMFN project)",
+    )
+    add(
+        "--min-face",
+        type=face_pixels,
+        metavar="PIXELS",
+        help="find faces from this side on, in pixels of the source; small ones take time "
+        "(default: a sixteenth of the longer side)",
     )
     add("--output", type=Path, metavar="FILE", help=".csv or .jsonl file for the rows")
     add("--all-frames", action="store_true", help="a row also for every frame without a face")

@@ -8,6 +8,7 @@ from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
 from fer_keras.common.progress import progress
 from fer_keras.common.quiet import load_keras
+from fer_keras.studies import list_studies, study_module
 
 _EXAMPLES = """examples:
   python -m fer_keras.study --list
@@ -18,8 +19,6 @@ _EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see `--help`."""
-    from fer_keras.studies import list_studies, study_module
-
     words = sys.argv[1:] if argv is None else list(argv)
     # The first word chooses the study, whose own parser reads all that follow.
     if not words or words[0].startswith("-"):

@@ -1,4 +1,4 @@
-"""Loads TensorFlow and Keras without the log lines that TensorFlow prints before it can be told."""
+"""Keeps the log lines away that TensorFlow and LiteRT print before they can be told otherwise."""
 
 import importlib
 import os
@@ -10,28 +10,40 @@ from contextlib import contextmanager, nullcontext
 
 from fer_keras.common.progress import progress
 
-_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-# Information and warnings of absl, and what it says of itself. Errors pass.
-_LOG_LINE = r"^([IW][0-9]{4} |WARNING: All log messages before absl::InitializeLog)"
+_LEVEL, _QUIET = "TF_CPP_MIN_LOG_LEVEL", "3"
+# Information and warnings of absl, and what they say of themselves. Errors pass.
+_LOG_LINE = (
+    r"^([IW][0-9]{4} |WARNING: All log messages before absl::InitializeLog"
+    r"|INFO: Created TensorFlow Lite)"
+)
 
 
 def load_keras() -> None:
-    """Imports Keras and TensorFlow, which takes seconds: with a bar, and without log lines.
+    """Imports Keras with its backend, which takes seconds: with a bar, and without log lines.
 
     Whoever has set `TF_CPP_MIN_LOG_LEVEL` gets the lines they asked for.
     """
-    if "keras" in sys.modules:
+    _load("keras", "loading Keras")
+
+
+def load_tensorflow() -> None:
+    """As `load_keras`, for what reads data before a backend is chosen."""
+    _load("tensorflow", "loading TensorFlow")
+
+
+def _load(package: str, what: str) -> None:
+    if package in sys.modules:
         return
-    unasked = _LEVEL not in os.environ
-    os.environ.setdefault(_LEVEL, "3")
+    unasked = os.environ.get(_LEVEL, _QUIET) == _QUIET
+    os.environ.setdefault(_LEVEL, _QUIET)
     # Else it depends on the processor, and with it the last digits of every figure.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    with progress("loading Keras"), _filtered_stderr() if unasked else nullcontext():
-        importlib.import_module("keras")
+    with progress(what), without_log_lines() if unasked else nullcontext():
+        importlib.import_module(package)
 
 
 @contextmanager
-def _filtered_stderr() -> Iterator[None]:
+def without_log_lines() -> Iterator[None]:
     """Standard error without TensorFlow's log lines; unchanged where there is no grep."""
     grep = shutil.which("grep")
     if grep is None:
@@ -41,7 +53,9 @@ def _filtered_stderr() -> Iterator[None]:
     unfiltered = os.dup(2)
     # A process of its own: what TensorFlow says before it ends this one is not lost.
     command = [grep, "-a", "-v", "-E", "--line-buffered", _LOG_LINE]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=unfiltered) as filtering:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=unfiltered, start_new_session=True
+    ) as filtering:
         os.dup2(filtering.stdin.fileno(), 2)  # type: ignore[union-attr]
         try:
             yield

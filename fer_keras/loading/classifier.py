@@ -3,17 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.errors import FerKerasError, ModelFileError
 from fer_keras.common.progress import progress
-
-if TYPE_CHECKING:
-    pass
-
 
 Images = npt.NDArray[np.uint8]
 

@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from fer_keras.common.errors import FerKerasError, ModelFileError
@@ -84,8 +85,6 @@ def load_hdf5(content: bytes, where: Path) -> Any:
         ModelFileError: Damaged, or holding layers that are not Keras' own, code, links or data
             outside the file.
     """
-    import keras
-
     _check_hdf5(content, where)
     # Keras opens files by name only: a private copy of the bytes that were checked.
     with tempfile.TemporaryDirectory(prefix="fer_keras-") as folder:
@@ -141,8 +140,6 @@ def _check_members(file: Any, where: Path) -> None:
 
 def _legacy_names() -> frozenset[str]:
     """Names of Keras' own classes, which old files state without a module."""
-    import keras
-
     parts = (keras.layers, keras.initializers, keras.regularizers, keras.constraints)
     names = {name for part in parts for name in dir(part) if name[0].isupper()}
     return frozenset((names | _NETWORK_CLASSES) - REFUSED_CLASSES)

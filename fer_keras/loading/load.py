@@ -22,6 +22,9 @@ from fer_keras.loading.checks import (
 from fer_keras.loading.classifier import Images, LoadedModel, Scores, from_network
 from fer_keras.loading.keras_files import load_network
 from fer_keras.loading.tflite_files import load_tflite_bytes
+from fer_keras.runtime.clips import ClipNetwork
+from fer_keras.runtime.export_files import read_model_files
+from fer_keras.runtime.network import Network
 
 if TYPE_CHECKING:
     from fer_keras.runtime.export_files import ModelFiles
@@ -89,8 +92,6 @@ def _load_run(folder: Path) -> LoadedModel:
 
 
 def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel:
-    from fer_keras.runtime.export_files import read_model_files
-
     files = read_model_files(path, precision)
     if files.input_kind == "clip":
         return _load_clip_files(files, threads)
@@ -126,8 +127,6 @@ def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel
 
 def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
     """Another project's file, run as its card says."""
-    from fer_keras.runtime.network import Network
-
     # Checks its operators and its size before the network of the runtime runs it.
     load_tflite_bytes(files.content, files.path, threads=threads)
     network = Network(files, threads)
@@ -146,8 +145,6 @@ def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
 
 def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:
     """Encoder and head of a clip model, one clip a call."""
-    from fer_keras.runtime.clips import ClipNetwork
-
     for content in (files.content, files.head):
         check_tflite_operators(content, files.path)
     network = ClipNetwork(files, threads)

@@ -29,11 +29,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
 from fer_keras.common.labels import EMOTIONS
+from fer_keras.common.metrics import accuracy_report
+from fer_keras.data.datasets.synthetic_faces import generate
+from fer_keras.data.samples import Samples, one_hot
+from fer_keras.loading.keras_files import load_network
+from fer_keras.reporting.plots import plot_pictures
 from fer_keras.reporting.tables import file_stem, markdown_table, write_csv
 from fer_keras.studies.shared.models import (
     StudiedModel,
@@ -88,7 +94,6 @@ def run(arguments: argparse.Namespace) -> str:
     Raises:
         FerKerasError: A model has no maps, or the data cannot be used.
     """
-    from fer_keras.loading.keras_files import load_network
     from fer_keras.studies.shared.maps import Explainer
 
     if arguments.per_class < 1:
@@ -150,10 +155,6 @@ def measure(model: StudiedModel, explainer: "Explainer", samples: "Samples") -> 
         `rows`, a flat row for each map; `means`, map -> class -> `(h, w)`, the mean map of the
         pictures of that class.
     """
-    from tqdm import tqdm
-
-    from fer_keras.common.metrics import accuracy_report
-
     right: dict[str, list[npt.NDArray[np.bool_]]] = {}
     shares: dict[str, list[npt.NDArray[np.float64]]] = {}
     sums: dict[str, list[npt.NDArray[np.float64]]] = {}
@@ -314,9 +315,6 @@ def _spread(samples: "Samples", per_class: int) -> npt.NDArray[np.int64]:
 
 def _drawn(model: StudiedModel, arguments: argparse.Namespace) -> "Samples":
     """Drawn faces of the model's size, some of each emotion, at full strength."""
-    from fer_keras.data.datasets.synthetic_faces import generate
-    from fer_keras.data.samples import Samples, one_hot
-
     wanted: dict[str, list[Any]] = {emotion: [] for emotion in EMOTIONS}
     side, channels = model.image_shape[0], model.image_shape[2]
     for face in generate(200 * len(EMOTIONS), seed=_DRAWN_FACES, size=side, channels=channels):
@@ -345,7 +343,6 @@ def _draw_faces(
     path: Path, model: StudiedModel, explainer: "Explainer", samples: "Samples"
 ) -> None:
     """Draws a row for each picture: the picture, then each map over it."""
-    from fer_keras.reporting.plots import plot_pictures
     from fer_keras.studies.shared.maps import enlarged, overlay
 
     images = np.asarray(samples.images)
@@ -370,7 +367,6 @@ def _draw_means(
     studied_on: str,
 ) -> None:
     """Draws the mean map of each class; no picture can be seen in it."""
-    from fer_keras.reporting.plots import plot_pictures
     from fer_keras.studies.shared.maps import enlarged, overlay
 
     classes = list(next(iter(means.values())))

@@ -27,10 +27,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
+from fer_keras.common.metrics import accuracy_report
 from fer_keras.common.opencv import cv2
+from fer_keras.reporting.plots import Line, Panel, plot_panels
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.shared.models import (
     StudiedModel,
@@ -148,10 +151,6 @@ def measure(
     Returns:
         One flat row for each model, pair and size.
     """
-    from tqdm import tqdm
-
-    from fer_keras.common.metrics import accuracy_report
-
     labels, rows = samples.labels, []
     total = len(PAIRS) * len(sizes) * len(models) * len(samples)
     with tqdm(total=total, unit="face", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
@@ -230,8 +229,6 @@ def _draw(
     sizes: Sequence[int],
     studied_on: str,
 ) -> None:
-    from fer_keras.reporting.plots import Line, Panel, plot_panels
-
     ticks = [str(size) for size in sizes]
     panels = []
     for name in names:

@@ -32,7 +32,7 @@ from fer_keras.data.crop.crop_table import (
     refuse_foreign_files,
     write_table,
 )
-from fer_keras.runtime.faces import Detector, Face, align_face, build_detector, crop_face
+from fer_keras.runtime.faces import Detector, Face, align_face, build_detector, crop_upright
 
 Pixels = NDArray[np.uint8]
 
@@ -233,7 +233,8 @@ def _crop_photo(
 def _crop(picture: Pixels, face: Face, settings: CropSettings) -> Pixels:
     if settings.align and face.landmarks is not None:
         return align_face(picture, face.landmarks, settings.size)
-    return crop_face(picture, face.box, (settings.size, settings.size), settings.margin)
+    size = settings.size, settings.size
+    return crop_upright(picture, face.box, face.landmarks, size, settings.margin)
 
 
 def _write_png(path: Path, picture: Pixels) -> None:

@@ -112,6 +112,7 @@ def predict_in_bulk(arguments: argparse.Namespace) -> "tuple[ShardCounts, int]":
         arguments.threads,
         None if arguments.prior is None else str(parse_prior(arguments.prior)),
         tuple(words(arguments.labels)),
+        arguments.min_face,
     )
     facts = settings.facts()
     folder.mkdir(parents=True, exist_ok=True)

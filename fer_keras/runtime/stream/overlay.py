@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_keras.common.opencv import cv2
-from fer_keras.runtime.faces.detect import Box
+from fer_keras.runtime.faces.align import Box
 from fer_keras.runtime.recognizer import FaceResult
 from fer_keras.runtime.stream.neutral import WaitingFace
 from fer_keras.runtime.stream.sources import Frame

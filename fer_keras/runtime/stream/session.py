@@ -80,9 +80,14 @@ class _Session:
         # When the first frame of a file would have been shown at its own speed.
         self._start_s: float | None = None
         self.people: set[int] = set()
+        self._last_s = 0.0
+        # Whether a film ended long before its header says.
+        self.broken_off = False
 
     def run(self) -> None:
         """Go on until the stream or the user ends."""
+        from fer_keras.runtime.stream.sources import VideoFile
+
         lost = False
         with self._progress() as progress:
             for moment in self._stream:
@@ -91,7 +96,7 @@ class _Session:
                     text = "lost, trying again" if lost else "back"
                     progress.write(f"{self._stream.source.name}: {text}", file=sys.stderr)
                 if moment.frame is not None:
-                    self._picture = moment.frame.pixels
+                    self._picture, self._last_s = moment.frame.pixels, moment.frame.time_s
                     self.people.update(face.track for face in moment.faces)
                     if self._rows is not None:
                         self._rows.write(moment.frame, moment.faces)
@@ -101,6 +106,9 @@ class _Session:
                 limit = self._arguments.max_frames
                 if limit and self._stream.num_frames >= limit:
                     return
+        source = self._stream.source
+        if isinstance(source, VideoFile):
+            self.broken_off = source.breaks_off(self._stream.num_frames, self._last_s)
 
     def _show(self, moment: "Moment") -> bool:
         """Draw a moment, show and record it, do what the keys say; False ends."""

@@ -22,9 +22,6 @@ from fer_keras.common.opencv import cv2
 Pixels = NDArray[np.uint8]
 
 DEFAULT_FPS = 25.0
-VIDEO_SUFFIXES = frozenset(
-    (".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
-)
 # FFmpeg gives up by itself after these; without them a dead host blocks for half a minute.
 _OPEN_TIMEOUT_MS = 5000
 _READ_TIMEOUT_MS = 2000
@@ -197,12 +194,29 @@ class VideoFile:
         self.fps: float | None = fps if 0 < fps <= 1000 else None
         step = max(every_frames, round(every_s * self.fps) if self.fps else 1, 1)
         self.num_frames: int | None = -(-frames // step) if frames > 0 else None
+        self._duration_s = frames / self.fps if frames > 0 and self.fps else None
 
     def open(self) -> Capture:
         """Open the file at its beginning; see `Source.open`."""
         return _FileCapture(
             self._capture(), self.fps or DEFAULT_FPS, self._every_frames, self._every_s
         )
+
+    def breaks_off(self, num_frames: int, last_s: float) -> bool:
+        """Whether a film ended long before its header says: it is cut off or damaged.
+
+        Args:
+            num_frames: How many frames it gave.
+            last_s: When the last one is shown, in seconds.
+
+        Returns:
+            False also where the header says nothing. A header may be a frame off, and films of
+            uneven rates have fewer frames than their length tells: so both must be short.
+        """
+        if not self.num_frames or num_frames >= 0.95 * self.num_frames - 1:
+            return False
+        frame_s = max(self._every_s, self._every_frames / (self.fps or DEFAULT_FPS))
+        return self._duration_s is None or last_s < 0.95 * self._duration_s - 2 * frame_s
 
     def _capture(self) -> Any:
         if not self._path.is_file():

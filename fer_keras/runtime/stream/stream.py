@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_keras.common.errors import ConfigError
-from fer_keras.runtime.faces.detect import Face
+from fer_keras.runtime.faces.face import Face
 from fer_keras.runtime.faces.track import FaceSource, TrackedFace, Tracker
 from fer_keras.runtime.recognizer import FaceResult, Recognizer
 from fer_keras.runtime.stream.neutral import NeutralCalibration, WaitingFace
@@ -268,7 +268,7 @@ class Stream:
 
     def _detect(self, frame: Frame) -> list[Face]:
         start = time.perf_counter()
-        found = self.recognizer.detect(frame.pixels)
+        found = self.recognizer.detect(frame.pixels, is_frame=True)
         self.times.add("detect", time.perf_counter() - start)
         return found
 

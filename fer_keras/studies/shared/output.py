@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fer_keras.studies.shared.models import StudiedModel
+from fer_keras.tracking.tracker import Tracker
 
 
 def output_folder(arguments: argparse.Namespace, study: str) -> Path:
@@ -45,8 +46,6 @@ def track(
     Returns:
         Whether the run was found and everything was written.
     """
-    from fer_keras.tracking.tracker import Tracker
-
     tracker = Tracker(bool(model.mlflow_run_id))
     if not tracker.attach(model.mlflow_run_id):
         return False
