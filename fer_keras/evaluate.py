@@ -6,7 +6,6 @@ pixels also occur in the training split.
 """
 
 import argparse
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
 from fer_keras.common.prior import parse_prior
+from fer_keras.common.progress import progress
+from fer_keras.common.quiet import load_keras
 from fer_keras.config import load_experiment
 from fer_keras.evaluation.summary import report
 
@@ -92,14 +93,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the results go")
     parser.add_argument("--overwrite", action="store_true", help="replace results of another model")
     arguments = parser.parse_args(argv)
+    require_keras("python -m fer_keras.evaluate", *TRAINING)
+    load_keras()
     # Only now, so that --help is answered at once.
     from fer_keras.evaluation.evaluate import default_prior, evaluate, keep_labels
     from fer_keras.evaluation.run_data import requested_samples
-
-    require_keras("python -m fer_keras.evaluate", *TRAINING)
-    # Before the first import of Keras and TensorFlow, which read these once.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from fer_keras.loading.load import load_model
 
     path: Path = arguments.model
@@ -129,16 +127,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = folder / f"prior_{re.sub('[^a-z0-9.]+', '_', str(prior).lower())}"
     if arguments.labels and not arguments.output:
         folder = folder / f"labels_{'_'.join(samples.class_names)}"
-    figures = evaluate(
-        model,
-        samples,
-        train_samples=train,
-        output_dir=folder,
-        overwrite=arguments.overwrite,
-        ten_crop=bool(arguments.ten_crop),
-        prior=prior,
-        estimate=arguments.estimate_prior,
-    )
+    with progress("evaluating"):
+        figures = evaluate(
+            model,
+            samples,
+            train_samples=train,
+            output_dir=folder,
+            overwrite=arguments.overwrite,
+            ten_crop=bool(arguments.ten_crop),
+            prior=prior,
+            estimate=arguments.estimate_prior,
+        )
     print(report(figures))
     print(f"\nwritten to {folder}")
     return 0

@@ -15,6 +15,8 @@ import numpy as np
 from fer_keras.common.errors import DataError, run_command
 from fer_keras.common.files import write_text
 from fer_keras.common.installed import require
+from fer_keras.common.progress import progress
+from fer_keras.common.quiet import load_keras
 from fer_keras.data import list_datasets
 from fer_keras.data.beam_records import beam_flags
 from fer_keras.data.load import describe, is_available, load_samples, prepare, require_source
@@ -45,7 +47,7 @@ examples:
   python -m fer_keras.data crop ~/photos --out ~/faces
   python -m fer_keras.data crop ~/photos --out ~/faces48 --no-align --size 48 --undetected keep
   python -m fer_keras.data crop ~/photos --out ~/drawn --draw --size 112
-  python -m fer_keras.data audit folder --source ~/faces/pictures
+  python -m fer_keras.data audit folder --source ~/faces
 
 output:
   DIR/pictures   PNG files in the folders of SOURCE (ROOT/split/class/, ROOT/class/ or flat);
@@ -281,7 +283,6 @@ def _prepare(arguments: argparse.Namespace) -> None:
         arguments.name,
         arguments.source,
         arguments.cache_dir,
-        progress=sys.stderr.isatty(),
         beam=_beam(arguments),
     )
     content = read_content(folder)
@@ -317,10 +318,14 @@ def _audit(arguments: argparse.Namespace) -> None:
             print(f"{split}: {dropped} more images have no label by this rule")
     if info.official_counts and rule in ("hard", "majority"):
         print(f"\nOfficial counts: {_compare(counts, info)}")
-    report = duplicate_audit(splits)
+    with progress("looking for duplicates"):
+        report = duplicate_audit(splits)
     print("\nExact duplicates (equal decoded pixels):\n")
     _print_duplicates(report, "twice or more in it", "in {}")
-    near = near_duplicate_audit(splits) if arguments.near else None
+    near = None
+    if arguments.near:
+        with progress("looking for near duplicates"):
+            near = near_duplicate_audit(splits)
     if near:
         print("\nNear duplicates (saved again, brightened, mirrored, moved by a pixel or two):\n")
         _print_duplicates(near, "near to another of it", "near to one in {}, none equal")
@@ -411,7 +416,7 @@ def _augmented(
     samples: Samples, policy_name: str, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pictures and targets of each step."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    load_keras()
     from fer_keras.data.augmentation.policies import build_policy
 
     policy = build_policy(policy_name, samples.images.shape[1:])

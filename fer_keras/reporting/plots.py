@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fer_keras.common.errors import DataError
 from fer_keras.common.files import atomic_path
 from fer_keras.common.metrics import ReliabilityBin
+from fer_keras.common.progress import progress
 
 BLUE, ORANGE, _GREEN = "#2b6cb0", "#dd6b20", "#2f855a"
 GREY, INK = "#a0aec0", "#1a202c"
@@ -480,7 +481,7 @@ def save_figure(figure: Any, path: str | Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
-    with atomic_path(Path(path)) as temporary:
+    with progress(f"drawing {Path(path).name}"), atomic_path(Path(path)) as temporary:
         figure.savefig(temporary, format="png", facecolor="white")
 
 

@@ -34,6 +34,11 @@ def store_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
 
 
+def is_remote() -> bool:
+    """Whether runs are tracked by a server, which may be another machine."""
+    return store_uri().startswith(("http://", "https://"))
+
+
 def read_run_id(folder: Path) -> str:
     """The MLflow run of a folder, empty where none is known.
 

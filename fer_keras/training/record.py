@@ -1,6 +1,7 @@
 """What is said of a run, once: for the terminal, for MLflow's tags and for `result.json`."""
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,6 +42,11 @@ class RunRecord:
     task: Task
     device: str
     command: str
+
+    @property
+    def data(self) -> str:
+        """The data set, as lines about the run name it."""
+        return data_tag(self.experiment)
 
     @cached_property
     def commit(self) -> str:
@@ -134,3 +140,18 @@ class RunRecord:
             f"epoch {result['best_epoch']}/{self.experiment.training.epochs}  "
             f"{result['training_minutes']} min  {self.run_dir}"
         )
+
+    def next_line(self, tracked: bool) -> str:
+        """The line that says what can be done with a run.
+
+        Args:
+            tracked: Whether MLflow has it.
+        """
+        folder = shlex.quote(str(self.run_dir))
+        commands = [
+            f"python -m fer_keras.report {folder}   a page about it",
+            f"python -m fer_keras.export {folder}   files for predict, camera and a Pi",
+        ]
+        if tracked:
+            commands.append("python -m fer_keras.ui   all runs in MLflow")
+        return "next:\n" + "\n".join(f"  {command}" for command in commands)

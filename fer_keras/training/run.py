@@ -103,6 +103,8 @@ def run(
             return {}
         result = finish(record, whole_train, progress, tracker, is_part=bool(parent_run_id))
     print(record.last_line(result))
+    if not part and not parent_run_id:
+        print(record.next_line(tracker.active))
     return result
 
 
