@@ -241,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precision",
         choices=("float32", "float16", "dynamic", "int8"),
-        help="which file of the export folder (default: float32)",
+        help="which file of the export folder (default: what its manifest says)",
     )
     add_prior(parser)
     bulk.add_arguments(parser)
