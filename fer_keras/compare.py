@@ -98,6 +98,11 @@ def _parser() -> argparse.ArgumentParser:
         help="where finished runs of an experiment lie (default: runs)",
     )  # fmt: skip
     parser.add_argument(
+        "--prior", nargs="+", metavar="PRIOR",
+        help="answer as if the classes were so frequent, as in evaluate; default = each model by "
+        "its own default_prior; without it, and for models of others, the networks as they are",
+    )  # fmt: skip
+    parser.add_argument(
         "--size", type=positive, default=48, metavar="PIXELS",
         help="side of the pictures that other projects' models scale (default: 48)",
     )  # fmt: skip

@@ -312,7 +312,7 @@ def keep_labels(samples: "Samples", labels: Sequence[str]) -> "Samples":
 
 def _weights(model: "LoadedModel", prior: PriorChoice) -> npt.NDArray[np.float64]:
     """The factor of each of the model's classes."""
-    known, where = _class_prior(model)
+    known, where = class_prior_of(model)
     try:
         return prior_weights(model.class_names, known, prior)
     except ConfigError as error:
@@ -321,7 +321,7 @@ def _weights(model: "LoadedModel", prior: PriorChoice) -> npt.NDArray[np.float64
 
 def _training_prior(model: "LoadedModel", class_names: Sequence[str]) -> dict[str, float]:
     """The shares in training of the classes of a data set, which may be some of the model's."""
-    known, where = _class_prior(model)
+    known, where = class_prior_of(model)
     if known is None:
         raise ConfigError(
             "--estimate-prior: the model's files do not say how frequent each class was in "
@@ -331,8 +331,18 @@ def _training_prior(model: "LoadedModel", class_names: Sequence[str]) -> dict[st
     return {name: shares[name] for name in class_names}
 
 
-def _class_prior(model: "LoadedModel") -> tuple[tuple[float, ...] | None, Path]:
-    """The share of each of the model's classes in training, and the file that says it."""
+def class_prior_of(model: "LoadedModel") -> tuple[tuple[float, ...] | None, Path]:
+    """The share of each of a model's classes in training.
+
+    Args:
+        model: Of an export or a run, or any other, of which nobody knows it.
+
+    Returns:
+        One share a class, None where it is not known; and the file that says it or should.
+
+    Raises:
+        ModelFileError: The file does not have one share for every class.
+    """
     record, where = model.manifest, model.path
     result = (where if where.is_dir() else where.parent) / "result.json"
     if "class_prior" not in record and result.is_file():

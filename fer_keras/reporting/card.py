@@ -375,16 +375,30 @@ def _unsure(block: Mapping[str, Any]) -> str:
     by_class = next(iter(block["measured"].values()))["coverage_by_class"]
     prior = block.get("prior", "training")
     name, worst = min(by_class.items(), key=lambda item: item[1]["coverage"])
+    least = f"{name}, {worst['coverage']:.0%} of {worst['n']} pictures"
+    if block.get("conformal_by_class"):
+        few = block.get("conformal_too_few", [])
+        hold = (
+            "every label with a probability of at least its own threshold "
+            f"(`decision.conformal_by_class`), and the most probable one "
+            f"({block['conformal_method']}). It holds the true label for "
+            f"{block['conformal_coverage']:.0%} of the pictures of each class, if they are like "
+            f"those of the split; measured least often for {least}."
+            + (f" Too few pictures for a threshold of their own: {', '.join(few)}." if few else "")
+        )
+    else:
+        hold = (
+            f"every label with a probability of at least {block['conformal_threshold']:.3f}, or "
+            f"the most probable one ({block['conformal_method']}). It holds the true label for "
+            f"{block['conformal_coverage']:.0%} of all pictures like those of the split, not of "
+            f"each class: least often for {least}."
+        )
     return (
         (f"For the prior `{prior}`.\n\n" if prior != "training" else "")
         + f"- **Unsure** is an answer whose highest probability is below "
         f"{block['reject_threshold']:.3f}: the smallest threshold at which the kept answers reach "
         f"an accuracy of {block['reject_accuracy_target']:.0%}, but at most half of all answers.\n"
-        f"- **Label set**: every label with a probability of at least "
-        f"{block['conformal_threshold']:.3f}, or the most probable one "
-        f"({block['conformal_method']}). It holds the true label for "
-        f"{block['conformal_coverage']:.0%} of all pictures like those of the split, not of each "
-        f"class: least often for {name}, {worst['coverage']:.0%} of {worst['n']} pictures.\n\n"
+        f"- **Label set**: {hold}\n\n"
         + _table(
             ("", "Kept", "Accuracy of those", "Sets with the true label", "Labels in a set"), rows
         )

@@ -228,8 +228,9 @@ class Follower:
         shown = str(self.recognizer.classes_[self._smoother.dominant(track)])
         if shown != result["dominant"]:
             # Hysteresis holds it; the set keeps what is in it by its threshold.
-            threshold = self.recognizer.decision.conformal_threshold
-            others = [name for name in result["label_set"] if result["emotions"][name] >= threshold]
+            threshold_of = self.recognizer.decision.threshold_of
+            least = {name: threshold_of(i) for i, name in enumerate(self.recognizer.classes_)}
+            others = [n for n in result["label_set"] if result["emotions"][n] >= least[n]]
             result["label_set"] = [shown, *(name for name in others if name != shown)]
             result["dominant"] = shown
         return result
