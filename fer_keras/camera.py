@@ -8,21 +8,18 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fer_keras.common.arguments import add_prior, face_pixels, positive, rate, seconds, words
 from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.common.installed import require
 from fer_keras.runtime.stream.session import (
     STILL_S,
     _outputs,
+    _publisher,
     _Session,
     _summary,
     _terminated_as_interrupted,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 _EXAMPLES = """\
 examples:
@@ -45,6 +42,10 @@ output:
   JSON Lines have the landmarks too. Without a window and without --output
   the rows go to the terminal. Rows are
   written as they come; Ctrl-C ends cleanly and keeps them.
+
+smart home:
+  --mqtt HOST tells a broker how many faces there are and the expression of the largest one, in the
+  manner of Home Assistant's discovery; no picture and no probability (docs/smart-home.md).
 
 pictures:
   Nothing is written unless you ask by --video or by the key s; --no-images refuses both.
@@ -71,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.no_images and arguments.video:
         raise ConfigError("--no-images never writes a picture, so it does not go with --video")
+    if arguments.mqtt:
+        require("python -m fer_keras.camera --mqtt", "paho")
 
     # Imported only now, so that --help and a wrong option are answered at once.
     from fer_keras.common.opencv import cv2
@@ -98,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     interrupted = False
     with ExitStack() as stack:
         window, recorder, rows = _outputs(stack, arguments, source, recognizer)
+        publisher = _publisher(stack, arguments, recognizer)
         stream = Stream(
             source,
             recognizer,
@@ -108,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             still_s=None if arguments.may_stand_still else STILL_S,
         )
         stack.enter_context(stream)
-        session = _Session(stream, arguments, window, recorder, rows)
+        session = _Session(stream, arguments, window, recorder, rows, publisher)
         try:
             with _terminated_as_interrupted():
                 session.run()
@@ -182,6 +186,13 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="show the picture as in a mirror (default: cameras only)",
     )
+    add("--mqtt", metavar="HOST[:PORT]", help="tell a smart home's broker what is seen")
+    add(
+        "--mqtt-name",
+        metavar="NAME",
+        help="of this camera in the smart home (default: fer_keras and the machine's name)",
+    )
+    add("--mqtt-user", metavar="NAME", help="its password is in FER_KERAS_MQTT_PASSWORD")
     add("--max-frames", type=positive, metavar="N", help="end after so many frames")
     add(
         "--detect-every",

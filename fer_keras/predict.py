@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fer_keras.common.arguments import add_prior, every, face_pixels, positive, seconds, words
 from fer_keras.common.errors import ConfigError, run_command
@@ -23,10 +22,6 @@ from fer_keras.runtime.paths import (
     find_pictures,
     is_video,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 _EXAMPLES = """\
 examples:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fer_keras.common.arguments import face_pixels
 from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.runtime.web import vendored
 
 _EXAMPLES = """\
 examples:
@@ -38,9 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     output: Path | None = arguments.output
     if (output is not None) != (arguments.action == "save"):
         raise ConfigError("--output: expected with `save`, and only with it")
-    # Imported only now, so that --help is answered at once.
-    from fer_keras.runtime.web import vendored
-
     if arguments.action == "build":
         vendored.build()
         for package in vendored.PACKAGES:
@@ -50,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before a model is read, which takes longer.
     vendored.read_vendored()
 
+    # Imported only now, so that --help is answered at once.
     from fer_keras.runtime.export_files import default_model
     from fer_keras.runtime.web.server import PageServer
     from fer_keras.runtime.web.site import build_site, save_site

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from fer_keras.common.decode import decode_image, resize
 from fer_keras.common.errors import DataError
@@ -340,8 +341,6 @@ def _damaged(folder: Path, error: Exception) -> DataError:
 
 
 def _with_progress(content: SourceContent) -> SourceContent:
-    from tqdm import tqdm
-
     def shown(split: str, examples: Iterable[Example]) -> Iterator[Example]:
         yield from tqdm(examples, desc=split, unit=" images")
 

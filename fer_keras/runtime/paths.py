@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from tqdm import tqdm
+
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.files import atomic_path
 
@@ -114,8 +116,6 @@ def _rows(
     report: "VideoReport | None",
 ) -> "Iterator[PathRow]":
     """A row for every face, and one without a face for what has none."""
-    from tqdm import tqdm
-
     from fer_keras.runtime.stream.rows import PathRow, printable
 
     hidden = not sys.stderr.isatty() or (len(paths) == 1 and paths[0] in videos)
@@ -152,8 +152,6 @@ def _video_rows(
     arguments: argparse.Namespace,
     report: "VideoReport | None",
 ) -> "Iterator[PathRow]":
-    from tqdm import tqdm
-
     from fer_keras.runtime.stream.rows import PathRow, printable
     from fer_keras.runtime.stream.sources import VideoFile
     from fer_keras.runtime.stream.stream import Stream

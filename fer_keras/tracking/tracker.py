@@ -5,10 +5,12 @@ is dead or dies on the way costs one warning, never the training.
 """
 
 import importlib.util
+import logging
 import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -195,7 +197,6 @@ class Tracker:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ["MLFLOW_TRACKING_URI"] = store_uri()
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        import logging
 
         import mlflow
 
@@ -253,8 +254,6 @@ class Tracker:
         self._monitor.start()
 
     def _log(self, figures: Mapping[str, float], step: int, time_s: float | None) -> None:
-        import time
-
         from mlflow.entities import Metric
 
         at_ms = int(1000 * (time.time() if time_s is None else time_s))

@@ -7,6 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ai_edge_litert.interpreter import Interpreter
+
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.runtime.export_files import ModelFiles, read_model_files
 from fer_keras.runtime.faces.blazeface import weights_file
@@ -144,8 +146,6 @@ def _read_model(
 
 def _read_input(files: ModelFiles) -> dict[str, Any]:
     """The type of the input, and what one step of it is, which LiteRT.js does not say."""
-    from ai_edge_litert.interpreter import Interpreter
-
     details = Interpreter(model_content=files.content).get_input_details()[0]
     dtype = details["dtype"].__name__
     if dtype not in ("float32", "uint8"):
