@@ -109,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             detect_every=1 if is_fixed else arguments.detect_every,
             half_life_s=arguments.half_life,
             neutral_s=arguments.neutral_seconds,
+            identities=arguments.identities,
             still_s=None if arguments.may_stand_still else STILL_S,
         )
         stack.enter_context(stream)
@@ -169,6 +170,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--output", type=Path, metavar="FILE", help=".csv or .jsonl file for the rows")
     add("--all-frames", action="store_true", help="a row also for every frame without a face")
+    add(
+        "--identities",
+        action="store_true",
+        help="who comes back after an absence keeps the number, by the colours of the face and the "
+        "hair; remembered in memory only",
+    )
     add("--append", action="store_true", help="go on with an --output file that is there already")
     add("--format", choices=("csv", "jsonl"), help="default: by the name of FILE, else csv")
     add("--video", type=Path, metavar="FILE", help="write what is shown, .mp4 or .avi")

@@ -252,6 +252,12 @@ def _parser() -> argparse.ArgumentParser:
     videos.add_argument(
         "--all-frames", action="store_true", help="a row also for every frame without a face"
     )
+    videos.add_argument(
+        "--identities",
+        action="store_true",
+        help="who comes back after an absence or a cut keeps the number, by the colours of face and "
+        "hair; remembered in memory only, for each video anew",
+    )
     videos.add_argument("--no-images", action="store_true", help="no pictures in the report")
     videos.add_argument(
         "--every",

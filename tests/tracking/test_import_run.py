@@ -112,12 +112,14 @@ def test_an_unfinished_run_is_no_champion(store: Path, tmp_path: Path) -> None:
 
 
 def test_folds_are_nested(store: Path, tmp_path: Path) -> None:
-    changes = ("dataset.folds=3", "dataset.every_fold=true")
+    changes = ("dataset.split=folds", "dataset.folds=3", "dataset.fold=-1")
     pooled = {**RESULT, "mean_accuracy": 0.6, "std_accuracy": 0.1}
     parent = write_run(tmp_path / "cv", pooled, changes)
     (parent / "metrics.jsonl").unlink()
     for fold in range(3):
-        folder = write_run(parent / f"fold-{fold}", RESULT, ("dataset.folds=3",))
+        folder = write_run(
+            parent / f"fold-{fold}", RESULT, ("dataset.split=folds", "dataset.folds=3")
+        )
         (folder / "result_test.json").write_text(json.dumps({"accuracy": 0.5 + fold / 10}))
     assert len(import_run(parent)) == 4
     client = Tracker()._connect()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.runtime.faces.face import Face
+from fer_keras.runtime.faces.identities import Identities
 from fer_keras.runtime.faces.track import FaceSource, TrackedFace, Tracker
 from fer_keras.runtime.recognizer import FaceResult, Recognizer
 from fer_keras.runtime.stream.neutral import NeutralCalibration, WaitingFace
@@ -108,6 +109,8 @@ class Follower:
         hysteresis: By how much the shown emotion must be exceeded before it changes; see
             `fer_keras.runtime.stream.smoothing.ProbabilitySmoother`.
         neutral_s: For how long a pair model looks at a person's neutral face, in seconds.
+        identities: Whether somebody who comes back after an absence, or a cut, gets the number of
+            before, by appearance; see `fer_keras.runtime.faces.identities`.
 
     Attributes:
         recognizer: As given.
@@ -127,6 +130,7 @@ class Follower:
         half_life_s: float = HALF_LIFE_S,
         hysteresis: float = HYSTERESIS,
         neutral_s: float = 2.0,
+        identities: bool = False,
     ) -> None:
         if detect_every < 1:
             raise ConfigError(f"detect_every: expected at least 1, received {detect_every}")
@@ -138,6 +142,7 @@ class Follower:
         self._since_detection = detect_every
         self._last_s = self._detected_s = 0.0
         self._tracker = Tracker()
+        self._identities = Identities() if identities else None
         self._smoother = ProbabilitySmoother(half_life_s, hysteresis if half_life_s > 0 else 0.0)
         self._neutral = NeutralCalibration(recognizer, neutral_s)
         self._visible: tuple[int, ...] = ()
@@ -158,8 +163,13 @@ class Follower:
         """
         self.times.add("decode", frame.decode_s)
         tracked = self._follow(frame)
+        ended: Sequence[int] = self._tracker.ended
+        if self._identities is not None:
+            gone = self._identities.people(ended)
+            tracked = self._identities.update(frame.pixels, tracked, ended)
+            # Somebody may go and come back in one frame, across a cut.
+            ended = [person for person in gone if person not in {seen.number for seen in tracked}]
         self._visible = tuple(seen.number for seen in tracked)
-        ended = self._tracker.ended
         self._smoother.drop(ended)
         self._neutral.drop(ended)
         self.recognizer.clear_clips(ended)
