@@ -1,12 +1,14 @@
 """Draws the picture that the README opens with: what `predict --save-images` makes of drawn faces.
 
-python docs/readme_picture.py          write docs/images/annotated.png
+python docs/readme_picture.py          write docs/images/annotated.png, and without what was read
+                                       in it the sample picture of the web page
 """
 
 from pathlib import Path
 
 import numpy as np
 
+import fer_keras
 from fer_keras.common.decode import resize
 from fer_keras.common.opencv import cv2
 from fer_keras.data.datasets.synthetic_faces import make_identity
@@ -16,6 +18,7 @@ from fer_keras.runtime.recognizer import Recognizer
 from fer_keras.runtime.stream.overlay import Status, draw_faces
 
 _PATH = Path(__file__).parent / "images" / "annotated.png"
+_SAMPLE = Path(fer_keras.__file__).parent / "runtime" / "web" / "static" / "sample.png"
 _SIZE = 256
 _VIEW = View(scale=0.31, shift_y=0.03)
 # Subject -> action units (facial muscles) and how far they move. Chosen among those that the model
@@ -35,6 +38,7 @@ def main() -> None:
         for subject, units in _PEOPLE.items()
     ]
     scene = np.concatenate(drawn, axis=1).astype(np.uint8)
+    _write(_SAMPLE, scene)
     recognizer = Recognizer()
     faces = recognizer.recognize(scene)
     for face in faces:
@@ -43,7 +47,11 @@ def main() -> None:
     canvas = draw_faces(scene, faces, Status(f"{len(faces)} faces", name))
     width = 1200
     canvas = resize(canvas, (round(canvas.shape[0] * width / canvas.shape[1]), width))
-    _PATH.write_bytes(cv2.imencode(".png", canvas[:, :, ::-1])[1].tobytes())
+    _write(_PATH, canvas)
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    path.write_bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fer_keras.common.arguments import positive
 from fer_keras.common.errors import DataError, run_command
-from fer_keras.common.files import write_text
+from fer_keras.common.files import atomic_path, write_text
 from fer_keras.common.installed import require
 from fer_keras.common.progress import progress
 from fer_keras.common.quiet import load_keras
@@ -155,6 +156,9 @@ def _parser() -> argparse.ArgumentParser:
         if command == "preview":
             sub.add_argument("--split", default="train", help="default: train")
             sub.add_argument("--augment", default="none", metavar="POLICY", help="default: none")
+            sub.add_argument(
+                "--samples", type=positive, default=4, metavar="N", help="of each class; default: 4"
+            )
             sub.add_argument("--image-size", type=int, default=48, metavar="PIXELS")
             sub.add_argument("--seed", type=int, default=0)
             sub.add_argument("--output", type=Path, default=Path("sheet.png"), metavar="FILE.png")
@@ -396,19 +400,25 @@ def _crop(arguments: argparse.Namespace) -> int:
 
 def _preview(arguments: argparse.Namespace) -> None:
     output: Path = arguments.output
-    if output.suffix.lower() != ".png" or not output.parent.is_dir():
-        raise DataError(f"--output: expected a .png in a folder that exists. Received: {output}")
+    if output.suffix.lower() != ".png":
+        raise DataError(f"--output: expected a name that ends in .png. Received: {output}")
     samples = _load(arguments, arguments.split)
     rng = np.random.default_rng(arguments.seed)
-    columns = [
-        int(rng.choice(np.flatnonzero(samples.labels == label)))
+    # By class, in an order drawn once; a small class has fewer.
+    drawn = [
+        rng.permutation(np.flatnonzero(samples.labels == label))[: arguments.samples]
         for label in np.unique(samples.labels)
     ]
-    chosen = samples.take(columns)
-    rows = [(chosen.images, chosen.targets)]
-    if arguments.augment != "none":
-        rows += _augmented(chosen, arguments.augment, arguments.seed)
-    _write_sheet(output, chosen, rows)
+    sheet = []
+    for number in range(max(map(len, drawn))):
+        places = [place for place, of_class in enumerate(drawn) if number < len(of_class)]
+        chosen = samples.take([int(drawn[place][number]) for place in places])
+        rows = [(chosen.images, chosen.targets)]
+        if arguments.augment != "none":
+            rows += _augmented(chosen, arguments.augment, arguments.seed + number)
+        sheet.append((places, chosen, rows))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    _write_sheet(output, sheet, len(drawn))
     print(output)
 
 
@@ -431,30 +441,40 @@ def _augmented(
     return rows
 
 
-def _write_sheet(path: Path, samples: Samples, rows: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Draws one column for each sample: its label, the original, augmented versions below.
+def _write_sheet(
+    path: Path,
+    sheet: Sequence[tuple[Sequence[int], Samples, Sequence[tuple[np.ndarray, np.ndarray]]]],
+    num_columns: int,
+) -> None:
+    """Draws a column for each class: its label, then samples, each with augmented versions below.
 
     What a policy made of a target stands above the picture where it differs.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.4 * len(samples), 1.4 * len(rows) + 0.3), dpi=100)
-    axes = figure.subplots(len(rows), len(samples), squeeze=False)
-    for row, (images, targets) in enumerate(rows):
-        for column, image in enumerate(images):
-            axis = axes[row, column]
-            axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
-            axis.set_axis_off()
-            if row == 0:
-                axis.set_title(samples.class_names[samples.labels[column]], fontsize=9)
-            elif np.abs(targets[column] - samples.targets[column]).max() > 0.005:
-                parts = [
-                    f"{targets[column, i]:.0%} {samples.class_names[i]}"
-                    for i in np.argsort(-targets[column])[:2]
-                ]
-                axis.set_title(", ".join(parts), fontsize=6)
+    num_rows = sum(len(rows) for _, _, rows in sheet)
+    figure = Figure(figsize=(1.4 * num_columns, 1.4 * num_rows + 0.3), dpi=100)
+    axes = figure.subplots(num_rows, num_columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    first = 0
+    for places, samples, rows in sheet:
+        for row, (images, targets) in enumerate(rows):
+            for column, (place, image) in enumerate(zip(places, images, strict=True)):
+                axis = axes[first + row, place]
+                axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
+                if first + row == 0:
+                    axis.set_title(samples.class_names[samples.labels[column]], fontsize=9)
+                elif np.abs(targets[column] - samples.targets[column]).max() > 0.005:
+                    parts = [
+                        f"{targets[column, i]:.0%} {samples.class_names[i]}"
+                        for i in np.argsort(-targets[column])[:2]
+                    ]
+                    axis.set_title(", ".join(parts), fontsize=6)
+        first += len(rows)
     figure.tight_layout(pad=0.3, h_pad=0.8)
-    figure.savefig(path)
+    with progress(f"drawing {path.name}"), atomic_path(path) as temporary:
+        figure.savefig(temporary)
 
 
 def _load(arguments: argparse.Namespace, split: str) -> Samples:
