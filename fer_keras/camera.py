@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from fer_keras.common.arguments import add_prior, face_pixels, positive, rate, seconds, words
+from fer_keras.common.arguments import (
+    add_min_quality,
+    add_prior,
+    face_pixels,
+    positive,
+    rate,
+    seconds,
+    words,
+)
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import require
 from fer_keras.runtime.stream.session import (
@@ -37,7 +45,8 @@ output:
   One row per face and frame: frame, time_s (seconds from the first frame), track (the person's
   number), face_source (detected, or tracked from an earlier frame), box in pixels of the source,
   dominant, score (the detector's, or where tracked the likeness to what was detected), unsure,
-  label_set, the smoothed probability of every emotion, and the frame's own as raw_EMOTION.
+  label_set, the smoothed probability of every emotion, the frame's own as raw_EMOTION, and yaw,
+  pitch and roll of the head in degrees and quality, 0 to 1 (docs/usage.md).
   --all-frames: a frame without a face has a row too, with face_source none and empty face fields.
   JSON Lines have the landmarks too. Without a window and without --output
   the rows go to the terminal. Rows are
@@ -92,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prior=arguments.prior,
         labels=words(arguments.labels),
         min_face=arguments.min_face,
+        min_quality=arguments.min_quality,
     )
     for note in recognizer.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -234,6 +244,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: what its manifest says)",
     )
+    add_min_quality(parser)
     add_prior(parser)
     return parser
 

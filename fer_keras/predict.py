@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from fer_keras.common.arguments import add_prior, every, face_pixels, positive, seconds, words
+from fer_keras.common.arguments import (
+    add_min_quality,
+    add_prior,
+    every,
+    face_pixels,
+    positive,
+    seconds,
+    words,
+)
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.runtime.bulk import predict as bulk
 from fer_keras.runtime.paths import (
@@ -41,17 +49,19 @@ output:
   One row per face, the largest face of a picture first: path, face (its number in the picture,
   from 0), box in pixels, dominant emotion, score (the detector's confidence: a probability for
   mtcnn, a weight for haar, 1 for none), unsure (the model would rather not say), label_set (the
-  emotions that cannot be ruled out, joined by |; see the model's card) and the probability of
-  every emotion. JSON Lines has the landmarks too. A picture without a face has one row with empty
-  face fields, and a warning on stderr. An --output file appears when all pictures are done, in
-  place of the old one.
+  emotions that cannot be ruled out, joined by |; see the model's card), the probability of
+  every emotion, then yaw, pitch and roll of the head in degrees (where landmarks are known) and
+  quality, 0 to 1 (docs/usage.md). JSON Lines has the landmarks too. A picture without a face has
+  one row with empty face fields, and a warning on stderr. An --output file appears when all
+  pictures are done, in place of the old one.
 
 prior:
   A model has learned how frequent every emotion is in its training, and answers as if it were a
   little less uneven, by default_prior in its manifest. --prior says how frequent they are where you
   look, --prior training takes the model as it is; --labels leaves emotions out. With shares of your
-  own or --labels, unsure is never said and label_set is the dominant emotion: no thresholds are
-  known for those. Options that take several words stand after PATH, or have commas (docs/prior.md).
+  own or --labels, unsure is said of turned heads alone, label_set is the dominant emotion: no
+  thresholds are known for those. Options that take several words stand after PATH, or have commas
+  (docs/prior.md).
 
 videos:
   One row per face and frame that is read. Where there is a video among the paths, the columns frame
@@ -140,6 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prior=arguments.prior,
         labels=words(arguments.labels),
         min_face=arguments.min_face,
+        min_quality=arguments.min_quality,
     )
     for note in recognizer.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -222,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: float32)",
     )
+    add_min_quality(parser)
     add_prior(parser)
     bulk.add_arguments(parser)
     videos = parser.add_argument_group("videos")
