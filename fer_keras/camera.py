@@ -57,7 +57,8 @@ smart home:
   manner of Home Assistant's discovery; no picture and no probability (docs/smart-home.md).
 
 pictures:
-  Nothing is written unless you ask by --video or by the key s; --no-images refuses both.
+  Nothing is written unless you ask by --video or by the key s; --no-storage refuses both.
+  --blur-faces covers the faces that are found (docs/law.md).
 
 exit code:
   0  the end of the file, --max-frames, q, or Ctrl-C on a camera     130  Ctrl-C before a file's end
@@ -80,7 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     if arguments.no_images and arguments.video:
-        raise ConfigError("--no-images never writes a picture, so it does not go with --video")
+        raise ConfigError(
+            "--no-images and --no-storage never write a picture, so they do not go with --video"
+        )
     if arguments.mqtt:
         require("python -m fer_keras.camera --mqtt", "paho")
 
@@ -116,7 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             source,
             recognizer,
             # A box that stays where it is must not be carried along by what moves in it.
-            detect_every=1 if is_fixed else arguments.detect_every,
+            # A face that comes must be covered in its first frame.
+            detect_every=1 if is_fixed or arguments.blur_faces else arguments.detect_every,
             half_life_s=arguments.half_life,
             neutral_s=arguments.neutral_seconds,
             still_s=None if arguments.may_stand_still else STILL_S,
@@ -189,7 +193,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where the key s saves pictures (default: the current folder)",
     )
-    add("--no-images", action="store_true", help="never write a picture")
+    add(
+        "--no-images",
+        "--no-storage",
+        dest="no_images",
+        action="store_true",
+        help="never write a picture",
+    )
+    add(
+        "--blur-faces",
+        action="store_true",
+        help="cover the faces in what is shown and saved; faces are looked for in every frame",
+    )
     add("--no-window", action="store_true", help="no window, although there is a screen")
     add(
         "--mirror",

@@ -128,6 +128,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(
             f"--report: expected one video, received {len(paths)} files. Run it for each video"
         )
+    if arguments.no_storage and arguments.report is not None and not arguments.no_images:
+        raise ConfigError(
+            "--no-storage: the report shows small pictures of the faces. Add --no-images, or leave "
+            "--report out"
+        )
     if arguments.report is not None and not arguments.report.parent.is_dir():
         raise ConfigError(
             f"--report: the folder does not exist. Create it first: {arguments.report.parent}"
@@ -244,6 +249,9 @@ def _parser() -> argparse.ArgumentParser:
         "--all-frames", action="store_true", help="a row also for every frame without a face"
     )
     videos.add_argument("--no-images", action="store_true", help="no pictures in the report")
+    videos.add_argument(
+        "--no-storage", action="store_true", help="refuse to write anything that shows a picture"
+    )
     videos.add_argument(
         "--every",
         type=every,

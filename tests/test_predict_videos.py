@@ -162,6 +162,16 @@ def test_report_without_pictures(export: str, video: Path, tmp_path: Path) -> No
     assert page.count("<figcaption>") == 3
 
 
+def test_no_storage_refuses_a_report_with_pictures(
+    export: str, video: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    with pytest.raises(ConfigError, match="--no-storage: the report shows small pictures"):
+        make_report(export, video, path, "--no-storage")
+    assert not path.exists()
+    assert "data:image" not in make_report(export, video, path, "--no-storage", "--no-images")
+
+
 def test_report_wants_one_video(export: str, video: Path, tmp_path: Path) -> None:
     picture = tmp_path / "z.png"
     cv2.imwrite(str(picture), LEFT)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_keras.common.errors import ConfigError
+from fer_keras.runtime.faces.align import Box
 from fer_keras.runtime.faces.face import Face
 from fer_keras.runtime.faces.look import Look
 from fer_keras.runtime.faces.track import FaceSource, TrackedFace, Tracker
@@ -61,6 +62,7 @@ class Moment:
         waiting: Those that a pair model waits for.
         ended: Numbers of the faces that have gone for good.
         state: Of the source.
+        boxes: Of all faces that are followed, also those that were not read; in pixels.
     """
 
     frame: Frame | None
@@ -68,6 +70,7 @@ class Moment:
     waiting: Sequence[WaitingFace] = ()
     ended: Sequence[int] = ()
     state: State = "live"
+    boxes: Sequence[Box] = ()
 
 
 @dataclass
@@ -168,7 +171,8 @@ class Follower:
         faces = self._classify(frame, ready, {seen.number: seen.source for seen in tracked})
         self.num_frames += 1
         self.num_faces += len(faces)
-        return Moment(frame, faces, waiting, ended)
+        boxes = [seen.face.box for seen in tracked]
+        return Moment(frame, faces, waiting, ended, boxes=boxes)
 
     def _follow(self, frame: Frame) -> list[TrackedFace]:
         found = self._detect(frame) if self._is_due(frame.time_s) else None
