@@ -83,7 +83,8 @@ class Recognizer:
 
     Args:
         model: An export folder (with `manifest.json`) or a `.tflite` file inside one; or
-            another project's `NAME.tflite` with a card, `NAME.card.json`, beside it.
+            another project's `NAME.tflite` with a card, `NAME.card.json`, beside it; or
+            `hf://OWNER/NAME`, which huggingface_hub fetches.
             None takes the model that is shipped.
         detector: "mtcnn", "haar", "yunet", "blazeface", "none" (every picture is one face), or a
             detector of your own.
