@@ -11,7 +11,6 @@ from fer_keras.common.arguments import (
     add_prior,
     face_pixels,
     positive,
-    seconds,
     words,
 )
 from fer_keras.common.errors import ConfigError, run_command
@@ -176,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     limits.add_argument(
         "--max-seconds",
-        type=seconds,
+        type=rate,
         default=_DEFAULTS.seconds,
         metavar="N",
         help=f"until an answer, and between two frames (default: {_DEFAULTS.seconds:g})",

@@ -87,9 +87,9 @@ def test_paths_stay_paths() -> None:
 
 
 def test_training_reads_it_too(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = pytest.importorskip("huggingface_hub", reason="needs the extra `hub`")
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    pytest.importorskip("huggingface_hub", reason="needs the extra `hub`")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     model = load_model("hf://someone/faces")
     assert model.name == "ferplus_tiny float32"
     assert cache in model.path.parents
