@@ -26,7 +26,7 @@ parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
 NUM_PICTURES = 10
 COLUMNS = [
     "path", "face", "x", "y", "width", "height", "dominant", "score", "unsure", "label_set",
-    *CLASS_NAMES, "error",
+    *CLASS_NAMES, "yaw", "pitch", "roll", "quality", "error",
 ]  # fmt: skip
 
 

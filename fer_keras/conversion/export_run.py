@@ -40,6 +40,7 @@ from fer_keras.evaluation.tta import mirror_average
 from fer_keras.loading.classifier import from_network
 from fer_keras.loading.keras_files import load_network
 from fer_keras.reporting.card import render_card, training_facts
+from fer_keras.reporting.hub_card import render_hub_card
 from fer_keras.reporting.plots import plot_risk_coverage
 from fer_keras.runtime.timing.machine import machine_name
 
@@ -156,7 +157,9 @@ def export_run(
                 network, deploy, building, held_out.images[:50]
             )
         write_text(building / "labels.txt", "\n".join(model.class_names) + "\n")
-        write_text(building / "card.md", render_card(manifest))
+        card = render_card(manifest)
+        write_text(building / "card.md", card)
+        write_text(building / "README.md", render_hub_card(manifest, card))
         manifest["files"] = file_table(building)
         write_text(building / "manifest.json", json.dumps(manifest, indent=2) + "\n")
         publish(building, target)

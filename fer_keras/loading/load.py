@@ -16,6 +16,7 @@ import numpy as np
 
 from fer_keras.common.errors import ModelFileError
 from fer_keras.common.files import read_json
+from fer_keras.common.hub import local_model
 from fer_keras.loading.checks import (
     check_tflite_operators,
 )
@@ -39,7 +40,8 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
     Args:
         path: A run folder (its `best.keras`, with the temperature of `calibration.json` where it
             belongs to that file), a `.keras` file, a `.tflite` file with `manifest.json` or,
-            where it is another project's, `NAME.card.json` beside it, or an export folder.
+            where it is another project's, `NAME.card.json` beside it, or an export folder; or
+            `hf://OWNER/NAME`, see `fer_keras.common.hub`.
         precision: Which file of an export folder: `float32`, `float16`, `dynamic` or `int8`.
         threads: Processor threads of a `.tflite` model.
 
@@ -49,7 +51,7 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
     Raises:
         ModelFileError: Missing, too large, damaged, of an untrusted kind, or without class names.
     """
-    where = Path(path)
+    where = local_model(path)
     if where.is_dir():
         if (where / "best.keras").is_file():
             return _load_run(where)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fer_keras.common.errors import ModelFileError
+from fer_keras.common.hub import local_model
 from fer_keras.runtime.peer_card import PeerCard, card_beside, card_to_write, read_card
 
 MANIFEST = "manifest.json"
@@ -80,7 +81,8 @@ def read_model_files(model: str | PathLike[str], precision: str | None = None) -
 
     Args:
         model: An export folder (with `manifest.json`), a `.tflite` file inside one, or a `.tflite`
-            file of its own with a card, `NAME.card.json`, beside it.
+            file of its own with a card, `NAME.card.json`, beside it; or `hf://OWNER/NAME`, see
+            `fer_keras.common.hub`.
         precision: Which of the folder's files: "float32", "float16", "dynamic" or "int8"; None
             takes the manifest's `default_precision`, otherwise float32, or the first there is.
             For a path to a file: None, or what the file is.
@@ -93,7 +95,7 @@ def read_model_files(model: str | PathLike[str], precision: str | None = None) -
             manifest or the card, the labels contradict each other, or nothing says what the
             numbers of a bare file mean.
     """
-    path = Path(model)
+    path = local_model(model)
     if path.is_dir():
         folder = path
     elif path.is_file() and path.suffix == ".tflite":

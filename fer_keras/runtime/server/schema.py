@@ -44,6 +44,8 @@ class FaceAnswer(BaseModel):
     unsure: bool = Field(description="Whether the model would rather not say")
     label_set: list[str] = Field(description="The labels that cannot be ruled out")
     track: int | None = Field(description="Number of the person in a stream")
+    pose: dict[str, float] | None = Field(description="yaw, pitch and roll of the head in degrees")
+    quality: float | None = Field(description="How well the face can be read, 0 to 1")
 
 
 class ModelAnswer(BaseModel):

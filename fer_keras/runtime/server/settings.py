@@ -43,6 +43,7 @@ class Settings:
         prior: As for `fer_keras.Recognizer`.
         labels: As for `fer_keras.Recognizer`.
         min_face: As for `fer_keras.Recognizer`.
+        min_quality: As for `fer_keras.Recognizer`; ready crops are all read.
         host: The address to listen on.
         port: 0 takes a free one.
         token: What clients must show; None where everybody on this machine may ask.
@@ -62,6 +63,7 @@ class Settings:
     prior: Sequence[str] | None = None
     labels: Sequence[str] = ()
     min_face: int | None = None
+    min_quality: float = 0.0
     host: str = "127.0.0.1"
     port: int = 8000
     token: str | None = field(default=None, repr=False)
