@@ -44,6 +44,8 @@ class DatasetConfig:
             is `majority` for votes (Barsoum et al. 2016 validate on it whatever they train with).
         image_size: Side of the square network input in pixels.
         channels: 1 = grey, 3 = RGB.
+        enlarge: How pictures grow that are smaller: `cubic`, or `linear` as in most programs on
+            PyTorch. Those that are larger are averaged over areas.
         without_duplicates: Leave out training images whose exact pixels also occur in a held-out
             split.
         validation_fraction: Share of train that becomes validation where a data set has none.
@@ -79,6 +81,7 @@ class DatasetConfig:
     eval_label_rule: str = ""
     image_size: Annotated[int, Range(low=8)] = 48
     channels: Literal[1, 3] = 1
+    enlarge: Literal["cubic", "linear"] = "cubic"
     without_duplicates: bool = False
     validation_fraction: Rate = 0.1
     split: Literal["official", "subjects", "folds", "leave_one_subject_out", "held_out"] = (

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fer_keras.common.arguments import add_published_arguments, check_published_arguments
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
 from fer_keras.common.prior import parse_prior
@@ -27,6 +28,7 @@ _EXAMPLES = """examples:
   python -m fer_keras.evaluate runs/word2vec-seed0/export --precision int8
   python -m fer_keras.evaluate saved_models/ferplus --precision int8 --prior balanced:0.25
   python -m fer_keras.evaluate runs/fer2013_vgg19-seed0 --split test --ten-crop 48
+  python -m fer_keras.evaluate ddamfn.pth --network ddamfn --labels rafdb --dataset rafdb
   python -m fer_keras.evaluate best.keras --dataset fer2013 --source fer2013.csv --output results
 
 Written to the run folder, or to a folder of its own beside any other model:
@@ -43,7 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", type=Path, help="run folder, .keras, .tflite or export folder")
+    parser.add_argument(
+        "model",
+        type=Path,
+        help="run folder, .keras, .tflite or export folder; with --network its authors' file",
+    )
+    add_published_arguments(parser)
     parser.add_argument("--dataset", help="default: that of the run or of the export's manifest")
     parser.add_argument(
         "--split", choices=("validation", "test"), default="validation", help="default: validation"
@@ -77,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the results go")
     parser.add_argument("--overwrite", action="store_true", help="replace results of another model")
     arguments = parser.parse_args(argv)
+    check_published_arguments(arguments)
     # Only now, so that --help is answered at once.
     from fer_keras.evaluation.evaluate import default_prior, evaluate
     from fer_keras.evaluation.run_data import requested_samples
@@ -86,11 +94,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before the first import of Keras and TensorFlow, which read these once.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from fer_keras.loading.load import load_model
+    from fer_keras.loading.load import load_model, load_published
 
     path: Path = arguments.model
     chosen = None if arguments.prior is None else parse_prior(arguments.prior)
-    model = load_model(path, precision=arguments.precision or "float32", threads=arguments.threads)
+    if arguments.network:
+        model = load_published(path, arguments.network, arguments.labels, arguments.decision)
+    else:
+        model = load_model(
+            path, precision=arguments.precision or "float32", threads=arguments.threads
+        )
     prior = default_prior(model) if chosen is None else chosen
     received = {"image": "single pictures", "pair": "pairs", "clip": "clips"}[model.input_kind]
     if model.input_kind != "image" and arguments.ten_crop is not None:

@@ -25,6 +25,7 @@ from fer_keras.conversion.parity import Parity, compare
 from fer_keras.evaluation.default_prior import DefaultPrior, choose_prior, decision_block
 from fer_keras.evaluation.thresholds import FittedDecision, coverage_problem, fit_decision
 from fer_keras.reporting.card import render_card, training_facts
+from fer_keras.runtime.pictures import picture_rule_of
 from fer_keras.runtime.timing.machine import machine_name
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ def _manifest(
         "channels": model.image_shape[2],
         "input_kind": model.input_kind,
         "input": "raw pixels 0..255",
+        "pictures": picture_rule_of(train.images, experiment.dataset.enlarge).record(),
         **({"neutral": experiment.dataset.neutral} if model.input_kind == "pair" else {}),
         **({"clip_frames": model.num_pictures} if is_clip else {}),
         "temperature": figures["temperature"],

@@ -177,6 +177,7 @@ def _load(config: DatasetConfig, split: str, label_rule: str) -> Samples:
         label_rule=label_rule or None,
         image_size=config.image_size,
         channels=config.channels,
+        enlarge=config.enlarge,
         source=config.source or None,
     )
 

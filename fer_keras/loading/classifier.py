@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.errors import FerKerasError, ModelFileError
+from fer_keras.runtime.pictures import AS_THEY_ARE, PictureRule
 
 if TYPE_CHECKING:
     pass
@@ -36,6 +37,8 @@ class LoadedModel:
             then `(n, 2, height, width, channels)`; `"clip"`: `(n, frames, height, width,
             channels)`.
         num_pictures: Pictures of an input: 1, 2 of a pair, the frames of a clip.
+        pictures: How the pictures of its training were made. Colour that it does not know is taken
+            off here; who reads pictures for it enlarges them in its way.
     """
 
     path: Path
@@ -50,6 +53,7 @@ class LoadedModel:
     input_kind: str = "image"
     num_pictures: int = 1
     _run_frames: Callable[[Images], Scores] | None = field(default=None, repr=False)
+    pictures: PictureRule = AS_THEY_ARE
 
     @property
     def has_logits(self) -> bool:
@@ -119,7 +123,8 @@ class LoadedModel:
         self._check(clips)
         starts = range(0, len(clips), self._batch_size or batch_size)
         size = starts.step
-        return np.concatenate([self._run_frames(clips[i : i + size]) for i in starts])
+        blocks = (self.pictures.applied(np.asarray(clips[i : i + size])) for i in starts)
+        return np.concatenate([self._run_frames(block) for block in blocks])
 
     def _check(self, images: Images) -> None:
         several = () if self.input_kind == "image" else (self.num_pictures,)
@@ -136,7 +141,7 @@ class LoadedModel:
         size = self._batch_size or batch_size
         out = np.empty((len(images), len(self.class_names)), np.float32)
         for start in range(0, len(images), size):
-            block = np.asarray(images[start : start + size])
+            block = self.pictures.applied(np.asarray(images[start : start + size]))
             n = len(block)
             if n < size and start:
                 # One shape for all calls: a second one would compile the graph again.
@@ -148,7 +153,12 @@ class LoadedModel:
 
 
 def from_network(
-    network: Any, *, path: Path | None = None, sha256: str = "", temperature: float = 1.0
+    network: Any,
+    *,
+    path: Path | None = None,
+    sha256: str = "",
+    temperature: float = 1.0,
+    pictures: PictureRule = AS_THEY_ARE,
 ) -> LoadedModel:
     """A network in memory, behind the same interface as a file.
 
@@ -157,6 +167,7 @@ def from_network(
         path: Named in messages.
         sha256: Of the file it came from.
         temperature: For `predict`.
+        pictures: How the pictures of its training were made.
 
     Returns:
         The model.
@@ -220,6 +231,7 @@ def from_network(
         input_kind=kind,
         num_pictures=num_pictures,
         _run_frames=_frame_scorer(network) if kind == "clip" else None,
+        pictures=pictures,
     )
 
 

@@ -23,7 +23,14 @@ from fer_keras.runtime.export_files import default_model, read_model_files
 from fer_keras.runtime.faces.align import crop_face
 from fer_keras.runtime.faces.detect import BUILT_IN, Detector, Face, build_detector
 from fer_keras.runtime.network import Network
-from fer_keras.runtime.pictures import Picture, Pixels, as_pixels, each_picture, with_channels
+from fer_keras.runtime.pictures import (
+    Picture,
+    Pixels,
+    as_pixels,
+    each_picture,
+    read_picture_rule,
+    with_channels,
+)
 from fer_keras.runtime.table import face_table
 
 Precision = Literal["float32", "float16", "dynamic", "int8"]
@@ -134,6 +141,7 @@ class Recognizer:
         self.channels = self._network.channels
         self.input_kind = self._network.input_kind
         self.manifest = files.manifest
+        self._rule = read_picture_rule(files.manifest, files.path)
         default = read_default_prior(files.manifest, files.path)
         choice = default if prior is None else parse_prior(prior)
         self.prior = str(choice)
@@ -447,7 +455,9 @@ class Recognizer:
     def _input(self, pixels: Pixels) -> Pixels:
         fitting = with_channels(pixels, self.channels)
         # A card says how its model wants faces scaled, and the network does it.
-        return fitting if self._own_scaling else resize(fitting, self.image_size)
+        if self._own_scaling:
+            return fitting
+        return self._rule.applied(resize(fitting, self.image_size, self._rule.enlarge))
 
     def _crop(self, pixels: Pixels, face: Face) -> Pixels:
         return self._input(crop_face(pixels, face.box, margin=self._detector.margin))

