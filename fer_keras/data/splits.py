@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fer_keras.common.errors import DataError
 from fer_keras.config import DatasetConfig
 from fer_keras.data.groups import connected_groups, cut_mask
 from fer_keras.data.pairs import with_neutral
@@ -96,6 +97,8 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
         train = with_label_noise(train, config.label_noise, seed)
     if config.per_class:
         train = balanced_draw(train, config.per_class, (seed, config.per_class_seed))
+    if config.per_quadrant:
+        train = quadrant_draw(train, config.per_quadrant, (seed, config.per_class_seed))
     if config.oversample_to:
         train = oversample(train, config.oversample_to)
     if config.neutral != "none":
@@ -145,6 +148,37 @@ def balanced_draw(samples: Samples, most: int, seed: tuple[int, ...]) -> Samples
     chosen = [
         rng.permutation(np.flatnonzero(samples.labels == label))[:most]
         for label in range(len(samples.class_names))
+    ]
+    return samples.take(np.sort(np.concatenate(chosen)))
+
+
+def quadrant_draw(samples: Samples, most: int, seed: tuple[int, ...]) -> Samples:
+    """Draws a subset in which no quadrant of valence and arousal has more than so many samples.
+
+    Args:
+        samples: A training split whose samples have these facts, -1..1.
+        most: Samples of each quadrant; 0 belongs to the positive side. Samples without a rating are
+            left out.
+        seed: Another seed draws others.
+
+    Returns:
+        The drawn samples in their old order; the images are copied into memory.
+
+    Raises:
+        DataError: The data set has no valence and arousal.
+    """
+    if not {"valence", "arousal"} <= set(samples.facts):
+        raise DataError(
+            f"dataset.per_quadrant: expected a data set with valence and arousal. Received: "
+            f"{samples.name}"
+        )
+    valence, arousal = (np.asarray(samples.facts[name]) for name in ("valence", "arousal"))
+    rated = (np.abs(valence) <= 1) & (np.abs(arousal) <= 1)
+    quadrants = 2 * (valence >= 0) + (arousal >= 0)
+    rng = np.random.default_rng(seed)
+    chosen = [
+        rng.permutation(np.flatnonzero(rated & (quadrants == quadrant)))[:most]
+        for quadrant in range(4)
     ]
     return samples.take(np.sort(np.concatenate(chosen)))
 

@@ -250,6 +250,21 @@ def imagenet_normalised(image: Any) -> Any:
     )(image)
 
 
+def scaled(image: Any, normalisation: str) -> Any:
+    """Pixels in 0..1.
+
+    Args:
+        image: `(batch, h, w, c)`, 0..255.
+        normalisation: `"imagenet"` for `imagenet_normalised`, `"none"` for no more than that.
+
+    Returns:
+        Tensor of the same shape.
+    """
+    if normalisation == "imagenet":
+        return imagenet_normalised(image)
+    return keras.layers.Rescaling(1 / 255, name="scale")(image)
+
+
 @keras.saving.register_keras_serializable(package="fer_keras")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Keras' layer, on TensorFlow trained by one operation in the place of a dozen.

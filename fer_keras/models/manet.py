@@ -15,7 +15,7 @@ import keras
 
 from fer_keras.common.constraints import Count, Length, Positive, Share
 from fer_keras.common.errors import ConfigError
-from fer_keras.models.layers import ChannelPool, cbam, conv_bn, imagenet_normalised, stack
+from fer_keras.models.layers import ChannelPool, cbam, conv_bn, scaled, stack
 
 # A sixteenth of the channels and one block a stage.
 SMALL = {"width": 1 / 16, "depths": (1, 1, 1, 1)}
@@ -86,7 +86,7 @@ def build(
     filters = [max(1, round(64 * width)) * factor for factor in (1, 2, 4, 8)]
 
     image = keras.Input(image_shape, name="image")
-    x = _scale(image, normalisation)
+    x = scaled(image, normalisation)
     x = conv_bn(x, filters[0], 7, strides=2, name="stem")
     # After the activation a border of zeros is as good as the source's of minus infinity.
     x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
@@ -139,12 +139,6 @@ def build(
         "quadrant_maps": keras.layers.Permute((3, 1, 2), name="quadrant_maps")(maps),
     }
     return keras.Model(image, outputs, name="manet")
-
-
-def _scale(image: Any, normalisation: str) -> Any:
-    if normalisation == "none":
-        return keras.layers.Rescaling(1 / 255, name="scale")(image)
-    return imagenet_normalised(image)
 
 
 def _stage(block: Any, x: Any, filters: int, depth: int, strides: int, *, name: str) -> Any:

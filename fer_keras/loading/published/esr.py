@@ -3,8 +3,8 @@
 A network is a folder: the base in one file, each branch in one. siqueira-hc/Efficient-Facial-
 Feature-Learning-with-Wide-Ensemble-based-Convolutional-Neural-Networks has 4 branches for CK+ and 9
 elsewhere; negarhdr/Diversified-Facial-Expression-Recognition puts a CBAM behind every convolution.
-Both feed pictures in 0..1, enlarged linearly to 96 pixels, and take the class that most branches
-name; the first of those that tie.
+Both feed pictures in 0..1, enlarged linearly to 96 pixels, the fork those of RAF-DB with ImageNet's
+mean and deviation. Both take the class that most branches name; the first of those that tie.
 """
 
 import re
@@ -107,5 +107,7 @@ ESR = Family(
     classifier=re.compile(r"branch\d+_logits"),
     is_absent=_is_absent,
     decisions=("vote", "mean"),
+    # The fork's program for RAF-DB alone, the only one that has these classes.
+    label_options={"rafdb": {"normalisation": "imagenet"}},
     read=_read,
 )  # fmt: skip
