@@ -80,10 +80,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_published_arguments(arguments)
     if bool(arguments.network) != bool(arguments.dataset):
         raise ConfigError("--network FAMILY --dataset NAME: expected both, of a PyTorch file")
+    require_keras("python -m fer_keras.export", *TRAINING)
+    # Before the first import of Keras and TensorFlow, which read these once.
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Only now, so that --help is answered at once.
     from fer_keras.conversion.summary import report
 
-    require_keras("python -m fer_keras.export", *TRAINING)
     target = arguments.output or arguments.run / "export"
     with tempfile.TemporaryDirectory(prefix="fer_keras-") as temporary:
         run_dir = arguments.run

@@ -21,8 +21,16 @@ from fer_keras.loading.checks import (
 )
 from fer_keras.loading.classifier import Images, LoadedModel, Scores, from_network
 from fer_keras.loading.keras_files import load_network
-from fer_keras.loading.published import FAMILIES, is_published_path, read_published
+from fer_keras.loading.published import (
+    FAMILIES,
+    Published,
+    is_published_path,
+    read_published,
+)
 from fer_keras.loading.tflite_files import load_tflite_bytes
+from fer_keras.runtime.clips import ClipNetwork
+from fer_keras.runtime.export_files import read_model_files
+from fer_keras.runtime.network import Network
 from fer_keras.runtime.pictures import AS_THEY_ARE, PictureRule, read_picture_rule
 
 if TYPE_CHECKING:
@@ -100,9 +108,21 @@ def load_published(path: str | Path, network: str, labels: str, decision: str = 
         ConfigError: Unknown family, labels or decision.
         ModelFileError: Missing, damaged, or the weights of another network.
     """
-    found = read_published(path, network, labels, decision)
-    rule = PictureRule(FAMILIES[network].trained_on_grey, "linear")
-    return from_network(found.network, path=Path(path), sha256=found.sha256, pictures=rule)
+    return model_of(read_published(path, network, labels, decision), Path(path))
+
+
+def model_of(found: Published, path: Path) -> LoadedModel:
+    """A network with its authors' weights behind the interface of a loaded model.
+
+    Args:
+        found: What was read.
+        path: From where.
+
+    Returns:
+        The model; its pictures are made as the authors make theirs.
+    """
+    rule = PictureRule(FAMILIES[found.family].trained_on_grey, "linear")
+    return from_network(found.network, path=path, sha256=found.sha256, pictures=rule)
 
 
 def _rule_of_run(folder: Path) -> PictureRule:
@@ -137,8 +157,6 @@ def _load_run(folder: Path) -> LoadedModel:
 
 
 def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel:
-    from fer_keras.runtime.export_files import read_model_files
-
     files = read_model_files(path, precision)
     if files.input_kind == "clip":
         return _load_clip_files(files, threads)
@@ -168,14 +186,19 @@ def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel
     sha256 = hashlib.sha256(files.content).hexdigest()
     return LoadedModel(
         files.path, "tflite", files.class_names, image_shape, sha256, temperature, manifest, run, 1,
-        input_kind, 2 if input_kind == "pair" else 1, None, read_picture_rule(manifest, files.path),
+        input_kind, 2 if input_kind == "pair" else 1, name=_name(files),
+        pictures=read_picture_rule(manifest, files.path),
     )  # fmt: skip
+
+
+def _name(files: "ModelFiles") -> str:
+    """Export and precision, such as `ferplus_tiny int8`, or the name of a file alone."""
+    stem = files.path.stem.removeprefix("model_")
+    return f"{files.manifest['name']} {stem}" if "name" in files.manifest else stem
 
 
 def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
     """Another project's file, run as its card says."""
-    from fer_keras.runtime.network import Network
-
     # Checks its operators and its size before the network of the runtime runs it.
     load_tflite_bytes(files.content, files.path, threads=threads)
     network = Network(files, threads)
@@ -189,13 +212,13 @@ def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
         {},
         lambda images: network.probabilities(list(images)),
         1,
+        name=_name(files),
+        card=files.card,
     )
 
 
 def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:
     """Encoder and head of a clip model, one clip a call."""
-    from fer_keras.runtime.clips import ClipNetwork
-
     for content in (files.content, files.head):
         check_tflite_operators(content, files.path)
     network = ClipNetwork(files, threads)
@@ -226,7 +249,8 @@ def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:
         "clip",
         network.num_frames,
         run_frames,
-        read_picture_rule(files.manifest, files.path),
+        name=_name(files),
+        pictures=read_picture_rule(files.manifest, files.path),
     )
 
 
