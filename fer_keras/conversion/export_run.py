@@ -42,6 +42,7 @@ from fer_keras.loading.keras_files import load_network
 from fer_keras.reporting.card import render_card, training_facts
 from fer_keras.reporting.hub_card import render_hub_card
 from fer_keras.reporting.plots import plot_risk_coverage
+from fer_keras.runtime.pictures import picture_rule_of
 from fer_keras.runtime.timing.machine import machine_name
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ def _manifest(
         "channels": model.image_shape[2],
         "input_kind": model.input_kind,
         "input": "raw pixels 0..255",
+        "pictures": picture_rule_of(train.images, experiment.dataset.enlarge).record(),
         **({"neutral": experiment.dataset.neutral} if model.input_kind == "pair" else {}),
         **({"clip_frames": model.num_pictures} if is_clip else {}),
         "temperature": figures["temperature"],

@@ -73,7 +73,11 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         "## Data",
         _data(manifest, training),
         "## Figures",
-        _figures(validation, manifest.get("class_prior") or {}),
+        _figures(
+            validation,
+            manifest.get("class_prior") or {},
+            is_published=bool(training.get("published")),
+        ),
         *(
             ["## The class prior it answers by", _prior_choice(manifest)]
             if "prior_figures" in manifest
@@ -170,7 +174,7 @@ def training_facts(
     }
     taken = (
         "fallback", "train_images", "trainable_parameters", "initial_weights", "teacher", "epochs",
-        "best_epoch", "backend", "command", "model_sha256",
+        "best_epoch", "backend", "command", "model_sha256", "published",
     )  # fmt: skip
     facts |= {name: result.get(name) for name in taken}
     if facts["command"]:
@@ -210,9 +214,15 @@ def without_places(text: Any) -> Any:
 
 def _summary(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     low, high = manifest["validation"]["accuracy_interval"]
+    published = training.get("published")
+    origin = (
+        f"with weights of {published['source']}, measured on `{manifest['dataset']}`"
+        if published
+        else f"trained by `{training['method']}` on `{manifest['dataset']}`"
+    )
     return (
         f"Facial expression recognition, {len(manifest['class_names'])} classes: network "
-        f"`{training['network']}` trained by `{training['method']}` on `{manifest['dataset']}`. "
+        f"`{training['network']}` {origin}. "
         f"Validation accuracy {manifest['validation']['accuracy']:.1%} (95 % interval "
         f"{low:.1%} to {high:.1%}, n = {manifest['validation']['n']:,}, label rule "
         f"`{manifest['validation']['label_rule']}`)."
@@ -220,6 +230,23 @@ def _summary(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
 
 
 def _data(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    published = training.get("published")
+    if published:
+        rows = [
+            ("Weights", f"{published['file']}, sha256 {published['sha256']}"),
+            ("Program of the authors", published["source"]),
+            ("Order of the classes in the file", ", ".join(published["labels"])),
+            ("How the authors decide", published["decision"]),
+            ("Measured and calibrated on", training.get("dataset_title") or manifest["dataset"]),
+            ("Licence of these data", training.get("dataset_licence")),
+            ("Cite", training.get("dataset_citation")),
+            ("Trained parameters", _count(training.get("trainable_parameters"))),
+        ]
+        return (
+            "How the network was trained is not known here. The class prior in `manifest.json` is "
+            "that of the training split of the data set below.\n\n"
+            + _table(("", ""), [row for row in rows if row[1]])
+        )
     rows = [
         ("Data set", training.get("dataset_title") or manifest["dataset"]),
         ("Licence of the data", training.get("dataset_licence")),
@@ -271,7 +298,9 @@ def _share_of_answers(row: Mapping[str, Any]) -> float:
     return float(row["recall"] / row["precision"]) if row["recall"] and row["precision"] else 0.0
 
 
-def _figures(validation: Mapping[str, Any], class_prior: Mapping[str, float]) -> str:
+def _figures(
+    validation: Mapping[str, Any], class_prior: Mapping[str, float], *, is_published: bool
+) -> str:
     low, high = validation["accuracy_interval"]
     rows = [("Accuracy", f"{validation['accuracy']:.4f} [{low:.4f}, {high:.4f}]")]
     without = validation.get("without_duplicates")
@@ -299,8 +328,12 @@ def _figures(validation: Mapping[str, Any], class_prior: Mapping[str, float]) ->
     return "\n\n".join(
         [
             f"On the validation split, n = {validation['n']:,}, label rule "
-            f"`{validation['label_rule']}`; intervals are 95 % Wilson intervals. The epoch was "
-            "chosen on this split, so expect slightly less on new pictures.",
+            f"`{validation['label_rule']}`; intervals are 95 % Wilson intervals. "
+            + (
+                "Whether its authors trained or chose on these pictures is not known here."
+                if is_published
+                else "The epoch was chosen on this split, so expect slightly less on new pictures."
+            ),
             _table(("Figure", "Value"), rows),
             f"Calibration: one temperature, {validation['temperature']:.3f}, fitted on this "
             "validation split; it divides the logits inside every file and changes no arg max."
@@ -482,6 +515,8 @@ def _robustness(record: Mapping[str, Any]) -> str:
 
 
 def _again(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    if training.get("published"):
+        return f"Its weights come from elsewhere. This export:\n\n```\n{training['command']}\n```"
     command = training.get("command") or (
         f"python -m fer_keras.train --exp {training['experiment']} --seed {training['seed']}"
     )

@@ -27,7 +27,14 @@ from fer_keras.runtime.faces.detect import BUILT_IN, BuiltInDetector, Detector, 
 from fer_keras.runtime.faces.face import Face
 from fer_keras.runtime.faces.look import Look, is_turned_away, look_at
 from fer_keras.runtime.network import Network
-from fer_keras.runtime.pictures import Picture, Pixels, as_pixels, each_picture, with_channels
+from fer_keras.runtime.pictures import (
+    Picture,
+    Pixels,
+    as_pixels,
+    each_picture,
+    read_picture_rule,
+    with_channels,
+)
 from fer_keras.runtime.table import face_table
 
 Precision = Literal["float32", "float16", "dynamic", "int8"]
@@ -182,6 +189,7 @@ class Recognizer:
         self.channels = self._network.channels
         self.input_kind = self._network.input_kind
         self.manifest = files.manifest
+        self._rule = read_picture_rule(files.manifest, files.path)
         self.file_name = files.path.name
         self.file_sha256 = hashlib.sha256(files.content).hexdigest()
         default = read_default_prior(files.manifest, files.path)
@@ -549,7 +557,9 @@ class Recognizer:
     def _input(self, pixels: Pixels) -> Pixels:
         fitting = with_channels(pixels, self.channels)
         # A card says how its model wants faces scaled, and the network does it.
-        return fitting if self._own_scaling else resize(fitting, self.image_size)
+        if self._own_scaling:
+            return fitting
+        return self._rule.applied(resize(fitting, self.image_size, self._rule.enlarge))
 
     def _crop(self, pixels: Pixels, face: Face) -> Pixels:
         margin = self._detector.margin

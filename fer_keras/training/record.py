@@ -14,6 +14,7 @@ from fer_keras.config import Experiment
 from fer_keras.data.load import tracked_name
 from fer_keras.data.pipeline import training_prior
 from fer_keras.data.samples import Samples
+from fer_keras.runtime.pictures import picture_rule_of
 from fer_keras.tracking.champion import pictures_id
 from fer_keras.tracking.run_names import data_tag, run_name
 from fer_keras.tracking.tracker import git_commit
@@ -112,6 +113,7 @@ class RunRecord:
             "train_images": len(self.train),
             "train_label_rule": self.train.label_rule,
             "class_prior": prior,
+            "pictures": picture_rule_of(self.train.images, experiment.dataset.enlarge).record(),
             "trainable_parameters": self.num_parameters,
             "initial_weights": self.task.weights_from,
             "teacher": self.task.teacher,

@@ -126,6 +126,7 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
         warnings.filterwarnings("ignore", message="The model does not have any trainable weights")
         per_epoch = 1
     method.sam_rho = training.sam_rho
+    method.sam_twice = training.sam_statistics == "twice"
     if training.layer_rates:
         freeze_layers(method.network, training.layer_rates)
     method.compile(
