@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_published_arguments(
         parser,
-        labels_of_others="of another model: only the pictures of these labels, and only these labels "
-        "as answers",
+        labels_of_others="of another model: only the pictures of these labels, and only these "
+        "labels as answers",
     )
     parser.add_argument("--dataset", help="default: that of the run or of the export's manifest")
     parser.add_argument(
