@@ -1,4 +1,4 @@
-"""Facial expressions from pictures with an exported model: NumPy, OpenCV and LiteRT only."""
+"""Facial expressions from pictures with an exported model: NumPy, OpenCV and an engine only."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ from fer_keras.common.prior import (
 )
 from fer_keras.runtime.clips import ClipBuffers, ClipNetwork, single_pictures_refused
 from fer_keras.runtime.decision import Decision, read_decision
+from fer_keras.runtime.engines import EngineName, require_engine
 from fer_keras.runtime.export_files import default_model, read_model_files
 from fer_keras.runtime.faces.align import crop_face
 from fer_keras.runtime.faces.detect import BUILT_IN, Detector, Face, build_detector
@@ -75,7 +76,7 @@ class Recognizer:
             None takes the model that is shipped.
         detector: "mtcnn", "haar", "yunet", "blazeface", "none" (every picture is one face), or a
             detector of your own.
-        threads: How many threads LiteRT uses, at least 1.
+        threads: How many threads the engine uses, at least 1.
         precision: Which of the folder's files: "float32", "float16", "dynamic", "int8"; None takes
             the one that the manifest names as default, otherwise float32, or the first there is.
         prior: How frequent each label is where you look, see `fer_keras.common.prior`: "training"
@@ -83,6 +84,10 @@ class Recognizer:
             as `{"happiness": 0.3, "neutral": 0.6}`, need the model's `class_prior`. None takes the
             manifest's `default_prior`, "training" where it has none.
         labels: Keep only these, two or more; the others have the probability 0. None keeps all.
+        engine: What runs the model: "litert", or "onnx" (ONNX Runtime) or "openvino" where they are
+            installed and the export has a file for them (`export --formats`). Their file is in
+            float32, and runs many faces at once.
+        device: "cpu", or an accelerator by the engine's own name, such as "cuda" with ONNX Runtime.
 
     The thresholds of a model are fitted to its probabilities for its default prior, and for every
     `balanced:TAU` in steps of 0.05. For shares of your own, or for some of the labels, nobody knows
@@ -102,8 +107,8 @@ class Recognizer:
     Raises:
         ModelFileError: The model is missing, damaged, not what the manifest says, uses operations
             that are not built in, or does not fit its labels.
-        ConfigError: The detector is unknown or cannot be used, `threads` is under 1, or the prior
-            or the labels are not of the model.
+        ConfigError: The detector is unknown or cannot be used, `threads` is under 1, the prior or
+            the labels are not of the model, or the engine or device cannot be used.
     """
 
     def __init__(
@@ -114,13 +119,18 @@ class Recognizer:
         precision: Precision | None = None,
         prior: str | Sequence[str] | Mapping[str, float] | None = None,
         labels: Sequence[str] | None = None,
+        engine: EngineName = "litert",
+        device: str = "cpu",
     ) -> None:
         if threads < 1:
             raise ConfigError(f"threads: expected at least 1, received {threads}")
-        files = read_model_files(default_model() if model is None else model, precision)
+        require_engine(engine)
+        files = read_model_files(default_model() if model is None else model, precision, engine)
         self._own_scaling = files.card is not None
         self._network = (
-            ClipNetwork(files, threads) if files.input_kind == "clip" else Network(files, threads)
+            ClipNetwork(files, threads)
+            if files.input_kind == "clip"
+            else Network(files, threads, device)
         )
         # By track, in memory only, as the neutral faces.
         self._clips = ClipBuffers(self._network) if isinstance(self._network, ClipNetwork) else None
