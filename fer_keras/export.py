@@ -23,6 +23,7 @@ _EXAMPLES = """examples:
   python -m fer_keras.export runs/word2vec-seed0                 -> runs/word2vec-seed0/export
   python -m fer_keras.export runs/word2vec-seed0 --output saved_models/word2vec
   python -m fer_keras.export runs/word2vec-seed0 --no-int8
+  python -m fer_keras.export runs/word2vec-seed0 --formats onnx openvino
   python -m fer_keras.export runs/word2vec-seed0 --reject-accuracy 0.9
 
 A run trained on JAX or PyTorch is exported in the same way: the export itself runs on TensorFlow.
@@ -33,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see `--help`."""
     parser = argparse.ArgumentParser(
         prog="python -m fer_keras.export",
-        description="Export a run to SavedModel and TFLite, checked against Keras.",
+        description="Export a run to SavedModel, TFLite and, if asked, ONNX and OpenVINO, checked "
+        "against Keras.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,6 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="average over each picture and its mirror image: twice the time, some accuracy",
     )
     parser.add_argument("--no-int8", action="store_true", help="leave the int8 file out")
+    parser.add_argument(
+        "--formats",
+        nargs="+",
+        default=[],
+        metavar="FORMAT",
+        help="also onnx (opset 18) and openvino, in float32, each checked against Keras too",
+    )
     parser.add_argument(
         "--reject-accuracy",
         type=float,
@@ -74,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         int8=not arguments.no_int8,
         mirror=arguments.mirror,
         reject_accuracy=arguments.reject_accuracy,
+        formats=arguments.formats,
     )
     print(report(manifest))
     print(f"\nwritten to {target}")
