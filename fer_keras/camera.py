@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_keras.common.arguments import add_prior, positive, rate, seconds, words
+from fer_keras.common.arguments import add_engine, add_prior, positive, rate, seconds, words
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.runtime.stream.session import (
     STILL_S,
@@ -87,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         precision=arguments.precision,
         prior=arguments.prior,
         labels=words(arguments.labels),
+        engine=arguments.engine,
+        device=arguments.device,
     )
     for note in recognizer.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -205,6 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: what its manifest says)",
     )
+    add_engine(parser)
     add_prior(parser)
     return parser
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_keras.common.arguments import add_prior, every, positive, seconds, words
+from fer_keras.common.arguments import add_engine, add_prior, every, positive, seconds, words
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.runtime.bulk import predict as bulk
 from fer_keras.runtime.paths import (
@@ -142,6 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         precision=arguments.precision,
         prior=arguments.prior,
         labels=words(arguments.labels),
+        engine=arguments.engine,
+        device=arguments.device,
     )
     for note in recognizer.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -215,6 +217,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: float32)",
     )
+    add_engine(parser)
     add_prior(parser)
     bulk.add_arguments(parser)
     videos = parser.add_argument_group("videos")

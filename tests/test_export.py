@@ -476,3 +476,30 @@ def test_formats_are_checked_before_any_work(
     )
     with pytest.raises(ConfigError, match=r"tf2onnx, which is not installed.*fer_keras\[onnx\]"):
         export_run(trained, tmp_path / "export", formats=["onnx"])
+
+
+@pytest.mark.parametrize("engine", ["litert", "onnx", "openvino"])
+def test_pictures_in_batches_have_the_answers_of_single_ones(
+    with_engines: Path, engine: Any
+) -> None:
+    from fer_keras import Recognizer
+
+    recognizer = Recognizer(with_engines, "none", engine=engine)
+    pictures: list[Any] = [*samples("validation", 75).images[..., 0]]
+    pictures[40] = b"no picture"
+    runs = []
+    run = recognizer._network.probabilities
+    recognizer._network.probabilities = lambda crops: runs.append(len(crops)) or run(crops)
+    answers = list(recognizer.recognize_each(pictures, (DataError,)))
+    assert runs == ([1] * 74 if engine == "litert" else [32, 31, 11])
+    assert [picture is given for (picture, _), given in zip(answers, pictures, strict=True)]
+    assert isinstance(answers[40][1], DataError)
+    for i in (0, 31, 32, 39, 41, 74):
+        faces, alone = answers[i][1], recognizer.recognize(pictures[i])
+        assert faces[0]["dominant"] == alone[0]["dominant"]
+        expected = pytest.approx(alone[0]["emotions"], abs=0 if engine == "litert" else 1e-6)
+        assert faces[0]["emotions"] == expected
+    with pytest.raises(DataError):
+        list(recognizer.recognize_each(pictures))
+    table = recognizer.recognize_many(pictures[:40])
+    assert table["dominant"].tolist() == [faces[0]["dominant"] for _, faces in answers[:40]]

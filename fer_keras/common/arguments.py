@@ -47,6 +47,24 @@ def every(text: str) -> tuple[int, float]:
     return positive(text), 0.0
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add `--engine` and `--device` (see `fer_keras.runtime.engines`)."""
+    parser.add_argument(
+        "--engine",
+        choices=("litert", "onnx", "openvino"),
+        default="litert",
+        help="what runs the model; onnx and openvino need their packages and an export with "
+        "--formats (default: litert)",
+    )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="NAME",
+        help="an accelerator by the engine's name, such as cuda (onnx) or gpu (openvino); refused "
+        "where it cannot be used (default: cpu)",
+    )
+
+
 def add_prior(parser: argparse.ArgumentParser) -> None:
     """Add `--prior` and `--labels` (see `fer_keras.common.prior`); read them by `words`."""
     parser.add_argument(

@@ -14,7 +14,7 @@ from fer_keras.runtime.export_files import ModelFiles
 Pixels = NDArray[np.uint8]
 InputKind = Literal["image", "pair"]
 
-_BATCH_SIZE = 32
+BATCH_SIZE = 32
 _TITLES = {"litert": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 # An int8 softmax counts in steps of 1/256, so eight classes can miss the sum of 1 by 8 x 1/512.
 _SUM_TOLERANCE = 0.05
@@ -79,7 +79,7 @@ class Network:
             ModelFileError: The model fails.
         """
         rows = [np.empty((0, self._num_classes), np.float32)]
-        batch_size = _BATCH_SIZE if self.any_batch else 1
+        batch_size = BATCH_SIZE if self.any_batch else 1
         for start in range(0, len(inputs), batch_size):
             rows.append(self._run(self._batch(inputs[start : start + batch_size])))
         return np.concatenate(rows)

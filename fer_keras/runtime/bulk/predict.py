@@ -114,6 +114,8 @@ def predict_in_bulk(arguments: argparse.Namespace) -> "tuple[ShardCounts, int]":
         arguments.threads,
         None if arguments.prior is None else str(parse_prior(arguments.prior)),
         tuple(words(arguments.labels)),
+        arguments.engine,
+        arguments.device,
     )
     facts = settings.facts()
     folder.mkdir(exist_ok=True)
