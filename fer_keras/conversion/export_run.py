@@ -10,11 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.errors import DataError, ExportError
 from fer_keras.common.files import atomic_path, read_json, write_text
+from fer_keras.common.metrics import (
+    evaluate_predictions,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    softmax,
+)
 from fer_keras.common.risk_coverage import risk_coverage
 from fer_keras.config import load_experiment
 from fer_keras.conversion import tflite as conversion
@@ -31,9 +39,16 @@ from fer_keras.conversion.engine_files import (
 )
 from fer_keras.conversion.folder import check_target, file_table, publish
 from fer_keras.conversion.parity import Parity, compare
+from fer_keras.data import splits
+from fer_keras.data.load import describe
+from fer_keras.data.pipeline import balanced_class_weights, training_prior
 from fer_keras.evaluation.default_prior import DefaultPrior, choose_prior, decision_block
 from fer_keras.evaluation.thresholds import FittedDecision, coverage_problem, fit_decision
+from fer_keras.evaluation.tta import mirror_average
+from fer_keras.loading.classifier import from_network
+from fer_keras.loading.keras_files import load_network
 from fer_keras.reporting.card import render_card, training_facts
+from fer_keras.reporting.plots import plot_risk_coverage
 from fer_keras.runtime.timing.machine import machine_name
 
 if TYPE_CHECKING:
@@ -99,10 +114,6 @@ def export_run(
             f"{calibration_images} and {parity_images}"
         )
     check_formats(formats)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = "tensorflow"
-    import keras
 
     if keras.backend.backend() != "tensorflow":
         _export_on_tensorflow(
@@ -110,11 +121,6 @@ def export_run(
             formats,
         )  # fmt: skip
         return read_json(target / "manifest.json")
-
-    from fer_keras.data.splits import load_splits
-    from fer_keras.evaluation.tta import mirror_average
-    from fer_keras.loading.classifier import from_network
-    from fer_keras.loading.keras_files import load_network
 
     network, sha256 = load_network(folder / "best.keras")
     network = conversion.in_float32(network)
@@ -131,7 +137,7 @@ def export_run(
     model = from_network(network, path=folder / "best.keras", sha256=sha256)
     experiment = load_experiment(str(folder / "experiment.json"))
     result = _result_of(folder, sha256)
-    fed, validation, train = load_splits(experiment.dataset, experiment.seed)
+    fed, validation, train = splits.load_splits(experiment.dataset, experiment.seed)
     if validation.class_names != model.class_names:
         raise DataError(
             f"The network names {', '.join(model.class_names)}, the data set "
@@ -213,8 +219,6 @@ def _manifest(
     parity: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of `manifest.json` but for the table of files."""
-    from fer_keras.data.load import describe
-
     validation, train = splits
     is_clip = model.input_kind == "clip"
     engine_files = {name: file for name, file in ENGINE_FILES.items() if name in parity["models"]}
@@ -255,8 +259,6 @@ def _manifest(
 
 def _class_prior(experiment: "Experiment", fed: "Samples") -> dict[str, float]:
     """The share of each class among the training targets."""
-    from fer_keras.data.pipeline import balanced_class_weights, training_prior
-
     training = experiment.training
     weights = balanced_class_weights(fed) if training.class_weights == "balanced" else None
     return training_prior(fed, class_weights=weights, sampling=training.sampling)
@@ -304,14 +306,6 @@ def _validation_figures(
     model: Any, validation: "Samples", train: "Samples"
 ) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
     """The figures of the model card, and the calibrated probabilities `(n, classes)`."""
-    from fer_keras.common.metrics import (
-        evaluate_predictions,
-        expected_calibration_error,
-        fit_temperature,
-        negative_log_likelihood,
-        softmax,
-    )
-
     logits = model.logits(validation.images)
     temperature = fit_temperature(logits, validation.targets)
     duplicates = np.isin(validation.facts["sha256"], train.facts["sha256"])
@@ -343,8 +337,6 @@ def _decision(
     prior: DefaultPrior,
 ) -> dict[str, Any] | None:
     """The thresholds with what they bring, also in the int8 file; draws the curve."""
-    from fer_keras.reporting.plots import plot_risk_coverage
-
     if fitted is None:
         return None
     curves: dict[str, npt.NDArray[Any]] = {"Keras": prior.adjust(probabilities[fitted.held_out])}

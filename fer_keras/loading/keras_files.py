@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from fer_keras.loading.checks import (
     MAX_MODEL_BYTES,
     checked_archive,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def load_network(path: str | Path) -> tuple[Any, str]:

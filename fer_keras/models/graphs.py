@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import keras
+
+from fer_keras.models.layers import ClassNames
+
 
 def linear_classifier(features: Any, logits: Any) -> Any | None:
     """The layer of a network whose weights make class activation maps.
@@ -14,10 +18,6 @@ def linear_classifier(features: Any, logits: Any) -> Any | None:
         The `keras.layers.Dense` with a kernel `(c, classes)`, where the logits are linear in the
         mean of the map; None elsewhere.
     """
-    import keras
-
-    from fer_keras.models.layers import ClassNames
-
     classifier, tensor = None, logits
     while True:
         layer, node, _ = tensor._keras_history

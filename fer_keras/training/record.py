@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from fer_keras.config import Experiment
 from fer_keras.data.load import tracked_name
 from fer_keras.data.pipeline import training_prior
@@ -61,8 +63,6 @@ class RunRecord:
 
     def tags(self) -> dict[str, str]:
         """What MLflow shows beside the settings."""
-        import keras
-
         experiment = self.experiment
         return {
             "experiment": experiment.name,
@@ -88,8 +88,6 @@ class RunRecord:
             figures: Of the kept network on validation.
             progress: Of the finished training.
         """
-        import keras
-
         experiment, training = self.experiment, self.experiment.training
         best = progress.best(training.select_by) or {}
         prior = training_prior(

@@ -179,9 +179,9 @@ def test_picture_without_a_face(export: Path, detector: str, size: tuple[int, in
 
 
 def test_threads_reach_the_interpreter(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
     from ai_edge_litert import interpreter
 
-    seen: list[int] = []
     original = interpreter.Interpreter
 
     def remember(*args: Any, num_threads: int, **options: Any) -> Any:

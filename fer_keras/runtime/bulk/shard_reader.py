@@ -60,6 +60,7 @@ class ReadSettings:
         threads: Of each process, at least 1.
         prior: As `Recognizer` takes it; None is the model's default.
         labels: Keep only these; empty for all.
+        min_face: As `Recognizer` takes it.
         engine: As `Recognizer` takes it.
         device: As `Recognizer` takes it.
     """
@@ -70,6 +71,7 @@ class ReadSettings:
     threads: int = 1
     prior: str | None = None
     labels: tuple[str, ...] = ()
+    min_face: int | None = None
     engine: EngineName = "litert"
     device: str = "cpu"
 
@@ -91,6 +93,7 @@ class ReadSettings:
             # Only where it changes answers, so that runs of earlier versions go on.
             **({"prior": prior} if prior != "training" else {}),
             **({"labels": list(self.labels)} if self.labels else {}),
+            **({} if self.min_face is None else {"min_face": self.min_face}),
             # Left out for our own models, so that runs of earlier versions go on.
             **({} if files.card is None else {"card": repr(files.card)}),
         }
@@ -134,6 +137,7 @@ class ShardReader:
             settings.precision,
             settings.prior,
             settings.labels,
+            settings.min_face,
             settings.engine,
             settings.device,
         )

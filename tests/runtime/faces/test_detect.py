@@ -189,7 +189,7 @@ def test_a_sure_face_spares_the_proposals_that_it_covers(monkeypatch: pytest.Mon
     """The two large networks see the best proposal of a face, and the others where it fails."""
     cascade = Mtcnn()
     picture = drawn(0)[0]
-    proposals = len(cascade._propose([picture])[0])
+    proposals = len(cascade._propose([picture], 40)[0])
     looked_at = []
     confirm = cascade._confirm
 
