@@ -153,8 +153,8 @@ def _parser() -> argparse.ArgumentParser:
         "--source",
         default="0",
         metavar="SOURCE",
-        help="camera number (default: 0), video file, folder of pictures, rtsp:// or http:// "
-        "address",
+        help="camera number (default: 0), picamera2, libcamera:, gst:PIPELINE, video file, folder "
+        "of pictures, rtsp:// or http:// address",
     )
     add("--model", metavar="DIR", help="export folder or .tflite file (default: the shipped model)")
     where = parser.add_mutually_exclusive_group()

@@ -49,6 +49,11 @@ def rate(text: str) -> float:
     return value
 
 
+def milliseconds(text: str) -> float:
+    """A finite number of milliseconds over 0, "33" or "33ms"."""
+    return rate(text.removesuffix("ms"))
+
+
 def every(text: str) -> tuple[int, float]:
     """Frames or seconds: "5" as `(5, 0.0)`, "0.5s" as `(1, 0.5)`."""
     if re.fullmatch(r"[0-9.]+s", text):

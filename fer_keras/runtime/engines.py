@@ -250,6 +250,11 @@ def require_engine(name: str) -> None:
         )
 
 
+def is_installed(name: str) -> bool:
+    """Whether the packages of an engine are there."""
+    return all(importlib.util.find_spec(one) is not None for one in _PACKAGES.get(name, ()))
+
+
 def import_openvino() -> Any:
     """OpenVINO without its telemetry, which would report its import over the network.
 
