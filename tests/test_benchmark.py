@@ -70,8 +70,11 @@ def test_report_of_an_export_and_another_projects_model(
     assert other["full_peak_mib"] is None
     table = capsys.readouterr().out
     assert f"Python {sys.version_info[0]}.{sys.version_info[1]}" in table
+    # In the table of threads, that of batches and that of stages, which other models lack.
     assert table.count("tiny int8") == 3
-    assert table.count("other") == 1
+    assert table.count("other") == 2
+    assert "ms per face in batches, 1 thread, p50" in table
+    assert all(list(model["batches"]) == ["8", "32"] for model in report["models"])
 
 
 def test_figures_of_a_report() -> None:
@@ -301,7 +304,8 @@ def test_the_timed_process_imports_no_training_stack(export: Path) -> None:
     code = (
         "import io, json, sys\n"
         "from fer_keras.runtime.timing.timing import serve\n"
-        "spec = {'model': sys.argv[1], 'precision': 'int8', 'picture': None}\n"
+        "spec = {'model': sys.argv[1], 'precision': 'int8', 'engine': 'litert',"
+        "'picture': None}\n"
         "stages = {'ask': 'stages', 'detector': 'mtcnn', 'threads': 1, 'calls': 1, 'limit_s': 9}\n"
         "replies = io.StringIO()\n"
         "serve(spec, io.StringIO(json.dumps(stages)), replies)\n"
