@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from fer_keras.common.arguments import (
+    add_engine,
     add_min_quality,
     add_prior,
     face_pixels,
@@ -105,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         labels=words(arguments.labels),
         min_face=arguments.min_face,
         min_quality=arguments.min_quality,
+        engine=arguments.engine,
+        device=arguments.device,
     )
     for note in recognizer.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -169,8 +172,8 @@ def _parser() -> argparse.ArgumentParser:
         "--source",
         default="0",
         metavar="SOURCE",
-        help="camera number (default: 0), video file, folder of pictures, rtsp:// or http:// "
-        "address",
+        help="camera number (default: 0), picamera2, libcamera:, gst:PIPELINE, video file, folder "
+        "of pictures, rtsp:// or http:// address",
     )
     add("--model", metavar="DIR", help="export folder or .tflite file (default: the shipped model)")
     where = parser.add_mutually_exclusive_group()
@@ -272,6 +275,7 @@ def _parser() -> argparse.ArgumentParser:
         help="which file of the export folder (default: what its manifest says)",
     )
     add_min_quality(parser)
+    add_engine(parser)
     add_prior(parser)
     return parser
 

@@ -26,6 +26,7 @@ _EXAMPLES = """examples:
   python -m fer_keras.export runs/word2vec-seed0                 -> runs/word2vec-seed0/export
   python -m fer_keras.export runs/word2vec-seed0 --output saved_models/word2vec
   python -m fer_keras.export runs/word2vec-seed0 --no-int8
+  python -m fer_keras.export runs/word2vec-seed0 --formats onnx openvino
   python -m fer_keras.export runs/word2vec-seed0 --reject-accuracy 0.9
   python -m fer_keras.export ddamfn.pth --network ddamfn --labels rafdb --dataset rafdb
 
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see `--help`."""
     parser = argparse.ArgumentParser(
         prog="python -m fer_keras.export",
-        description="Export a run to SavedModel and TFLite, checked against Keras.",
+        description="Export a run to SavedModel, TFLite and, if asked, ONNX and OpenVINO, checked "
+        "against Keras.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -69,6 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="average over each picture and its mirror image: twice the time, some accuracy",
     )
     parser.add_argument("--no-int8", action="store_true", help="leave the int8 file out")
+    parser.add_argument(
+        "--formats",
+        nargs="+",
+        default=[],
+        metavar="FORMAT",
+        help="also onnx (opset 18) and openvino, in float32, each checked against Keras too",
+    )
     parser.add_argument(
         "--reject-accuracy",
         type=float,
@@ -115,6 +124,7 @@ def _exported(run_dir: Path, target: Path, arguments: argparse.Namespace) -> dic
         int8=not arguments.no_int8,
         mirror=arguments.mirror,
         reject_accuracy=arguments.reject_accuracy,
+        formats=arguments.formats,
     )
 
 

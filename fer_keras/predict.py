@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fer_keras.common.arguments import (
+    add_engine,
     add_min_quality,
     add_prior,
     every,
@@ -166,6 +167,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             labels=words(arguments.labels),
             min_face=arguments.min_face,
             min_quality=arguments.min_quality,
+            engine=arguments.engine,
+            device=arguments.device,
         )
     for note in recognizer.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -262,6 +265,7 @@ def _parser() -> argparse.ArgumentParser:
         help="which file of the export folder (default: what its manifest says)",
     )
     add_min_quality(parser)
+    add_engine(parser)
     add_prior(parser)
     bulk.add_arguments(parser)
     videos = parser.add_argument_group("videos")

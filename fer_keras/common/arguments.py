@@ -75,6 +75,11 @@ def rate(text: str) -> float:
     return value
 
 
+def milliseconds(text: str) -> float:
+    """A finite number of milliseconds over 0, "33" or "33ms"."""
+    return rate(text.removesuffix("ms"))
+
+
 def every(text: str) -> tuple[int, float]:
     """Frames or seconds: "5" as `(5, 0.0)`, "0.5s" as `(1, 0.5)`."""
     if re.fullmatch(r"[0-9.]+s", text):
@@ -84,6 +89,24 @@ def every(text: str) -> tuple[int, float]:
             f"expected frames, such as 5, or seconds, such as 0.5s, received {text!r}"
         )
     return positive(text), 0.0
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add `--engine` and `--device` (see `fer_keras.runtime.engines`)."""
+    parser.add_argument(
+        "--engine",
+        choices=("litert", "onnx", "openvino"),
+        default="litert",
+        help="what runs the model; onnx and openvino need their packages and an export with "
+        "--formats (default: litert)",
+    )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="NAME",
+        help="an accelerator by the engine's name, such as cuda (onnx) or gpu (openvino); refused "
+        "where it cannot be used (default: cpu)",
+    )
 
 
 def add_prior(parser: argparse.ArgumentParser) -> None:

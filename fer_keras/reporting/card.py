@@ -444,7 +444,8 @@ def _unsure(block: Mapping[str, Any]) -> str:
 def _files(manifest: Mapping[str, Any]) -> str:
     parity, rows = manifest["parity"], []
     for precision, figures in parity["models"].items():
-        name = manifest["precision_files"].get(precision, "saved_model/")
+        names = {**manifest["precision_files"], **manifest.get("engine_files", {})}
+        name = names.get(precision, "saved_model/")
         rows.append(
             (
                 f"`{name}`",
@@ -473,6 +474,8 @@ def _files(manifest: Mapping[str, Any]) -> str:
         if any(row.get("ms_per_face") for row in parity["models"].values())
         else ""
     )
+    opset = parity["models"].get("onnx", {}).get("opset")
+    kept += [f" The ONNX file is of opset {opset}."] if opset else []
     return (
         f"{text}\n\nCompared with Keras (accuracy {parity['keras_accuracy']:.4f}) on "
         f"{parity['n']:,} validation images.{time} Every file's sha256 is in `manifest.json`."

@@ -1,10 +1,10 @@
-"""Facial expressions from pictures with an exported model: NumPy, OpenCV and LiteRT only."""
+"""Facial expressions from pictures with an exported model: NumPy, OpenCV and an engine only."""
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, TypedDict, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,13 @@ from fer_keras.common.prior import (
 )
 from fer_keras.runtime.clips import ClipBuffers, ClipNetwork, single_pictures_refused
 from fer_keras.runtime.decision import Decision, read_decision
+from fer_keras.runtime.engines import EngineName, require_engine
 from fer_keras.runtime.export_files import default_model, read_model_files
 from fer_keras.runtime.faces.align import crop_upright
 from fer_keras.runtime.faces.detect import BUILT_IN, BuiltInDetector, Detector, build_detector
 from fer_keras.runtime.faces.face import Face
 from fer_keras.runtime.faces.look import Look, is_turned_away, look_at
-from fer_keras.runtime.network import Network
+from fer_keras.runtime.network import BATCH_SIZE, Network
 from fer_keras.runtime.pictures import (
     Picture,
     Pixels,
@@ -37,6 +38,7 @@ from fer_keras.runtime.pictures import (
 )
 from fer_keras.runtime.table import face_table
 
+P = TypeVar("P", bound=Picture)
 Precision = Literal["float32", "float16", "dynamic", "int8"]
 
 
@@ -95,7 +97,7 @@ class Recognizer:
             None takes the model that is shipped.
         detector: "mtcnn", "haar", "yunet", "blazeface", "none" (every picture is one face), or a
             detector of your own.
-        threads: How many threads LiteRT uses, at least 1.
+        threads: How many threads the engine uses, at least 1.
         precision: Which of the folder's files: "float32", "float16", "dynamic", "int8"; None takes
             the one that the manifest names as default, otherwise float32, or the first there is.
         prior: How frequent each label is where you look, see `fer_keras.common.prior`: "training"
@@ -108,6 +110,10 @@ class Recognizer:
             and in frames of streams, for speed, from a sixteenth of the longer side on; blazeface
             looks at whole pictures only. A detector of your own has a size of its own.
         min_quality: Faces of a lower `quality` are left out, 0..1.
+        engine: What runs the model: "litert", or "onnx" (ONNX Runtime) or "openvino" where they are
+            installed and the export has a file for them (`export --formats`). Their file is in
+            float32, and runs many faces at once.
+        device: "cpu", or an accelerator by the engine's own name, such as "cuda" with ONNX Runtime.
 
     A face that lies or stands on its head is turned upright before it is read, by the landmarks of
     mtcnn or yunet. In a single picture where nobody stands upright, mtcnn looks for such faces.
@@ -132,8 +138,8 @@ class Recognizer:
     Raises:
         ModelFileError: The model is missing, damaged, not what the manifest says, uses operations
             that are not built in, or does not fit its labels.
-        ConfigError: The detector is unknown or cannot be used, `threads` is under 1, or the prior
-            or the labels are not of the model.
+        ConfigError: The detector is unknown or cannot be used, `threads` is under 1, the prior or
+            the labels are not of the model, or the engine or device cannot be used.
     """
 
     def __init__(
@@ -146,6 +152,8 @@ class Recognizer:
         labels: Sequence[str] | None = None,
         min_face: int | None = None,
         min_quality: float = 0.0,
+        engine: EngineName = "litert",
+        device: str = "cpu",
     ) -> None:
         if threads < 1:
             raise ConfigError(f"threads: expected at least 1, received {threads}")
@@ -157,10 +165,13 @@ class Recognizer:
         if not 0 <= min_quality <= 1:
             raise ConfigError(f"min_quality: expected a number in 0..1, received {min_quality}")
         self._min_quality = min_quality
-        files = read_model_files(default_model() if model is None else model, precision)
+        require_engine(engine)
+        files = read_model_files(default_model() if model is None else model, precision, engine)
         self._own_scaling = files.card is not None
         self._network = (
-            ClipNetwork(files, threads) if files.input_kind == "clip" else Network(files, threads)
+            ClipNetwork(files, threads)
+            if files.input_kind == "clip"
+            else Network(files, threads, device)
         )
         # By track, in memory only, as the neutral faces.
         self._clips = ClipBuffers(self._network) if isinstance(self._network, ClipNetwork) else None
@@ -292,13 +303,29 @@ class Recognizer:
         Raises:
             DataError: The picture cannot be read, or the array is not of that kind.
         """
-        pixels = as_pixels(picture)
-        faces, looks = self.worth_reading(pixels, self.detect(pixels))
-        rows = self.read_faces(pixels, faces)
+        faces, looks, crops = self.detect_and_crop(picture)
+        rows = self.read_crops(crops)
         return [
             self.result(face, row, look=look)
             for face, row, look in zip(faces, rows, looks, strict=True)
         ]
+
+    def detect_and_crop(self, picture: Picture) -> tuple[list[Face], list[Look], list[Pixels]]:
+        """Find the faces of one picture and cut them out: all of `recognize` but the reading.
+
+        Args:
+            picture: As for `recognize`.
+
+        Returns:
+            The faces that are good enough, the largest first; how each is seen; and the crop of
+            each for `read_crops`.
+
+        Raises:
+            DataError: The picture cannot be read, or the array is not of that kind.
+        """
+        pixels = as_pixels(picture)
+        faces, looks = self.worth_reading(pixels, self.detect(pixels))
+        return faces, looks, self.crop_faces(pixels, faces)
 
     def worth_reading(
         self, picture: Picture, faces: Sequence[Face]
@@ -467,6 +494,60 @@ class Recognizer:
             "quality": None if look is None else look.quality,
         }
 
+    @overload
+    def recognize_each(self, pictures: Iterable[P]) -> Iterator[tuple[P, list[FaceResult]]]: ...
+
+    @overload
+    def recognize_each(
+        self, pictures: Iterable[P], passed_over: tuple[type[Exception], ...]
+    ) -> Iterator[tuple[P, list[FaceResult] | Exception]]: ...
+
+    def recognize_each(
+        self, pictures: Iterable[P], passed_over: tuple[type[Exception], ...] = ()
+    ) -> Iterator[tuple[P, list[FaceResult] | Exception]]:
+        """As `recognize`, one picture after the other; faces go through the model in batches.
+
+        That is faster where the engine runs many faces at once. Then some pictures are read before
+        the first answer comes; of them the crops are held, not the pictures.
+
+        Args:
+            pictures: Each as for `recognize`.
+            passed_over: What may happen to a picture without ending the others.
+
+        Yields:
+            Each picture with its faces, or with the error that was passed over.
+
+        Raises:
+            DataError: As `recognize`.
+        """
+        # A TFLite file of an export takes one face at a time: nothing is gained by waiting.
+        is_batched = isinstance(self._network, Network) and self._network.any_batch
+        waiting: list[tuple[P, list[tuple[Face, Look]] | Exception]] = []
+        crops: list[Pixels] = []
+        for picture in pictures:
+            try:
+                faces, looks, more = self.detect_and_crop(picture)
+                crops += more
+                waiting.append((picture, list(zip(faces, looks, strict=True))))
+            except passed_over as error:
+                waiting.append((picture, error))
+            if not is_batched or max(len(crops), len(waiting)) >= BATCH_SIZE:
+                yield from self._answers(waiting, crops)
+                waiting, crops = [], []
+        yield from self._answers(waiting, crops)
+
+    def _answers(
+        self,
+        waiting: Sequence[tuple[P, list[tuple[Face, Look]] | Exception]],
+        crops: Sequence[Pixels],
+    ) -> Iterator[tuple[P, list[FaceResult] | Exception]]:
+        rows = iter(self.read_crops(crops) if crops else ())
+        for picture, seen in waiting:
+            if isinstance(seen, Exception):
+                yield picture, seen
+            else:
+                yield picture, [self.result(face, next(rows), look=look) for face, look in seen]
+
     def recognize_many(self, pictures: Pixels | Sequence[Picture]) -> Any:
         """Find and read the faces of many pictures, as a table.
 
@@ -482,7 +563,7 @@ class Recognizer:
             ConfigError: pandas is not installed.
         """
         paths = [str(p) if isinstance(p, str | PathLike) else None for p in pictures]
-        results = (self.recognize(pixels) for pixels in each_picture(pictures))
+        results = (faces for _, faces in self.recognize_each(each_picture(pictures)))
         return face_table(results, paths, [str(name) for name in self.classes_])
 
     def set_neutral(

@@ -114,6 +114,8 @@ def predict_in_bulk(arguments: argparse.Namespace) -> "tuple[ShardCounts, Plan]"
         tuple(words(arguments.labels)),
         arguments.min_face,
         arguments.min_quality,
+        arguments.engine,
+        arguments.device,
     )
     facts = settings.facts()
     folder.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from fer_keras.common.opencv import cv2
 from fer_keras.common.prior import read_default_prior
 from fer_keras.runtime.bulk.shards import Plan, Shard
 from fer_keras.runtime.clips import single_pictures_refused
+from fer_keras.runtime.engines import EngineName
 from fer_keras.runtime.export_files import default_model, read_model_files
 from fer_keras.runtime.recognizer import Precision, Recognizer
 from fer_keras.runtime.stream.rows import FACE_COLUMNS, LOOK_COLUMNS, PATH_COLUMNS, printable
@@ -61,6 +62,8 @@ class ReadSettings:
         labels: Keep only these; empty for all.
         min_face: As `Recognizer` takes it.
         min_quality: As `Recognizer` takes it.
+        engine: As `Recognizer` takes it.
+        device: As `Recognizer` takes it.
     """
 
     model: str | None = None
@@ -71,6 +74,8 @@ class ReadSettings:
     labels: tuple[str, ...] = ()
     min_face: int | None = None
     min_quality: float = 0.0
+    engine: EngineName = "litert"
+    device: str = "cpu"
 
     def facts(self) -> dict[str, Any]:
         """What rows depend on, for the plan: the model's content and labels, and the detector.
@@ -79,12 +84,12 @@ class ReadSettings:
             ModelFileError: The model is missing or damaged.
             ConfigError: It reads clips.
         """
-        files = read_model_files(self.model or default_model(), self.precision)
+        files = read_model_files(self.model or default_model(), self.precision, self.engine)
         if files.clip_frames:
             raise single_pictures_refused(files.clip_frames)
         prior = self.prior or str(read_default_prior(files.manifest, files.path))
         return {
-            "model_sha256": hashlib.sha256(files.content).hexdigest(),
+            "model_sha256": hashlib.sha256(files.content + files.weights).hexdigest(),
             "class_names": list(files.class_names),
             "detector": self.detector,
             # Parts of earlier versions have fewer columns; one folder holds one kind.
@@ -139,6 +144,8 @@ class ShardReader:
             settings.labels,
             settings.min_face,
             settings.min_quality,
+            settings.engine,
+            settings.device,
         )
 
     def read(self, shard: Shard) -> ShardCounts:
@@ -179,14 +186,13 @@ class ShardReader:
         self, recognizer: Recognizer, shard: Shard, counts: dict[str, int]
     ) -> Iterator[dict[str, Any]]:
         """A row for every face, and one without a face for a picture that has none."""
-        for path in self._plan.pictures(shard):
+        # Among millions of files there are some that a check lets pass and OpenCV does not.
+        answers = recognizer.recognize_each(self._plan.pictures(shard), (DataError, cv2.error))
+        for path, faces in answers:
             shown = printable(path)
-            try:
-                faces = recognizer.recognize(path)
-            # Among millions of files there are some that a check lets pass and OpenCV does not.
-            except (DataError, cv2.error) as error:
+            if isinstance(faces, Exception):
                 counts["unreadable"] += 1
-                yield {"path": shown, "error": " ".join(str(error).split())}
+                yield {"path": shown, "error": " ".join(str(faces).split())}
                 continue
             counts["pictures"] += 1
             counts["faces"] += len(faces)

@@ -1,6 +1,7 @@
 """One session of the camera: window, keys, snapshots, what is written."""
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -11,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from fer_keras.runtime.stream.watchdog import ServiceWatchdog
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,8 +127,11 @@ class _Session:
         from fer_keras.runtime.stream.sources import PictureFolder, VideoFile
 
         lost = False
-        with self._progress() as progress:
+        watchdog = ServiceWatchdog()
+        with self._progress() as progress, contextlib.closing(watchdog):
             for moment in self._stream:
+                # Also while the camera is lost: the command then waits for it.
+                watchdog.alive()
                 if (moment.state == "lost") != lost:
                     lost = moment.state == "lost"
                     text = "lost, trying again" if lost else "back"
