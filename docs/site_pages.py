@@ -107,9 +107,9 @@ def _cards() -> dict[str, str]:
 
 
 def _models() -> dict[str, str]:
-    from fer_keras.models import list_models
+    from fer_keras.models import list_networks
 
-    return {f"models/{n}.md": _module_page(f"fer_keras.models.{n}", n) for n in list_models()}
+    return {f"models/{n}.md": _module_page(f"fer_keras.models.{n}", n) for n in list_networks()}
 
 
 def _methods() -> dict[str, str]:

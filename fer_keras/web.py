@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before a model is read, which takes longer.
     vendored.read_vendored()
 
-    from fer_keras.runtime.export_files import default_model
+    from fer_keras.runtime.shipped import default_model
     from fer_keras.runtime.web.server import PageServer
     from fer_keras.runtime.web.site import build_site, save_site
 

@@ -35,7 +35,7 @@ from fer_keras.data.pipeline import training_dataset
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.evaluation.evaluate import evaluate
 from fer_keras.loading.keras_files import save_network
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.layers import with_class_names
 from fer_keras.training.backend_choice import measure
 from fer_keras.training.callbacks import Interrupted, RunState
@@ -237,7 +237,7 @@ def test_what_a_method_draws_and_remembers_is_resumed_too(
     options: dict[str, Any] = {}
     if method == "neighbour_distribution":
         network = tiny.network
-        built = build_model(network.name, (16, 16, 1), len(NAMES), **network.options)
+        built = build_network(network.name, (16, 16, 1), len(NAMES), **network.options)
         save_network(with_class_names(built, NAMES), tmp_path / "auxiliary.keras")
         options["auxiliary"] = str(tmp_path / "auxiliary.keras")
     short = dataclasses.replace(
@@ -560,7 +560,7 @@ def small_experiment(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
     def earlier(first: Experiment) -> Path:
         network = _small(first.network)
-        built = build_model(network.name, (48, 48, 1), len(NAMES), **network.options)
+        built = build_network(network.name, (48, 48, 1), len(NAMES), **network.options)
         save_network(with_class_names(built, train.class_names), folder / "first.keras")
         return folder / "first.keras"
 

@@ -1,18 +1,16 @@
 """A network that classifies faces: labels, input, logits or probabilities."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_keras.common.errors import FerKerasError, ModelFileError
-
-if TYPE_CHECKING:
-    pass
-
+from fer_keras.common.errors import ConfigError, FerKerasError, ModelFileError
+from fer_keras.models.graphs import named_network
 
 Images = npt.NDArray[np.uint8]
 
@@ -153,7 +151,8 @@ def from_network(
     """A network in memory, behind the same interface as a file.
 
     Args:
-        network: A functional Keras model whose dict of outputs has `logits`, with `ClassNames`.
+        network: A functional Keras model whose dict of outputs has `logits`, or a plain one of
+            `fer_keras.build_model`; with `ClassNames`.
         path: Named in messages.
         sha256: Of the file it came from.
         temperature: For `predict`.
@@ -170,6 +169,8 @@ def from_network(
     from fer_keras.models.layers import class_names_of
 
     where = path or Path(str(network.name))
+    with suppress(ConfigError):
+        network = named_network(network)
     # A Sequential raises for it.
     outputs = getattr(network, "output", None)
     if not isinstance(outputs, dict) or "logits" not in outputs:
@@ -219,7 +220,8 @@ def from_network(
         run,
         input_kind=kind,
         num_pictures=num_pictures,
-        _run_frames=_frame_scorer(network) if kind == "clip" else None,
+        # A plain network keeps what its answer needs, which need not be answers for frames.
+        _run_frames=_frame_scorer(network) if "frame_logits" in outputs else None,
     )
 
 

@@ -2,21 +2,20 @@
 
 import hashlib
 import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fer_keras.common.errors import FerKerasError, ModelFileError, TrainingError
+from fer_keras.common.errors import ConfigError, FerKerasError, ModelFileError, TrainingError
 from fer_keras.common.files import atomic_path, first_line, read_bounded
 from fer_keras.common.installed import require_keras
 from fer_keras.loading.checks import (
     MAX_MODEL_BYTES,
     checked_archive,
 )
-
-if TYPE_CHECKING:
-    pass
+from fer_keras.models.graphs import named_network
 
 
 def load_network(path: str | Path) -> tuple[Any, str]:
@@ -26,7 +25,8 @@ def load_network(path: str | Path) -> tuple[Any, str]:
         path: The file.
 
     Returns:
-        The functional model and the sha256 of the file.
+        The functional model and the sha256 of the file. Its outputs are a dict; of a plain network
+        of `fer_keras.build_model` with `logits` alone.
 
     Raises:
         ModelFileError: Missing, too large, damaged, or holding anything but Keras' own layers and
@@ -34,7 +34,11 @@ def load_network(path: str | Path) -> tuple[Any, str]:
     """
     where = Path(path)
     data = read_bounded(where, MAX_MODEL_BYTES)
-    return network_of(data, where), hashlib.sha256(data).hexdigest()
+    network = network_of(data, where)
+    # Another project's network is for its reader to judge.
+    with suppress(ConfigError):
+        network = named_network(network)
+    return network, hashlib.sha256(data).hexdigest()
 
 
 def network_of(data: bytes, where: Path) -> Any:

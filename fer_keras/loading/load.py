@@ -22,6 +22,7 @@ from fer_keras.loading.checks import (
 from fer_keras.loading.classifier import Images, LoadedModel, Scores, from_network
 from fer_keras.loading.keras_files import load_network
 from fer_keras.loading.tflite_files import load_tflite_bytes
+from fer_keras.runtime.shipped import find_shipped, list_models
 
 if TYPE_CHECKING:
     from fer_keras.runtime.export_files import ModelFiles
@@ -38,7 +39,8 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
     Args:
         path: A run folder (its `best.keras`, with the temperature of `calibration.json` where it
             belongs to that file), a `.keras` file, a `.tflite` file with `manifest.json` or,
-            where it is another project's, `NAME.card.json` beside it, or an export folder.
+            where it is another project's, `NAME.card.json` beside it, an export folder, or the name
+            of a shipped model (`fer_keras.list_models()`); what is on the disk comes first.
         precision: Which file of an export folder: `float32`, `float16`, `dynamic` or `int8`.
         threads: Processor threads of a `.tflite` model.
 
@@ -49,6 +51,8 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
         ModelFileError: Missing, too large, damaged, of an untrusted kind, or without class names.
     """
     where = Path(path)
+    if not where.exists():
+        where = find_shipped(str(path)) or where
     if where.is_dir():
         if (where / "best.keras").is_file():
             return _load_run(where)
@@ -68,7 +72,8 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
     if where.suffix == ".pb":
         raise ModelFileError(f"{_SAVED_MODEL_REFUSED}: {where}")
     if not where.exists():
-        raise ModelFileError(f"No such model file or folder: {where}")
+        shipped = ", ".join(list_models()) or "none"
+        raise ModelFileError(f"No such model file or folder. Shipped models: {shipped}: {where}")
     raise ModelFileError(
         "Expected a .keras or .tflite file, a run folder or an export folder. "
         f"Received: {where.suffix or 'no suffix'}. No other format is read: {where}"

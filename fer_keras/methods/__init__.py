@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fer_keras.common.constraints import checked_options
 from fer_keras.common.installed import require_keras
 from fer_keras.common.plugins import check_name, find_plugins
+from fer_keras.models.graphs import named_network
 
 if TYPE_CHECKING:
     import keras
@@ -34,7 +35,8 @@ def build_method(
     Args:
         name: One of `list_methods()`.
         network: Functional network with a dict of named outputs; `logits` `(batch, classes)` is
-            always among them.
+            always among them. A plain one of `fer_keras.build_model` stands for all outputs that it
+            was built with.
         class_names: The ordered names of the classes, as in `logits` and in the targets.
         **options: The keyword-only parameters of the method's `build`.
 
@@ -46,6 +48,7 @@ def build_method(
     """
     check_name(name, list_methods(), "method")
     require_keras("build_method")
+    network = named_network(network)
     build = importlib.import_module(f"{__name__}.{name}").build
     options = checked_options(build, options, f"Method {name!r}")
     method: Method = build(network, tuple(class_names), **options)

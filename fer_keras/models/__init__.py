@@ -1,4 +1,4 @@
-"""Networks by name: `build_model("compact")` looks in `models/compact.py`.
+"""Networks by name: `build_network("compact")` looks in `models/compact.py`.
 
 A new file in this folder is a new network; nothing has to be registered.
 """
@@ -15,14 +15,14 @@ from fer_keras.common.errors import ConfigError
 from fer_keras.common.installed import require_keras
 from fer_keras.common.plugins import check_name, find_plugins
 
-__all__ = ["build_model", "list_models"]
+__all__ = ["build_network", "list_networks"]
 
 # A clip of two frames would read like a pair.
 MIN_CLIP_FRAMES = 3
 
 
-def list_models(pattern: str = "*") -> tuple[str, ...]:
-    """Lists the networks that `build_model` knows.
+def list_networks(pattern: str = "*") -> tuple[str, ...]:
+    """Lists the networks that `build_network` knows.
 
     Args:
         pattern: Shell-style pattern, for instance `"vgg*"`.
@@ -34,7 +34,7 @@ def list_models(pattern: str = "*") -> tuple[str, ...]:
     return tuple(name for name in names if fnmatch(name, pattern))
 
 
-def build_model(
+def build_network(
     name: str,
     image_shape: Sequence[int] = (48, 48, 1),
     num_classes: int = 8,
@@ -43,7 +43,7 @@ def build_model(
     """Builds an untrained network.
 
     Args:
-        name: One of `list_models()`.
+        name: One of `list_networks()`.
         image_shape: `(height, width, channels)` of the pictures; channels 1 or 3. For a network
             that reads pairs `(2, height, width, channels)`, for one that reads clips
             `(frames, height, width, channels)`, 3 frames or more.
@@ -62,7 +62,7 @@ def build_model(
         ConfigError: If the name, the shape, the number of classes or an option is not usable, or
             Keras is not installed.
     """
-    require_keras("build_model")
+    require_keras("build_network")
     module = _find_module(name)
     build: Callable[..., Any] = module.build
     shape = _checked_shape(name, image_shape, getattr(module, "INPUT_KIND", "image"))
@@ -75,7 +75,7 @@ def build_model(
 
 
 def _find_module(name: str) -> ModuleType:
-    check_name(name, list_models(), "network")
+    check_name(name, list_networks(), "network")
     return importlib.import_module(f"{__name__}.{name}")
 
 

@@ -1,6 +1,74 @@
-"""Questions about the graph of a network."""
+"""Questions about the graph of a network, and the outputs that it has."""
 
-from typing import Any
+from typing import Any, Literal
+
+from fer_keras.common.errors import ConfigError
+
+PlainOutput = Literal["probabilities", "logits"]
+
+# The layer that makes probabilities of the logits of a plain network.
+_PROBABILITIES = "probabilities"
+
+
+def plain_network(network: Any, output: PlainOutput) -> Any:
+    """A network with one output, which Keras' own `compile` and `fit` understand.
+
+    Args:
+        network: With a dict of named outputs.
+        output: What it is left with.
+
+    Returns:
+        A functional model on the same graph and weights; its output is `(batch, classes)`. While
+        it is in memory, `named_network` finds all outputs again.
+    """
+    import keras
+
+    outputs = dict(network.output)
+    result = outputs["logits"]
+    if output == _PROBABILITIES:
+        # float32 also under mixed precision: a loss takes the logarithm of what comes out.
+        result = keras.layers.Softmax(dtype="float32", name=_PROBABILITIES)(result)
+    plain = keras.Model(network.input, result, name=network.name)
+    # Past Keras, which would wrap the dict and look into it for weights whenever it saves.
+    object.__setattr__(plain, "named_outputs", outputs)
+    return plain
+
+
+def named_network(network: Any) -> Any:
+    """The network with a dict of named outputs behind a plain one.
+
+    Args:
+        network: With one output, as `plain_network` makes it, in memory or read from a file; one
+            that has a dict already is given back as it is.
+
+    Returns:
+        A functional model on the same graph and weights. Of a network in memory with all outputs
+        that it was built with, of one from a file with `logits` alone.
+
+    Raises:
+        ConfigError: The network is of another kind.
+    """
+    import keras
+
+    from fer_keras.models.layers import ClassNames
+
+    output = getattr(network, "output", None)
+    if isinstance(output, dict):
+        return network
+    outputs = getattr(network, "named_outputs", None)
+    if outputs is None and isinstance(output, keras.KerasTensor):
+        layer = output._keras_history.operation
+        if isinstance(layer, keras.layers.Softmax) and layer.name == _PROBABILITIES:
+            output = layer.input
+            layer = output._keras_history.operation
+        if isinstance(layer, ClassNames) or layer.name == "logits":
+            outputs = {"logits": output}
+    if outputs is None:
+        raise ConfigError(
+            f"Expected a network of fer_keras. Received: {getattr(network, 'name', network)!r}, "
+            "whose output is neither a dict with 'logits' nor made by fer_keras.build_model."
+        )
+    return keras.Model(network.input, outputs, name=network.name)
 
 
 def linear_classifier(features: Any, logits: Any) -> Any | None:

@@ -19,11 +19,12 @@ from fer_keras.common.prior import (
 )
 from fer_keras.runtime.clips import ClipBuffers, ClipNetwork, single_pictures_refused
 from fer_keras.runtime.decision import Decision, read_decision
-from fer_keras.runtime.export_files import default_model, read_model_files
+from fer_keras.runtime.export_files import read_model_files
 from fer_keras.runtime.faces.align import crop_face
 from fer_keras.runtime.faces.detect import BUILT_IN, Detector, Face, build_detector
 from fer_keras.runtime.network import Network
 from fer_keras.runtime.pictures import Picture, Pixels, as_pixels, each_picture, with_channels
+from fer_keras.runtime.shipped import default_model
 from fer_keras.runtime.table import face_table
 
 Precision = Literal["float32", "float16", "dynamic", "int8"]

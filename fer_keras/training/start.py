@@ -20,16 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from fer_keras.common.errors import ConfigError, DataError, ModelFileError, did_you_mean
+from fer_keras.common.errors import ConfigError, ModelFileError, did_you_mean
 from fer_keras.common.files import file_sha256
-from fer_keras.common.labels import name_mapping
 from fer_keras.config import Experiment, list_experiments, load_experiment, override
 from fer_keras.loading.ddamfn_torch import load_ddamfn
 from fer_keras.loading.face_features import LICENCE, is_face_features, read_face_features
 from fer_keras.loading.keras_files import load_network
+from fer_keras.loading.transfer import copy_layers
 from fer_keras.loading.weights import load_arrays, load_torch_tensors, load_weights
 from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface2
-from fer_keras.models.layers import class_names_of
 
 # Training pictures whose statistics batch normalisation starts with.
 _STATISTICS_OF = 512
@@ -117,8 +116,8 @@ def load_start(
     """Copies the weights of a trained network where layer names and shapes are the same.
 
     Classifiers (`logits`, `branch1_logits`, ...) are matched by the names of the classes, and so
-    are neurons that read them (`branch1_valence_arousal`); where a class is new to the trained
-    network, they keep their fresh weights.
+    are neurons that read them (`branch1_valence_arousal`); a class that is new to the trained
+    network keeps its fresh weights.
 
     Args:
         network: The new network; its weights are changed.
@@ -146,21 +145,7 @@ def load_start(
         fresh = _load_backbone(network, file)
         return _start_line(network, file, fresh, whole=whole)
     trained, sha256 = load_network(file)
-    theirs = {layer.name: layer.get_weights() for layer in trained.layers}
-    copied, fresh = [], []
-    for layer in network.layers:
-        if not layer.weights:
-            continue
-        values = theirs.get(layer.name)
-        if values is not None and layer.name.endswith(("logits", "_valence_arousal")):
-            axis = -1 if layer.name.endswith("logits") else 0
-            values = _by_class(values, class_names_of(trained), class_names, axis)
-        shapes = [tuple(weight.shape) for weight in layer.weights]
-        if values is not None and [value.shape for value in values] == shapes:
-            layer.set_weights(values)
-            copied.append(layer.name)
-        else:
-            fresh.append(layer.name)
+    copied, fresh = copy_layers(network, class_names, trained)
     if not copied:
         raise ConfigError(
             f"network.weights: no layer of {network.name!r} has the name and the shape of one in "
@@ -386,17 +371,3 @@ def _recipe(experiment: Experiment) -> Experiment:
 
 def _model_file(path: str) -> Path:
     return Path(path) / "best.keras" if Path(path).is_dir() else Path(path)
-
-
-def _by_class(
-    values: list[np.ndarray], theirs: tuple[str, ...], ours: tuple[str, ...], axis: int
-) -> list[np.ndarray] | None:
-    """The kernel and bias of a layer with our classes along an axis; None where one is missing."""
-    try:
-        order = list(name_mapping(theirs, ours))
-    except DataError:
-        return None
-    kernel, *bias = values
-    if axis == -1:  # A bias has classes where the outputs are classes.
-        bias = [value[order] for value in bias]
-    return [np.take(kernel, order, axis=axis), *bias]

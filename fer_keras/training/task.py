@@ -59,7 +59,7 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
     from fer_keras.data.pipeline import balanced_class_weights, steps_per_epoch
     from fer_keras.loading.keras_files import save_network
     from fer_keras.methods import build_method
-    from fer_keras.models import build_model
+    from fer_keras.models import build_network
     from fer_keras.training.device import use_xla
     from fer_keras.training.embedding_cache import feed_embeddings
     from fer_keras.training.optimizers import build_optimizer, freeze_layers
@@ -76,7 +76,7 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
     image_shape = train.images.shape[1:]
     network_options, encoders = with_encoders(dict(experiment.network.options), image_shape)
     network_options, bases = with_bases(network_options, train.class_names)
-    network = build_model(
+    network = build_network(
         experiment.network.name, image_shape, len(train.class_names), **network_options
     )
     weights_from = encoders or bases or "none: trained from scratch"

@@ -11,7 +11,7 @@ import pytest
 
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.loading.weights import load_torch_tensors
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.training.start import load_start
 
 torch = pytest.importorskip("torch")
@@ -51,7 +51,7 @@ def pictures() -> np.ndarray:
 def build(**options: Any) -> Any:
     keras.utils.set_random_seed(0)
     options = {"width": WIDTH, "depths": DEPTHS, **options}
-    return build_model("ddamfn", (SIDE, SIDE, 3), len(CLASSES), **options)
+    return build_network("ddamfn", (SIDE, SIDE, 3), len(CLASSES), **options)
 
 
 def map_of(network: Any, pictures: np.ndarray, name: str) -> np.ndarray:
@@ -144,7 +144,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(theirs: Any, tmp_path:
     refused({**tensors, name: tensors[name].transpose(0, 1)}, f"expected '{name}' to be")
     torch.save(tensors, file)
     with pytest.raises(ConfigError, match="for the network ddamfn"):
-        load_start(build_model("compact", (SIDE, SIDE, 3), 3), CLASSES, str(file))
+        load_start(build_network("compact", (SIDE, SIDE, 3), 3), CLASSES, str(file))
 
 
 def test_a_pickled_module_is_not_run(theirs: Any, tmp_path: Path) -> None:

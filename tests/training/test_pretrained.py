@@ -10,7 +10,7 @@ import pytest
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.config import Experiment, load_experiment, to_json
 from fer_keras.loading.keras_files import save_network
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.encoders import build_encoder
 from fer_keras.models.layers import with_class_names
 from fer_keras.training.start import (
@@ -27,7 +27,7 @@ SMALL = {"stem_filters": 4, "widths": [8], "depths": [1]}
 
 def network(names: tuple[str, ...], **options):
     return with_class_names(
-        build_model("compact", (16, 16, 1), len(names), **{**SMALL, **options}), names
+        build_network("compact", (16, 16, 1), len(names), **{**SMALL, **options}), names
     )
 
 
@@ -67,7 +67,7 @@ def test_every_branch_is_matched_by_the_names_of_the_classes(tmp_path: Path) -> 
     options = {"variant": "ckplus", "num_branches": 2, "width": 1 / 16, "valence_arousal": True}
 
     def ensemble(names: tuple[str, ...]) -> Any:
-        built = build_model("esr", (42, 42, 1), len(names), **options)
+        built = build_network("esr", (42, 42, 1), len(names), **options)
         return with_class_names(built, names)
 
     source, target = ensemble(NAMES), ensemble(("anger", "neutral", "happiness"))
@@ -92,7 +92,7 @@ def test_every_branch_is_matched_by_the_names_of_the_classes(tmp_path: Path) -> 
 
 
 def test_a_network_of_which_nothing_fits_is_refused(trained: Path) -> None:
-    other = build_model("mini_xception", (48, 48, 1), 3)
+    other = build_network("mini_xception", (48, 48, 1), 3)
     with pytest.raises(ConfigError, match="no layer of"):
         load_start(other, NAMES, str(trained))
 

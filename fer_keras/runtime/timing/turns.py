@@ -19,7 +19,8 @@ from types import TracebackType
 from typing import IO, Any, cast
 
 from fer_keras.common.errors import DataError, ModelFileError
-from fer_keras.runtime.export_files import default_model, read_model_files
+from fer_keras.runtime.export_files import read_model_files
+from fer_keras.runtime.shipped import default_model
 from fer_keras.runtime.timing.timing import is_bare
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
