@@ -22,7 +22,7 @@ _ROOT = Path(__file__).parents[1]
 _REPOSITORY_FILES = re.compile(r"\[([^\]]+)\]\((?:LICENSE|saved_models/README\.md)\)")
 
 # In the order in which they are read.
-_TUTORIALS = ("own-data", "compare", "on-a-pi")
+_TUTORIALS = ("own-data", "finetune", "compare", "on-a-pi")
 
 # Modules whose public names people use in programs.
 _API = {

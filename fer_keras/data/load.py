@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_keras.common.errors import DataError, did_you_mean
+from fer_keras.common.plugins import is_own_file
 from fer_keras.data.gathered import take_images
 from fer_keras.data.registry import dataset_module
 from fer_keras.data.samples import SPLITS, DatasetInfo, Samples, one_hot
@@ -52,7 +53,7 @@ def find_source(name: str, source: str | os.PathLike[str] | None = None) -> Path
         return None
     # A built-in data set is found wherever it is looked for; the others are not below a file.
     root = Path(os.environ.get("FER_KERAS_DATA") or os.devnull).expanduser()
-    return module.find(root / name) or module.find(root)
+    return module.find(root / module.INFO.name) or module.find(root)
 
 
 def is_available(name: str, source: str | os.PathLike[str] | None = None) -> bool:
@@ -102,6 +103,8 @@ def tracked_name(name: str, source: str | os.PathLike[str] | None) -> str:
         The name; for a data set that is nothing without its path also the folder's name and a mark
         of where it lies, since two folders are two data sets: `folder-office-3fa2c1`.
     """
+    if is_own_file(name):
+        name = describe(name).name
     if not source or not describe(name).needs_path:
         return name
     path = Path(source).expanduser().resolve()

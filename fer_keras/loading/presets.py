@@ -10,7 +10,7 @@ from fer_keras.common.errors import ConfigError, ModelFileError, did_you_mean
 from fer_keras.common.files import file_sha256, read_json
 from fer_keras.common.installed import require_keras
 from fer_keras.loading.keras_files import load_network
-from fer_keras.loading.transfer import copy_layers, is_classifier
+from fer_keras.loading.transfer import copy_layers, is_classifier, with_classes
 from fer_keras.models import build_network
 from fer_keras.models.graphs import plain_network
 from fer_keras.runtime.shipped import MANIFEST, find_shipped, list_models
@@ -31,7 +31,7 @@ def build_model(
     """Builds a network that `compile`, `fit`, `predict`, `evaluate` and `save` of Keras take.
 
     Args:
-        name: One of `fer_keras.list_networks()`.
+        name: One of `fer_keras.list_networks()`, or the path of a `.py` file of one's own.
         image_shape: `(height, width, channels)` of the pictures; channels 1 or 3. For a network
             that reads pairs `(2, height, width, channels)`, for one that reads clips `(frames,
             height, width, channels)`. None = that of `weights`, else `(48, 48, 1)`.
@@ -43,9 +43,9 @@ def build_model(
             `"categorical_crossentropy"`; `logits`, for losses with `from_logits=True`; `named`, the
             dict of named outputs that `fer_keras.build_method` consumes.
         weights: Trained weights to start from: a shipped model that has some
-            (`fer_keras.list_models()`), a run folder or a `.keras` file of the same network. Its
-            options are taken over. A classifier is matched by the names of the classes; classes
-            that are new keep fresh weights, with a warning.
+            (`fer_keras.list_models()`), a run folder or a `.keras` file of the same network.
+            Without options the graph is that of the file. A classifier is matched by the names of
+            the classes; classes that are new keep fresh weights, with a warning.
         **options: Keyword options of the network's `build`, described in its module.
 
     Returns:
@@ -96,23 +96,26 @@ def _trained_network(
             f"{file}"
         )
     shape, known = tuple(trained.inputs[0].shape[1:]), class_names_of(trained)
-    if names is None and num_classes in (None, len(known)):
-        names = known
-    if names == known and tuple(image_shape or shape) == shape and not options:
+    if names is None:
+        names = known if num_classes in (None, len(known)) else None
+    same_graph = tuple(image_shape or shape) == shape and not options
+    if same_graph and names == known:
         return trained
-    options = {**_options_beside(file, name), **options}
-    count = len(names) if names else num_classes
-    network = build_network(name, image_shape or shape, count or 0, **options)
-    if names:
-        network = with_class_names(network, names)
-    copied, fresh = copy_layers(network, names or (), trained)
-    lacking = [layer for layer in fresh if not is_classifier(layer)]
-    if lacking or not copied:
-        raise ConfigError(
-            "weights: expected every layer but the classifier in the file. Missing or of another "
-            f"shape: {', '.join(lacking[:6]) or 'all'}. Give the network the options and the "
-            f"image_shape with which it was trained: {file}"
-        )
+    if same_graph and names is not None:
+        network, fresh = with_classes(trained, names)
+    else:
+        count = len(names) if names else num_classes
+        network = build_network(name, image_shape or shape, count or 0, **options)
+        if names is not None:
+            network = with_class_names(network, names)
+        copied, fresh = copy_layers(network, names or (), trained)
+        lacking = [layer for layer in fresh if not is_classifier(layer)]
+        if lacking or not copied:
+            raise ConfigError(
+                "weights: expected every layer but the classifier in the file. Missing or of "
+                f"another shape: {', '.join(lacking[:6]) or 'all'}. Give the options with which "
+                f"the network was trained, or class_names and no options: {file}"
+            )
     if fresh:
         warnings.warn(
             f"weights: {', '.join(fresh)} has fresh weights for what the file does not know; train "
@@ -163,17 +166,3 @@ def trained_file(weights: str | Path) -> Path:
     if expected and file_sha256(files[0]) != expected:
         raise ModelFileError(f"sha256: not the file that {manifest} lists: {files[0]}")
     return files[0]
-
-
-def _options_beside(file: Path, name: str) -> Mapping[str, Any]:
-    """The options with which the network of a file was built, as its folder remembers them."""
-    experiment, manifest = file.parent / "experiment.json", file.parent / MANIFEST
-    if experiment.is_file():
-        network = read_json(experiment).get("network", {})
-        found, options = network.get("name"), network.get("options", {})
-    elif manifest.is_file():
-        training = read_json(manifest).get("training", {})
-        found, options = training.get("network"), training.get("network_options", {})
-    else:
-        return {}
-    return options if found == name and isinstance(options, Mapping) else {}

@@ -1,11 +1,13 @@
 """Copies the weights of a trained network into one with other classes."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_keras.common.errors import ConfigError
 from fer_keras.common.labels import class_name
 
 _Arrays = list[npt.NDArray[Any]]
@@ -54,6 +56,67 @@ def copy_layers(
             layer.set_weights(values)
         (copied if fits and whole else fresh).append(layer.name)
     return copied, fresh
+
+
+def with_classes(trained: Any, class_names: Sequence[str]) -> tuple[Any, list[str]]:
+    """The network of a file for other classes, with its weights wherever they fit.
+
+    Args:
+        trained: With a dict of named outputs, carrying class names.
+        class_names: The new ones, in order.
+
+    Returns:
+        A network of the same graph whose classifiers have one neuron for each new class, and the
+        names of layers with fresh weights. Where the answers of the trained one come from a fixed
+        table of its method (words, points), a fresh layer `logits` on its `embedding` takes the
+        place of it.
+
+    Raises:
+        ConfigError: The classifiers of the graph are of an unknown kind.
+        ModelFileError: The trained network carries no class names.
+    """
+    import keras
+
+    from fer_keras.models.layers import ClassNames, class_names_of, with_class_names
+
+    known = class_names_of(trained)
+    layers = trained._flatten_layers(recursive=False, include_self=False)
+    heads = [layer for layer in layers if is_classifier(layer.name) and layer.weights]
+    if not all(isinstance(layer, keras.layers.Dense | keras.layers.Conv2D) for layer in heads):
+        heads = []
+    if heads:
+        config = copy.deepcopy(trained.get_config())
+        names = {layer.name for layer in heads}
+        # Networks inside, as of a fusion, keep their classes.
+        flat = not any(isinstance(layer, keras.Model) for layer in layers)
+        for each in config["layers"]:
+            inner = each["config"]
+            # Shapes follow from the graph; these are still those of the old classes.
+            each.pop("build_config", None)
+            if each["name"] in names:
+                inner["units" if "units" in inner else "filters"] = len(class_names)
+            elif flat and each["class_name"] == "Reshape" and is_classifier(each["name"]):
+                # The classifiers of branches, side by side.
+                inner["target_shape"] = (*inner["target_shape"][:-1], len(class_names))
+            elif each["class_name"] == ClassNames.__name__:
+                inner["class_names"] = list(class_names)
+        network = keras.Model.from_config(config)
+        copied, fresh = copy_layers(network, class_names, trained)
+        if copied:
+            return network, fresh
+    embedding = trained.output.get("embedding")
+    if embedding is None:
+        raise ConfigError(
+            f"network.weights: expected a classifier of {len(known)} classes that can be replaced, "
+            f"or an output `embedding`. Received: network {trained.name!r} with "
+            f"{', '.join(sorted(trained.output))}."
+        )
+    logits = keras.layers.Dense(len(class_names), name="logits")(embedding)
+    outputs = {"logits": logits, "embedding": embedding}
+    if "features" in trained.output:
+        outputs["features"] = trained.output["features"]
+    network = keras.Model(trained.input, outputs, name=trained.name)
+    return with_class_names(network, class_names), ["logits"]
 
 
 def is_classifier(layer: str) -> bool:

@@ -3,7 +3,6 @@
 A new file in this folder is a new network; nothing has to be registered.
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 from fer_keras.common.constraints import checked_options
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.installed import require_keras
-from fer_keras.common.plugins import check_name, find_plugins
+from fer_keras.common.plugins import find_plugins, load_plugin
 
-__all__ = ["build_network", "list_networks"]
+__all__ = ["build_network", "list_networks", "network_module"]
 
 # A clip of two frames would read like a pair.
 MIN_CLIP_FRAMES = 3
@@ -43,7 +42,7 @@ def build_network(
     """Builds an untrained network.
 
     Args:
-        name: One of `list_networks()`.
+        name: One of `list_networks()`, or the path of a `.py` file of one's own.
         image_shape: `(height, width, channels)` of the pictures; channels 1 or 3. For a network
             that reads pairs `(2, height, width, channels)`, for one that reads clips
             `(frames, height, width, channels)`, 3 frames or more.
@@ -63,7 +62,7 @@ def build_network(
             Keras is not installed.
     """
     require_keras("build_network")
-    module = _find_module(name)
+    module = network_module(name)
     build: Callable[..., Any] = module.build
     shape = _checked_shape(name, image_shape, getattr(module, "INPUT_KIND", "image"))
     if not _is_int(num_classes) or num_classes < 2:
@@ -74,9 +73,16 @@ def build_network(
     return build(shape, int(num_classes), **checked_options(build, options, f"Network {name!r}"))
 
 
-def _find_module(name: str) -> ModuleType:
-    check_name(name, list_networks(), "network")
-    return importlib.import_module(f"{__name__}.{name}")
+def network_module(name: str) -> ModuleType:
+    """The module of a network.
+
+    Args:
+        name: One of `list_networks()`, or the path of a `.py` file of one's own with a `build`.
+
+    Raises:
+        ConfigError: No such network, or a file that cannot be used.
+    """
+    return load_plugin(name, __name__, Path(__file__).parent, "build", "network")
 
 
 def _checked_shape(name: str, image_shape: Sequence[int], kind: str) -> tuple[int, ...]:

@@ -63,6 +63,7 @@ def find_pictures(
     """
     from fer_keras.common.decode import IMAGE_SUFFIXES
     from fer_keras.runtime.bulk.shards import visible_files
+    from fer_keras.runtime.pictures import refuse_url
 
     found: list[Path] = []
     passed_over = 0
@@ -78,6 +79,7 @@ def find_pictures(
             found += pictures
             passed_over += len(visible) - len(pictures)
         elif not path.exists():
+            refuse_url(str(path))
             raise DataError(
                 f"expected a picture, a video or a folder, found nothing. Check the path: {path}"
             )

@@ -1,6 +1,7 @@
 """What users hand over as pictures - paths, file contents, arrays - as pixels."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import cast
@@ -13,6 +14,8 @@ from fer_keras.common.errors import DataError
 from fer_keras.common.opencv import cv2
 
 Pixels = NDArray[np.uint8]
+# A drive of Windows has one letter.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")
 Picture = str | PathLike[str] | bytes | Pixels
 
 
@@ -32,6 +35,7 @@ def as_pixels(picture: Picture) -> Pixels:
     if isinstance(picture, bytes):
         return decode_image(picture, channels=3, source="picture given as bytes")
     if isinstance(picture, str | PathLike):
+        refuse_url(str(picture))
         return read_image(Path(picture))
     usable = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size
     if usable and picture.ndim == 2:
@@ -49,12 +53,12 @@ def as_pixels(picture: Picture) -> Pixels:
     return picture
 
 
-def each_picture(images: Pixels | Sequence[Picture]) -> Iterator[Pixels]:
+def each_picture(images: Pixels | Iterable[Picture]) -> Iterator[Pixels]:
     """Several pictures, one after the other.
 
     Args:
-        images: uint8 array `(n, height, width)` or `(n, height, width, 1 or 3)`, or a sequence of
-            what `as_pixels` takes.
+        images: uint8 array `(n, height, width)` or `(n, height, width, 1 or 3)`, or several of what
+            `as_pixels` takes, in a list or from a generator.
 
     Yields:
         uint8 `(height, width, channels)`.
@@ -73,6 +77,22 @@ def each_picture(images: Pixels | Sequence[Picture]) -> Iterator[Pixels]:
         )
     for picture in images:
         yield as_pixels(cast(Picture, picture))
+
+
+def refuse_url(picture: str) -> None:
+    """Refuses an address of the network, which nothing here fetches.
+
+    Args:
+        picture: What was given as a path; `Path` writes `https:/host` for `https://host`.
+
+    Raises:
+        DataError: It is an address.
+    """
+    if _URL.match(picture):
+        raise DataError(
+            "picture: expected a file, received an address. Nothing is fetched from the network. "
+            f"Mend: download it first: {picture[:120]}"
+        )
 
 
 def with_channels(pixels: Pixels, channels: int) -> Pixels:

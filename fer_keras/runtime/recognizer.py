@@ -1,7 +1,7 @@
 """Facial expressions from pictures with an exported model: NumPy, OpenCV and LiteRT only."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypedDict, cast
 
@@ -19,6 +19,7 @@ from fer_keras.common.prior import (
 )
 from fer_keras.runtime.clips import ClipBuffers, ClipNetwork, single_pictures_refused
 from fer_keras.runtime.decision import Decision, read_decision
+from fer_keras.runtime.estimator import PretrainedClassifier
 from fer_keras.runtime.export_files import read_model_files
 from fer_keras.runtime.faces.align import crop_face
 from fer_keras.runtime.faces.detect import BUILT_IN, Detector, Face, build_detector
@@ -57,7 +58,7 @@ class FaceResult(TypedDict):
     track: int | None
 
 
-class Recognizer:
+class Recognizer(PretrainedClassifier):
     """A face detector and an exported model, in the manner of scikit-learn.
 
     `predict` and `predict_proba` take ready face crops; `recognize` takes a whole picture and finds
@@ -71,9 +72,9 @@ class Recognizer:
     refused.
 
     Args:
-        model: An export folder (with `manifest.json`) or a `.tflite` file inside one; or
-            another project's `NAME.tflite` with a card, `NAME.card.json`, beside it.
-            None takes the model that is shipped.
+        model: An export folder (with `manifest.json`) or a `.tflite` file inside one; the name of a
+            shipped model (`fer_keras.list_models()`); or another project's `NAME.tflite` with a
+            card, `NAME.card.json`, beside it. None takes `ferplus`, which is shipped.
         detector: "mtcnn", "haar", "yunet", "blazeface", "none" (every picture is one face), or a
             detector of your own.
         threads: How many threads LiteRT uses, at least 1.
@@ -116,6 +117,10 @@ class Recognizer:
         prior: str | Sequence[str] | Mapping[str, float] | None = None,
         labels: Sequence[str] | None = None,
     ) -> None:
+        self._parameters = {
+            "model": model, "detector": detector, "threads": threads, "precision": precision,
+            "prior": prior, "labels": labels,
+        }  # fmt: skip
         if threads < 1:
             raise ConfigError(f"threads: expected at least 1, received {threads}")
         files = read_model_files(default_model() if model is None else model, precision)
@@ -157,12 +162,13 @@ class Recognizer:
                     "never said, label_set is the dominant label",
                 )
 
-    def predict_proba(self, images: Pixels | Sequence[Picture]) -> NDArray[np.float32]:
+    def predict_proba(self, images: Pixels | Iterable[Picture]) -> NDArray[np.float32]:
         """Probabilities of ready face crops.
 
         Args:
             images: uint8 array `(n, height, width)` or `(n, height, width, 1 or 3)` in 0..255 of
-                any size, or a sequence of paths, file contents (bytes) or arrays without the n.
+                any size, or paths, file contents (bytes) or arrays without the n, in a list or
+                from a generator.
 
         Returns:
             float32 `(n, classes)`; rows sum to 1; columns as in `classes_`.
@@ -175,7 +181,7 @@ class Recognizer:
         return self._probabilities(crops, [None] * len(crops))
 
     def predict_clip(
-        self, frames: Pixels | Sequence[Picture]
+        self, frames: Pixels | Iterable[Picture]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Probabilities of one clip of ready face crops, by a clip model.
 
@@ -200,7 +206,7 @@ class Recognizer:
         whole, each = self._network.read([self._network.encode(crop) for crop in last])
         return self._adjusted(whole), self._adjusted(each)
 
-    def predict(self, images: Pixels | Sequence[Picture]) -> NDArray[np.str_]:
+    def predict(self, images: Pixels | Iterable[Picture]) -> NDArray[np.str_]:
         """The most probable label of each ready face crop; arguments as `predict_proba`.
 
         Returns:
@@ -358,7 +364,7 @@ class Recognizer:
             "track": track,
         }
 
-    def recognize_many(self, pictures: Pixels | Sequence[Picture]) -> Any:
+    def recognize_many(self, pictures: Pixels | Iterable[Picture]) -> Any:
         """Find and read the faces of many pictures, as a table.
 
         Args:
@@ -372,6 +378,7 @@ class Recognizer:
             DataError: A picture cannot be read, or an array is not of that kind.
             ConfigError: pandas is not installed.
         """
+        pictures = pictures if isinstance(pictures, np.ndarray | str | bytes) else [*pictures]
         paths = [str(p) if isinstance(p, str | PathLike) else None for p in pictures]
         results = (self.recognize(pixels) for pixels in each_picture(pictures))
         return face_table(results, paths, [str(name) for name in self.classes_])

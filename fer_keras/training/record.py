@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fer_keras.common.plugins import is_own_file
 from fer_keras.config import Experiment
 from fer_keras.data.load import tracked_name
 from fer_keras.data.pipeline import training_prior
@@ -14,6 +15,7 @@ from fer_keras.data.samples import Samples
 from fer_keras.tracking.champion import pictures_id
 from fer_keras.tracking.tracker import git_commit
 from fer_keras.training.checkpoint import Progress
+from fer_keras.training.own_parts import file_digests
 from fer_keras.training.task import Task
 
 
@@ -67,7 +69,7 @@ class RunRecord:
         return {
             "experiment": experiment.name,
             "method": experiment.method.name,
-            "network": experiment.network.name,
+            "network": self.task.method.network.name,
             "git_commit": self.commit,
             "dataset": data_tag(experiment).removeprefix("dataset="),
             "dataset_fingerprint": self.train.fingerprint,
@@ -100,6 +102,7 @@ class RunRecord:
             "experiment": experiment.name,
             "run": f"{experiment.name} seed {experiment.seed} {data_tag(experiment)}",
             "fallback": bool(experiment.dataset.fallback_for),
+            "network": self.task.method.network.name,
             "seed": experiment.seed,
             "best_epoch": int(best["epoch"]),
             "epochs": len(progress.history),
@@ -118,6 +121,7 @@ class RunRecord:
             "validation_pictures": pictures_id(self.validation),
             "tracked_as": tracked_name(experiment.dataset.name, experiment.dataset.source),
             "command": self.command,
+            "own_files": file_digests(self.run_dir, experiment),
         }
 
     def last_line(self, result: Mapping[str, Any]) -> str:
@@ -143,4 +147,5 @@ def data_tag(experiment: Experiment) -> str:
         experiment: What runs.
     """
     fallback = " (fallback)" if experiment.dataset.fallback_for else ""
-    return f"dataset={experiment.dataset.name}{fallback}"
+    name = experiment.dataset.name
+    return f"dataset={Path(name).stem if is_own_file(name) else name}{fallback}"

@@ -22,13 +22,22 @@ import numpy as np
 
 from fer_keras.common.errors import ConfigError, ModelFileError, did_you_mean
 from fer_keras.common.files import file_sha256
-from fer_keras.config import Experiment, list_experiments, load_experiment, override
+from fer_keras.config import (
+    Experiment,
+    NetworkConfig,
+    list_experiments,
+    load_experiment,
+    override,
+)
 from fer_keras.loading.ddamfn_torch import load_ddamfn
 from fer_keras.loading.face_features import LICENCE, is_face_features, read_face_features
 from fer_keras.loading.keras_files import load_network
-from fer_keras.loading.transfer import copy_layers
+from fer_keras.loading.presets import trained_file
+from fer_keras.loading.transfer import copy_layers, with_classes
 from fer_keras.loading.weights import load_arrays, load_torch_tensors, load_weights
 from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface2
+from fer_keras.models.layers import class_names_of
+from fer_keras.runtime.shipped import find_shipped
 
 # Training pictures whose statistics batch normalisation starts with.
 _STATISTICS_OF = 512
@@ -64,6 +73,8 @@ def with_earlier_stages(
         if value not in known:
             if Path(value).exists():
                 return value
+            if key == "network.weights" and find_shipped(value):
+                return str(trained_file(value))
             raise ConfigError(
                 f"{key}: expected a file of weights, a run folder or an experiment. Received: "
                 f"{value!r}. {did_you_mean(value, known)}"
@@ -86,6 +97,29 @@ def with_earlier_stages(
     if bases:
         changes.append(f"{key}={json.dumps(bases)}")
     return override(experiment, changes)
+
+
+def network_of_weights(start: NetworkConfig, class_names: tuple[str, ...]) -> tuple[Any, str]:
+    """The network of a file, with a classifier for other classes.
+
+    Args:
+        start: Its weights are a `.keras` file or a run folder.
+        class_names: The classes of the data set.
+
+    Returns:
+        The network, and one line for the record.
+
+    Raises:
+        ConfigError: Its classifier cannot be replaced.
+        ModelFileError: The file is missing, damaged or refused.
+    """
+    file = trained_file(start.weights)
+    trained, sha256 = load_network(file)
+    if class_names_of(trained) == class_names:
+        network, fresh = trained, list[str]()
+    else:
+        network, fresh = with_classes(trained, class_names)
+    return network, _start_line(network, file, fresh, sha256, whole=start.keep_start > 0)
 
 
 def _of_the_same_pictures(earlier: Experiment, later: Experiment) -> Experiment:
