@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from fer_keras.common.errors import DataError, did_you_mean
-from fer_keras.common.plugins import is_own_file
 from fer_keras.data.gathered import take_images
 from fer_keras.data.registry import dataset_module
 from fer_keras.data.samples import SPLITS, DatasetInfo, Samples, one_hot
@@ -103,13 +102,12 @@ def tracked_name(name: str, source: str | os.PathLike[str] | None) -> str:
         The name; for a data set that is nothing without its path also the folder's name and a mark
         of where it lies, since two folders are two data sets: `folder-office-3fa2c1`.
     """
-    if is_own_file(name):
-        name = describe(name).name
-    if not source or not describe(name).needs_path:
-        return name
+    info = describe(name)
+    if not source or not info.needs_path:
+        return info.name
     path = Path(source).expanduser().resolve()
     mark = hashlib.sha256(str(path).encode()).hexdigest()[:6]
-    return f"{name}-{re.sub(r'[^A-Za-z0-9_-]', '_', path.name)}-{mark}"
+    return f"{info.name}-{re.sub(r'[^A-Za-z0-9_-]', '_', path.name)}-{mark}"
 
 
 def prepare(
