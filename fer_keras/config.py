@@ -27,7 +27,7 @@ from fer_keras.common.constraints import (
     without_constraints,
 )
 from fer_keras.common.errors import ConfigError, did_you_mean
-from fer_keras.common.plugins import find_plugins, first_line
+from fer_keras.common.plugins import docstring, find_plugins, first_line
 
 
 @dataclass(frozen=True)
@@ -405,6 +405,16 @@ def list_experiments() -> dict[str, str]:
     """Names of the shipped experiments and the first line of their docstrings."""
     found = find_plugins(experiments_folder(), "experiment")
     return {name: first_line(path) for name, path in found.items()}
+
+
+def describe_experiment(name: str) -> str:
+    """The docstring of a shipped experiment; empty for any other.
+
+    Args:
+        name: Of the experiment.
+    """
+    path = find_plugins(experiments_folder(), "experiment").get(name)
+    return docstring(path) if path else ""
 
 
 def load_experiment(name_or_path: str) -> Experiment:

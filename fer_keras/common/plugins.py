@@ -136,8 +136,16 @@ def first_line(path: Path) -> str:
     Args:
         path: A Python file.
     """
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return docstring.split("\n")[0]
+    return docstring(path).split("\n")[0]
+
+
+def docstring(path: Path) -> str:
+    """The docstring of a file, empty where it has none; the file is not run.
+
+    Args:
+        path: A Python file.
+    """
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
 
 @cache

@@ -1,5 +1,6 @@
 """Questions about the graph of a network, and the outputs that it has."""
 
+import copy
 from typing import Any, Literal
 
 from fer_keras.common.errors import ConfigError
@@ -99,3 +100,45 @@ def linear_classifier(features: Any, logits: Any) -> Any | None:
         elif not isinstance(layer, ClassNames | keras.layers.Dropout):
             return None
         tensor = layer._inbound_nodes[node].input_tensors[0]
+
+
+def keras_only(network: Any, temperature: float = 1.0) -> Any:
+    """The calibrated probabilities of a network, as far as possible by Keras' own layers.
+
+    Args:
+        network: With a dict of named outputs.
+        temperature: What the logits are divided by.
+
+    Returns:
+        A functional model with one output, `(batch, classes)`, and copies of the weights. It is
+        loaded without this package unless the way to the logits needs one of its layers.
+    """
+    import keras
+
+    from fer_keras.models.layers import ClassNames, FusedBatchNormalization
+
+    logits = network.output["logits"]
+    if isinstance(logits._keras_history.operation, ClassNames):
+        logits = logits._keras_history.operation.input
+    if temperature != 1.0:
+        logits = keras.layers.Rescaling(1 / temperature, name="temperature")(logits)
+    answers = keras.layers.Softmax(dtype="float32", name=_PROBABILITIES)(logits)
+    plain = keras.Model(network.input, answers, name=network.name)
+    config = copy.deepcopy(plain.get_config())
+    stack: list[Any] = [config]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            if node.get("class_name") == FusedBatchNormalization.__name__:
+                # The same function of the same weights.
+                node |= {
+                    "class_name": "BatchNormalization",
+                    "module": "keras.layers",
+                    "registered_name": None,
+                }
+            stack.extend(node.values())
+        elif isinstance(node, list | tuple):
+            stack.extend(node)
+    built = keras.Model.from_config(config)
+    built.set_weights(plain.get_weights())
+    return built

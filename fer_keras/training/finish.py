@@ -10,7 +10,7 @@ from fer_keras.evaluation.evaluate import evaluate
 from fer_keras.loading.load import load_model
 from fer_keras.reporting.card import card_of_run
 from fer_keras.reporting.plots import plot_curves
-from fer_keras.tracking.champion import challenge
+from fer_keras.tracking.champion import challenge, not_whole
 from fer_keras.tracking.tracked import store_files
 from fer_keras.tracking.tracker import TRACKED_FIGURES, Tracker
 from fer_keras.training.checkpoint import Progress
@@ -59,6 +59,11 @@ def finish(
     scores = {f"best_{name}": round(figures[name], 5) for name in TRACKED_FIGURES}
     tracker.log(scores, result["best_epoch"])
     store_files(tracker, run_dir, (named.name,))
-    if tracker.active and not is_part and not result["fallback"]:
-        print(challenge(tracker, result))
+    if tracker.active:
+        figures_of_model = {name: figures[name] for name in TRACKED_FIGURES}
+        tracker.log_model(run_dir, figures_of_model, record.data()[-1], result["best_epoch"])
+        if not is_part:
+            smaller = not_whole(experiment)
+            line = f"champion  not challenged: {smaller}" if smaller else ""
+            print(line or challenge(tracker, result))
     return result

@@ -7,13 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fer_keras.common.plugins import is_own_file
-from fer_keras.config import Experiment
+from fer_keras.config import Experiment, describe_experiment
 from fer_keras.data.load import tracked_name
 from fer_keras.data.pipeline import training_prior
 from fer_keras.data.samples import Samples
 from fer_keras.tracking.champion import pictures_id
-from fer_keras.tracking.tracker import git_commit
+from fer_keras.tracking.tracker import TrackedData, git_commit
 from fer_keras.training.checkpoint import Progress
 from fer_keras.training.own_parts import file_digests
 from fer_keras.training.task import Task
@@ -61,6 +63,24 @@ class RunRecord:
         tag = f" {data_tag(experiment)}" if experiment.dataset.fallback_for else ""
         return f"{experiment.name}-seed{experiment.seed}{tag}{f' {part}' if part else ''}"
 
+    def data(self) -> tuple[TrackedData, TrackedData]:
+        """Train and validation as MLflow names them."""
+        name = tracked_name(self.experiment.dataset.name, self.experiment.dataset.source)
+        train, validation = (
+            TrackedData(
+                name,
+                samples.split,
+                samples.fingerprint[:36],
+                samples.label_rule,
+                len(samples),
+                dict(zip(samples.class_names, np.bincount(
+                    samples.labels, minlength=len(samples.class_names)
+                ).tolist(), strict=True)),
+            )
+            for samples in (self.train, self.validation)
+        )  # fmt: skip
+        return train, validation
+
     def tags(self) -> dict[str, str]:
         """What MLflow shows beside the settings."""
         import keras
@@ -81,7 +101,17 @@ class RunRecord:
             "seed": str(experiment.seed),
             "initial_weights": self.task.weights_from,
             "run_dir": str(self.run_dir),
+            "command": self.command,
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.name": "fer_keras.train",
+            "mlflow.source.git.commit": self.commit.removesuffix("-dirty"),
+            "mlflow.note.content": self.description(),
         }
+
+    def description(self) -> str:
+        """What the experiment says of itself, and the command; Markdown."""
+        about = describe_experiment(self.experiment.name)
+        return f"{about}\n\n`{self.command}`".strip() if self.command else about
 
     def result(self, figures: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """The content of `result.json`.

@@ -101,6 +101,7 @@ def run(
         parent_run_id=parent_run_id,
     ) as tracker:
         tracker.artifact(run_dir / "experiment.json")
+        tracker.log_data(record.data())
         fit(experiment, task, run_dir, progress, tracker, on_epoch, distribution)
         if not distribution.writes:
             return {}

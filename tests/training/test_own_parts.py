@@ -164,12 +164,12 @@ def test_wrong_paths_and_options(files: Path) -> None:
     network = NetworkConfig(str(files / "mynet.py"), {"filter": 2})
     with pytest.raises(ConfigError, match=r"no option 'filter'\. Nearest: filters"):
         check_parts(dataclasses.replace(experiment, network=network))
-    with pytest.raises(ConfigError, match="method: expected a file of your own. There is none"):
+    with pytest.raises(ConfigError, match=r"method: expected a file of your own\. There is none"):
         check_parts(dataclasses.replace(experiment, method=MethodConfig("none.py")))
     with pytest.raises(ConfigError, match=r"Unknown network 'mynet'.* A file of your own: path/to"):
         fer_keras.build_model("mynet")
     (files / "mydata.py").write_text(DATASET.replace("named_files", "folder"))
-    with pytest.raises(DataError, match="a name of its own. Received: 'folder'"):
+    with pytest.raises(DataError, match=r"a name of its own\. Received: 'folder'"):
         dataset_module(str(files / "mydata.py"))
 
 
