@@ -19,6 +19,7 @@ _PUBLIC = {
     "list_models": "fer_keras.runtime.shipped",
     "Recognizer": "fer_keras.runtime.recognizer",
     "Experiment": "fer_keras.config",
+    "track": "fer_keras.tracking.notebook",
 }
 
 __all__ = [*_PUBLIC]

@@ -167,7 +167,7 @@ class Tracker:
             self._guard(self._log_data, data)
 
     def log_model(
-        self, run_dir: Path, figures: Mapping[str, float], data: TrackedData, step: int
+        self, run_dir: Path, figures: Mapping[str, float], data: TrackedData | None, step: int
     ) -> None:
         """Stores the kept network as an MLflow model with its figures.
 
@@ -176,7 +176,7 @@ class Tracker:
         Args:
             run_dir: The finished run.
             figures: Validation figures of the network.
-            data: What they were measured on.
+            data: What they were measured on; None where nobody has said.
             step: Its epoch.
         """
         if self._client is not None:
@@ -244,7 +244,7 @@ class Tracker:
         self._client.log_inputs(self.run_id, inputs)
 
     def _log_model(
-        self, run_dir: Path, figures: Mapping[str, float], data: TrackedData, step: int
+        self, run_dir: Path, figures: Mapping[str, float], data: TrackedData | None, step: int
     ) -> None:
         import time
         from tempfile import TemporaryDirectory
@@ -279,7 +279,9 @@ class Tracker:
         self._client.finalize_logged_model(model_id, "READY")
         self._client.log_outputs(self.run_id, [LoggedModelOutput(model_id, step)])
         now = int(time.time() * 1000)
-        about = {"model_id": model_id, "dataset_name": data.name, "dataset_digest": data.digest}
+        about = {"model_id": model_id}
+        if data is not None:
+            about |= {"dataset_name": data.name, "dataset_digest": data.digest}
         metrics = [
             Metric(key, float(value), now, step, run_id=self.run_id, **about)
             for key, value in figures.items()

@@ -60,8 +60,7 @@ def finish(
     tracker.log(scores, result["best_epoch"])
     store_files(tracker, run_dir, (named.name,))
     if tracker.active:
-        figures_of_model = {name: figures[name] for name in TRACKED_FIGURES}
-        tracker.log_model(run_dir, figures_of_model, record.data()[-1], result["best_epoch"])
+        tracker.log_model(run_dir, scores, record.data()[-1], result["best_epoch"])
         if not is_part:
             smaller = not_whole(experiment)
             line = f"champion  not challenged: {smaller}" if smaller else ""
