@@ -109,7 +109,8 @@ def build_all(names: Sequence[str]) -> tuple[list[Detector], dict[str, str]]:
     Raises:
         ConfigError: A name is unknown, or no detector can be used.
     """
-    detectors, absent = [], {}
+    detectors: list[Detector] = []
+    absent: dict[str, str] = {}
     for name in names:
         try:
             detectors.append(build_detector(name))

@@ -9,14 +9,12 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.files import write_text
+from fer_keras.runtime.timing.machine import describe_machine, machine_state, summary
 from fer_keras.runtime.timing.tables import speed_table, stage_table, state_line, summarise
-
-if TYPE_CHECKING:
-    pass
 
 _PRECISIONS = ("float32", "float16", "dynamic", "int8")
 _EXAMPLES = """\
@@ -59,7 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     output: Path | None = arguments.output
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"--output: the folder does not exist. Create it first: {output.parent}")
-    from fer_keras.runtime.timing.machine import describe_machine, machine_state, summary
     from fer_keras.runtime.timing.turns import ROUNDS, find_choices, measure
 
     machine = describe_machine()

@@ -8,21 +8,18 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fer_keras.common.arguments import add_prior, positive, rate, seconds, words
+from fer_keras.common.arguments import add_prior, face_pixels, positive, rate, seconds, words
 from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.common.installed import require
 from fer_keras.runtime.stream.session import (
     STILL_S,
     _outputs,
+    _publisher,
     _Session,
     _summary,
     _terminated_as_interrupted,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 _EXAMPLES = """\
 examples:
@@ -46,12 +43,17 @@ output:
   the rows go to the terminal. Rows are
   written as they come; Ctrl-C ends cleanly and keeps them.
 
+smart home:
+  --mqtt HOST tells a broker how many faces there are and the expression of the largest one, in the
+  manner of Home Assistant's discovery; no picture and no probability (docs/smart-home.md).
+
 pictures:
   Nothing is written unless you ask by --video or by the key s; --no-images refuses both.
 
 exit code:
   0  the end of the file, --max-frames, q, or Ctrl-C on a camera     130  Ctrl-C before a file's end
-  2  the source, the model or an option cannot be used; the rows so far are kept
+  2  the source, the model or an option cannot be used, a video is cut off, or pictures of a folder
+     cannot be read; the rows of the others are kept
 """
 
 
@@ -62,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes the command line's.
 
     Returns:
-        Exit code: 0, or 130 where a file was interrupted.
+        Exit code: 0, 130 where a file was interrupted, or 2 where not all of it could be read.
 
     Raises:
         FerKerasError: Something cannot be used; rows that were written stay.
@@ -70,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.no_images and arguments.video:
         raise ConfigError("--no-images never writes a picture, so it does not go with --video")
+    if arguments.mqtt:
+        require("python -m fer_keras.camera --mqtt", "paho")
 
     # Imported only now, so that --help and a wrong option are answered at once.
     from fer_keras.common.opencv import cv2
@@ -87,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         precision=arguments.precision,
         prior=arguments.prior,
         labels=words(arguments.labels),
+        min_face=arguments.min_face,
     )
     for note in recognizer.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -96,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     interrupted = False
     with ExitStack() as stack:
         window, recorder, rows = _outputs(stack, arguments, source, recognizer)
+        publisher = _publisher(stack, arguments, recognizer)
         stream = Stream(
             source,
             recognizer,
@@ -106,13 +112,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             still_s=None if arguments.may_stand_still else STILL_S,
         )
         stack.enter_context(stream)
-        session = _Session(stream, arguments, window, recorder, rows)
+        session = _Session(stream, arguments, window, recorder, rows, publisher)
         try:
             with _terminated_as_interrupted():
                 session.run()
         except KeyboardInterrupt:
             interrupted = True
     print(_summary(stream, session.people, arguments), file=sys.stderr)
+    if session.num_unreadable:
+        return 2
+    if session.broken_off:
+        print(
+            f"error: {stream.num_frames} of {source.num_frames} frames could be read, the rows of "
+            f"these are kept; the video is cut off or damaged: {source.name}",
+            file=sys.stderr,
+        )
+        return 2
     return 130 if interrupted and not source.live else 0
 
 
@@ -145,6 +160,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PIXELS",
         help="no detector: a fixed box of this side in the middle (224 as in the DDAMFN project)",
     )
+    add(
+        "--min-face",
+        type=face_pixels,
+        metavar="PIXELS",
+        help="find faces from this side on, in pixels of the source; small ones take time "
+        "(default: a sixteenth of the longer side)",
+    )
     add("--output", type=Path, metavar="FILE", help=".csv or .jsonl file for the rows")
     add("--all-frames", action="store_true", help="a row also for every frame without a face")
     add("--append", action="store_true", help="go on with an --output file that is there already")
@@ -164,6 +186,13 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="show the picture as in a mirror (default: cameras only)",
     )
+    add("--mqtt", metavar="HOST[:PORT]", help="tell a smart home's broker what is seen")
+    add(
+        "--mqtt-name",
+        metavar="NAME",
+        help="of this camera in the smart home (default: fer_keras and the machine's name)",
+    )
+    add("--mqtt-user", metavar="NAME", help="its password is in FER_KERAS_MQTT_PASSWORD")
     add("--max-frames", type=positive, metavar="N", help="end after so many frames")
     add(
         "--detect-every",

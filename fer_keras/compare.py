@@ -12,14 +12,10 @@ import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fer_keras.common.arguments import positive
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
-
-if TYPE_CHECKING:
-    pass
 
 _EXAMPLES = """examples:
   python -m fer_keras.compare runs/A runs/B                          two runs, on the data of the first

@@ -157,6 +157,9 @@ class TrainingConfig:
             parameters are left out.
         clip_norm: Global gradient norm limit (0 = none).
         clip_value: Element-wise gradient limit (0 = none).
+        ema_momentum: Evaluate and keep a moving average of the weights over the steps. This share
+            of the average stays at every step, for instance 0.999 (0 = off). The statistics of
+            batch norm, which are moving averages themselves, are those of the last step.
         sam_rho: Sharpness-aware minimisation (Foret et al. 2021) around any optimizer: the gradient
             is that of the weights with the highest loss within this radius, 0.05 in the paper; a
             step takes twice as long (0 = off).
@@ -190,6 +193,7 @@ class TrainingConfig:
     weight_decay: NotNegative = 0.15
     clip_norm: NotNegative = 0.0
     clip_value: NotNegative = 0.0
+    ema_momentum: Rate = 0.0
     sam_rho: NotNegative = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     sampling: Literal["shuffle", "balanced", "blocks"] = "shuffle"

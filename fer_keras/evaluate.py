@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
 from fer_keras.common.prior import parse_prior
+from fer_keras.config import load_experiment
+from fer_keras.evaluation.summary import report
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -80,7 +82,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Only now, so that --help is answered at once.
     from fer_keras.evaluation.evaluate import default_prior, evaluate
     from fer_keras.evaluation.run_data import requested_samples
-    from fer_keras.evaluation.summary import report
 
     require_keras("python -m fer_keras.evaluate", *TRAINING)
     # Before the first import of Keras and TensorFlow, which read these once.
@@ -128,8 +129,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _default_output(path: Path, model: "LoadedModel", samples: "Samples", is_run: bool) -> Path:
     """The run folder for the run's own data, otherwise a folder that says what it is."""
     if is_run:
-        from fer_keras.config import load_experiment
-
         config = load_experiment(str(path / "experiment.json")).dataset
         rule = config.eval_label_rule or samples.label_rule
         if (samples.name, samples.label_rule) == (config.name, rule):

@@ -9,15 +9,13 @@ takes the place of the old export at the end.
 """
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fer_keras.common.errors import run_command
 from fer_keras.common.installed import TRAINING, require_keras
-
-if TYPE_CHECKING:
-    pass
 
 _EXAMPLES = """examples:
   python -m fer_keras.export runs/word2vec-seed0                 -> runs/word2vec-seed0/export
@@ -60,11 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "become unsure (default: 0.95)",
     )
     arguments = parser.parse_args(argv)
+    require_keras("python -m fer_keras.export", *TRAINING)
+    # Before the first import of Keras and TensorFlow, which read these once.
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Only now, so that --help is answered at once.
     from fer_keras.conversion.export_run import export_run
     from fer_keras.conversion.summary import report
 
-    require_keras("python -m fer_keras.export", *TRAINING)
     target = arguments.output or arguments.run / "export"
     manifest = export_run(
         arguments.run,

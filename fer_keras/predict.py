@@ -8,9 +8,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fer_keras.common.arguments import add_prior, every, positive, seconds, words
+from fer_keras.common.arguments import add_prior, every, face_pixels, positive, seconds, words
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.runtime.bulk import predict as bulk
 from fer_keras.runtime.paths import (
@@ -23,10 +22,6 @@ from fer_keras.runtime.paths import (
     find_pictures,
     is_video,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 _EXAMPLES = """\
 examples:
@@ -73,9 +68,10 @@ videos:
   only (docs/video.md).
 
 pictures:
-  JPEG of at most 64 megapixels, PNG, BMP and WebP of at most 16, and 32 MiB each. Folders are read
-  with all their subfolders in the order of the names, passing over hidden files and files of other
-  types.
+  JPEG, AVIF and HEIC (with pip install 'fer_keras[heif]') of at most 64 megapixels, PNG, BMP and
+  WebP of at most 16, and 32 MiB each. Folders are read with all their subfolders in the order of
+  the names, passing over hidden files and files of other types. Whether a file that you name is a
+  picture or a video is told by its content.
 
 many pictures:
   --output-dir takes them by the million: Parquet files with the columns of the CSV and one more,
@@ -84,9 +80,10 @@ many pictures:
 
 exit code:
   0  every picture and video was read, with or without a face; with --output-dir also where some
-     could not be read: their rows say why
+     pictures could not be read (their rows say why), but not where a folder could not
   2  nothing was done (a path is missing, a folder is empty, the model cannot be used), or some
-     files could not be read: each is named on stderr, the rows of the others are written
+     files could not be read, or a video not to its end: each is named on stderr, the rows of the
+     others, and those until the end, are written
 """
 
 
@@ -97,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes the command line's.
 
     Returns:
-        Exit code: 0, or 2 where some files could not be read.
+        Exit code: 0, or 2 where some files could not be read, or not to their end.
 
     Raises:
         FerKerasError: Nothing could be done; no output file was written.
@@ -116,8 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: cannot be read ({error.strerror}): {error.filename}", file=sys.stderr)
 
     paths, passed_over = find_pictures(arguments.paths, unreadable)
-    has_videos = any(map(is_video, paths))
-    if arguments.report is not None and (len(paths) > 1 or not has_videos):
+    videos = frozenset(filter(is_video, paths))
+    if arguments.report is not None and (len(paths) > 1 or not videos):
         raise ConfigError(
             f"--report: expected one video, received {len(paths)} files. Run it for each video"
         )
@@ -142,26 +139,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         precision=arguments.precision,
         prior=arguments.prior,
         labels=words(arguments.labels),
+        min_face=arguments.min_face,
     )
     for note in recognizer.notes:
         print(f"note: {note}", file=sys.stderr)
     if recognizer.input_kind == "clip":
-        _only_videos(paths, recognizer)
+        _only_videos(paths, videos, recognizer)
     # OpenCV has one thread count for the whole process, so it is the command that sets it.
     cv2.setNumThreads(arguments.threads)
 
     names = [str(name) for name in recognizer.classes_]
     report = None if arguments.report is None else VideoReport(names, not arguments.no_images)
     with _open_output(output) as stream:
-        rows = _rows(recognizer, paths, counts, arguments, report)
+        rows = _rows(recognizer, paths, videos, counts, arguments, report)
         if chosen == "csv":
-            write_path_csv(stream, rows, names, has_videos)
+            write_path_csv(stream, rows, names, bool(videos))
         else:
             write_path_jsonl(stream, rows, names)
     if report is not None and not counts.unreadable:
         report.write(arguments.report, paths[0].name, _report_facts(recognizer, arguments, counts))
     print(_summary(counts, passed_over, output, arguments.report), file=sys.stderr)
-    return 2 if counts.unreadable else 0
+    return 2 if counts.unreadable or counts.broken_off else 0
 
 
 def _predict_in_bulk(arguments: argparse.Namespace) -> int:
@@ -172,10 +170,12 @@ def _predict_in_bulk(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"--output-dir writes Parquet files. Leave out --{option}")
     if any(map(is_video, arguments.paths)):
         raise ConfigError("--output-dir: expected pictures, received a video. Use --output")
-    total, passed_over = bulk.predict_in_bulk(arguments)
+    total, plan = bulk.predict_in_bulk(arguments)
     counts = _Counts(**asdict(total))
-    print(_summary(counts, passed_over, arguments.output_dir, None), file=sys.stderr)
-    return 0
+    counts.unreadable += plan.unreadable
+    print(_summary(counts, plan.passed_over, arguments.output_dir, None), file=sys.stderr)
+    # A picture has a row that says why; a folder has none.
+    return 2 if plan.unreadable else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -200,6 +200,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="mtcnn (default), haar (upright frontal faces), yunet, blazeface, none (pictures are "
         "ready crops)",
+    )
+    parser.add_argument(
+        "--min-face",
+        type=face_pixels,
+        metavar="PIXELS",
+        help="find faces from this side on, in pixels of the picture; small ones in large pictures "
+        "take time (default: 48 in pictures, in videos a sixteenth of the longer side)",
     )
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help=".csv or .jsonl file (default: the terminal)"

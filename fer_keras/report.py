@@ -11,13 +11,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_keras.common.errors import run_command
+import numpy as np
+
+from fer_keras.common.errors import DataError, run_command
 from fer_keras.common.files import write_text
 from fer_keras.common.html_page import png_uri
 from fer_keras.common.installed import TRAINING, require
 from fer_keras.reporting.run_page import sections
 from fer_keras.reporting.run_page.content import Content, read_run
 from fer_keras.reporting.run_page.page import build_report
+from fer_keras.tracking.tracker import Tracker, read_run_id
 
 _EXAMPLES = """examples:
   python -m fer_keras.report runs/NAME
@@ -40,9 +43,6 @@ def mistaken_pictures(content: Content) -> dict[int, str]:
     Raises:
         DataError: The data set is not on this machine, or is another one than the run saw.
     """
-    import numpy as np
-
-    from fer_keras.common.errors import DataError
     from fer_keras.common.opencv import cv2
     from fer_keras.evaluation.run_data import run_samples
 
@@ -101,8 +101,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _store(run_dir: Path, path: Path) -> bool:
-    from fer_keras.tracking.tracker import Tracker, read_run_id
-
     run_id = read_run_id(run_dir)
     if not run_id:
         return False

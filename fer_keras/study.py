@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
+from fer_keras.studies import list_studies, study_module
 
 _EXAMPLES = """examples:
   python -m fer_keras.study --list
@@ -17,8 +18,6 @@ _EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see `--help`."""
-    from fer_keras.studies import list_studies, study_module
-
     words = sys.argv[1:] if argv is None else list(argv)
     # The first word chooses the study, whose own parser reads all that follow.
     if not words or words[0].startswith("-"):

@@ -4,7 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from fer_keras.common.arguments import face_pixels
 from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.runtime.web import vendored
 
 _EXAMPLES = """\
 examples:
@@ -37,9 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     output: Path | None = arguments.output
     if (output is not None) != (arguments.action == "save"):
         raise ConfigError("--output: expected with `save`, and only with it")
-    # Imported only now, so that --help is answered at once.
-    from fer_keras.runtime.web import vendored
-
     if arguments.action == "build":
         vendored.build()
         for package in vendored.PACKAGES:
@@ -49,11 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before a model is read, which takes longer.
     vendored.read_vendored()
 
+    # Imported only now, so that --help is answered at once.
     from fer_keras.runtime.shipped import default_model
     from fer_keras.runtime.web.server import PageServer
     from fer_keras.runtime.web.site import build_site, save_site
 
-    site = build_site(arguments.model or default_model(), arguments.precision)
+    site = build_site(arguments.model or default_model(), arguments.precision, arguments.min_face)
     if output is not None:
         save_site(site, output)
         print(f"{len(site)} files -> {output}")
@@ -94,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: what the model is shipped as)",
+    )
+    parser.add_argument(
+        "--min-face",
+        type=face_pixels,
+        metavar="PIXELS",
+        help="find faces from this side on, in pixels of the picture; small ones take time "
+        "(default: faces of about a fifth of the longer side)",
     )
     parser.add_argument(
         "--port", type=_port, default=8765, metavar="N", help="0 takes a free one (default: 8765)"

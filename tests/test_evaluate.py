@@ -196,7 +196,7 @@ def test_ten_crops_are_averaged_and_kept_apart(
 
     run = tmp_path / "run"
     model = oracle(run / "best.keras")
-    monkeypatch.setattr("fer_keras.data.load.load_samples", load_samples)
+    monkeypatch.setattr("fer_keras.evaluation.run_data.load_samples", load_samples)
     monkeypatch.setattr("fer_keras.loading.load.load_model", lambda *_, **__: model)
     assert main([str(run), "--dataset", "fer2013", "--ten-crop", "6"]) == 0
     assert asked == [6, 6]
@@ -259,7 +259,7 @@ def test_the_command_reads_the_test_split_only_when_asked(
         asked.append(split)
         return samples(split=split)
 
-    monkeypatch.setattr("fer_keras.data.load.load_samples", load_samples)
+    monkeypatch.setattr("fer_keras.evaluation.run_data.load_samples", load_samples)
     monkeypatch.setattr(
         "fer_keras.loading.load.load_model", lambda path, **_: oracle(tmp_path / "m.keras")
     )

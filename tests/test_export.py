@@ -158,7 +158,7 @@ def test_a_shipped_folder_gets_a_default_prior_without_its_run(
     new = {name: manifest.pop(name) for name in ("default_prior", "prior_figures", "decision")}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     load = lambda *_, **__: samples("validation", 90)  # noqa: E731
-    monkeypatch.setattr("fer_keras.data.load.load_samples", load)
+    monkeypatch.setattr("fer_keras.conversion.ship.load_samples", load)
     assert main([str(folder), "--refit-prior"]) == 0
     again = json.loads((folder / "manifest.json").read_text())
     assert again["prior_figures"]["measured_by"] == "int8"
@@ -171,7 +171,7 @@ def test_a_shipped_folder_gets_a_default_prior_without_its_run(
     recognizer = Recognizer(folder, detector="none")
     assert recognizer.prior == again["default_prior"]
     other = lambda *_, **__: samples("validation", 60)  # noqa: E731
-    monkeypatch.setattr("fer_keras.data.load.load_samples", other)
+    monkeypatch.setattr("fer_keras.conversion.ship.load_samples", other)
     with pytest.raises(DataError, match="Expected the split with the fingerprint"):
         refit(folder)
     with pytest.raises(ConfigError, match="Expected --output DIR, or --refit-prior"):

@@ -124,10 +124,10 @@ def test_a_cut_off_video_is_said_to_be_one(
     whole = video.read_bytes()
     cut = tmp_path / "cut.avi"
     cut.write_bytes(whole[: len(whole) // 3])
-    predict.main([str(cut), "--model", export, "--detector", "none"])
+    assert predict.main([str(cut), "--model", export, "--detector", "none"]) == 2
     captured = capsys.readouterr()
     assert 5 < len(captured.out.splitlines()) < 40
-    assert re.search(r"warning: \d+ of 60 frames could be read.*cut\.avi", captured.err)
+    assert re.search(r"error: \d+ of 60 frames could be read.*cut\.avi", captured.err)
 
 
 def make_report(export: str, video: Path, path: Path, *options: str) -> str:

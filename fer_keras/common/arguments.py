@@ -13,6 +13,19 @@ def positive(text: str) -> int:
     return int(text)
 
 
+# Smaller faces no detector finds.
+LEAST_MIN_FACE = 12
+
+
+def face_pixels(text: str) -> int:
+    """The side of a face in pixels, from `LEAST_MIN_FACE`."""
+    if not text.isdecimal() or int(text) < LEAST_MIN_FACE:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from {LEAST_MIN_FACE}, received {text!r}"
+        )
+    return int(text)
+
+
 def seconds(text: str) -> float:
     """A finite number of seconds from 0."""
     try:

@@ -7,6 +7,7 @@ before any decoder runs: a 400 kB PNG of 20000 x 20000 pixels would cost a decod
 
 import struct
 import zlib
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Literal
@@ -15,14 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_keras.common.errors import DataError
+from fer_keras.common.heif import (
+    HeifError,
+    decode_heic,
+    heif_kind,
+    read_heif_header,
+    turned_as_header_says,
+)
 from fer_keras.common.opencv import cv2
 
 MAX_PIXELS = 16_000_000
-# Phones write 50 megapixels as JPEG alone, also as "motion photos" with a film behind the picture.
-# A decoder asks at most 12 bytes a pixel for one, so 64 megapixels stay below 800 MB.
-MAX_JPEG_PIXELS = 64_000_000
+# Phones write 50 megapixels as JPEG, HEIC and AVIF, also as "motion photos" with a film behind the
+# picture. A decoder asks at most 12 bytes a pixel for one, so 64 megapixels stay below 800 MB.
+MAX_PHOTO_PIXELS = 64_000_000
 MAX_BYTES = 32 * 1024 * 1024
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+IMAGE_SUFFIXES = (".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".webp")
 
 Pixels = NDArray[np.uint8]
 
@@ -38,8 +46,8 @@ def read_image(path: str | PathLike[str], channels: Literal[1, 3] = 3) -> Pixels
     """Read one picture file.
 
     Args:
-        path: JPEG, PNG, BMP or WebP file of at most `MAX_BYTES` bytes and `MAX_PIXELS` pixels,
-            as JPEG `MAX_JPEG_PIXELS`.
+        path: JPEG, PNG, BMP, WebP, AVIF or HEIC file (the last with pillow-heif) of at most
+            `MAX_BYTES` bytes and `MAX_PIXELS` pixels, as JPEG, AVIF and HEIC `MAX_PHOTO_PIXELS`.
         channels: 3 for RGB, 1 for grey.
 
     Returns:
@@ -82,12 +90,12 @@ def decode_image(data: bytes, *, channels: Literal[1, 3], source: str) -> Pixels
     and a camera frame of the same scene give the same grey values.
 
     Args:
-        data: The bytes of a JPEG, PNG, BMP or WebP file.
+        data: The bytes of a JPEG, PNG, BMP, WebP, AVIF or HEIC file.
         channels: 3 for RGB, 1 for grey.
         source: Where the bytes come from (a path), for the error message.
 
     Returns:
-        uint8 array `(height, width, channels)`, turned upright as its EXIF orientation says.
+        uint8 array `(height, width, channels)`, turned upright as the file says.
 
     Raises:
         DataError: Too large, of another type, truncated or corrupt; names `source`.
@@ -95,14 +103,17 @@ def decode_image(data: bytes, *, channels: Literal[1, 3], source: str) -> Pixels
     if channels not in (1, 3):
         raise DataError(f"channels: expected 1 or 3, received {channels}: {source}")
     height, width = image_size(data, source=source)
-    try:
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise DataError(f"corrupt picture ({error.err}): {source}") from error
-    if decoded is None:
-        raise DataError(f"corrupt picture, it cannot be decoded: {source}")
-    # EXIF orientations 5 to 8 swap the sides.
-    if decoded.shape[:2] not in ((height, width), (width, height)):
+    kind = heif_kind(data)
+    if kind == "HEIC":
+        try:
+            decoded = np.asarray(cv2.cvtColor(decode_heic(data), cv2.COLOR_RGB2BGR), np.uint8)
+        except HeifError as error:
+            raise DataError(f"cannot read the picture, {error}: {source}") from error
+    else:
+        decoded = _decode_with_opencv(data, kind == "AVIF", source)
+    # EXIF orientations 5 to 8 swap the sides; a HEIC file may say which part of it is shown.
+    is_part = kind == "HEIC" and decoded.shape[0] * decoded.shape[1] < height * width
+    if not is_part and decoded.shape[:2] not in ((height, width), (width, height)):
         raise DataError(
             f"corrupt picture: its header says {width} x {height} pixels, the decoder found "
             f"{decoded.shape[1]} x {decoded.shape[0]}: {source}"
@@ -113,17 +124,55 @@ def decode_image(data: bytes, *, channels: Literal[1, 3], source: str) -> Pixels
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
+def _decode_with_opencv(data: bytes, is_avif: bool, source: str) -> Pixels:
+    """BGR `(height, width, 3)`, turned upright."""
+    # In AVIF the boxes say how it is turned, and EXIF only repeats it.
+    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if is_avif else 0)
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise DataError(f"corrupt picture ({error.err}): {source}") from error
+    if decoded is None and is_avif and not _opencv_reads_avif():
+        raise DataError(
+            f"OpenCV {cv2.__version__} was built without AVIF. Mend: pip install "
+            f"'opencv-python<5', or save it as JPEG: {source}"
+        )
+    if decoded is None:
+        raise DataError(f"corrupt picture, it cannot be decoded: {source}")
+    pixels = np.asarray(decoded, np.uint8)
+    return turned_as_header_says(pixels, read_heif_header(data)) if is_avif else pixels
+
+
+def _opencv_reads_avif() -> bool:
+    lines = cv2.getBuildInformation().splitlines()
+    return any(line.strip().startswith("AVIF:") and "NO" not in line for line in lines)
+
+
+def is_picture(data: bytes) -> bool:
+    """Whether bytes begin as a picture of a type that is read; GIF is a film.
+
+    Args:
+        data: The file's first bytes, 64 or more where there are so many.
+    """
+    return (
+        data.startswith((_PNG_SIGNATURE, _JPEG_SIGNATURE))
+        or (data[:2] == b"BM" and len(data) >= 26)
+        or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+        or heif_kind(data) is not None
+    )
+
+
 def image_size(data: bytes, *, source: str) -> tuple[int, int]:
     """Read a picture's size from its header and check the limits, without decoding it.
 
     Also finds what decoders tend to hide: a cut-off file, and in a PNG (checksums) a flipped bit.
 
     Args:
-        data: The bytes of a JPEG, PNG, BMP or WebP file.
+        data: The bytes of a JPEG, PNG, BMP, WebP, AVIF or HEIC file.
         source: Where the bytes come from (a path), for the error message.
 
     Returns:
-        `(height, width)` in pixels, as stored (before the EXIF orientation is applied).
+        `(height, width)` in pixels, as stored (before it is turned upright).
 
     Raises:
         DataError: Too large, of another type, truncated or corrupt; names `source`.
@@ -133,13 +182,14 @@ def image_size(data: bytes, *, source: str) -> tuple[int, int]:
             f"picture too large: expected at most {MAX_BYTES} bytes, received {len(data)}: {source}"
         )
     max_pixels = MAX_PIXELS
+    check_complete: Callable[[bytes], object]
     try:
         if data.startswith(_PNG_SIGNATURE):
             height, width = _png_size(data)
             check_complete = _check_png
         elif data.startswith(_JPEG_SIGNATURE):
             height, width = _jpeg_size(data)
-            max_pixels = MAX_JPEG_PIXELS
+            max_pixels = MAX_PHOTO_PIXELS
             check_complete = _check_jpeg
         elif data[:2] == b"BM" and len(data) >= 26:
             height, width = _bmp_size(data)
@@ -147,10 +197,16 @@ def image_size(data: bytes, *, source: str) -> tuple[int, int]:
         elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             height, width = _webp_size(data)
             check_complete = _check_webp
+        elif heif_kind(data) is not None:
+            header = read_heif_header(data)
+            height, width = header.height, header.width
+            max_pixels = MAX_PHOTO_PIXELS
+            # A header is read box by box to the end, so nothing is cut off.
+            check_complete = read_heif_header
         else:
             raise DataError(
-                f"unknown picture type: expected JPEG, PNG, BMP or WebP, received bytes beginning "
-                f"{data[:8].hex() or '(empty)'}. Convert it: {source}"
+                "unknown picture type: expected JPEG, PNG, BMP, WebP, AVIF or HEIC, received bytes "
+                f"beginning {data[:8].hex() or '(empty)'}. Convert it: {source}"
             )
         if height < 1 or width < 1:
             raise _CorruptPictureError(f"its size is {width} x {height}")
@@ -160,8 +216,9 @@ def image_size(data: bytes, *, source: str) -> tuple[int, int]:
                 f"{height} = {width * height}. Scale it down: {source}"
             )
         check_complete(data)
-    except (_CorruptPictureError, struct.error, IndexError) as error:
-        reason = error if isinstance(error, _CorruptPictureError) else "its header is cut off"
+    except (_CorruptPictureError, HeifError, struct.error, IndexError) as error:
+        known = isinstance(error, _CorruptPictureError | HeifError)
+        reason = error if known else "its header is cut off"
         raise DataError(f"truncated or corrupt picture, {reason}: {source}") from error
     return height, width
 

@@ -1,13 +1,9 @@
 """Errors among the answers that are kept, by the share that is kept."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    pass
-
 
 Scores = npt.NDArray[np.floating]
 

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from fer_keras.common.errors import ExportError
 from fer_keras.conversion import tflite as conversion
@@ -58,7 +61,6 @@ def cut(network: Any, temperature: float) -> ClipParts:
     Returns:
         Its parts, on the same weights.
     """
-    import keras
 
     def probabilities(name: str) -> Any:
         scale = keras.layers.Rescaling(1.0 / temperature, dtype="float32")
@@ -193,11 +195,6 @@ class ClipFiles:
 
 def _frozen_head(head: Any) -> Any:
     """The head's graph for one clip, with its weights as constants."""
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
-
     features, mask = (
         tf.TensorSpec((1, *tensor.shape[1:]), tf.float32, name=name)
         for tensor, name in zip(head.inputs, ("features", "mask"), strict=True)

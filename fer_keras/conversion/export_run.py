@@ -10,11 +10,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.errors import DataError, ExportError
 from fer_keras.common.files import atomic_path, read_json, write_text
+from fer_keras.common.metrics import (
+    evaluate_predictions,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    softmax,
+)
 from fer_keras.common.risk_coverage import risk_coverage
 from fer_keras.config import load_experiment
 from fer_keras.conversion import tflite as conversion
@@ -22,9 +30,16 @@ from fer_keras.conversion.clips import PRECISIONS as CLIP_PRECISIONS
 from fer_keras.conversion.clips import build_clip_files, encoder_file, head_file
 from fer_keras.conversion.folder import check_target, file_table, publish
 from fer_keras.conversion.parity import Parity, compare
+from fer_keras.data import splits
+from fer_keras.data.load import describe
+from fer_keras.data.pipeline import balanced_class_weights, training_prior
 from fer_keras.evaluation.default_prior import DefaultPrior, choose_prior, decision_block
 from fer_keras.evaluation.thresholds import FittedDecision, coverage_problem, fit_decision
+from fer_keras.evaluation.tta import mirror_average
+from fer_keras.loading.classifier import from_network
+from fer_keras.loading.keras_files import load_network
 from fer_keras.reporting.card import render_card, training_facts
+from fer_keras.reporting.plots import plot_risk_coverage
 from fer_keras.runtime.timing.machine import machine_name
 
 if TYPE_CHECKING:
@@ -86,21 +101,12 @@ def export_run(
             "Expected at least 1 calibration image and 1 parity image. Received: "
             f"{calibration_images} and {parity_images}"
         )
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = "tensorflow"
-    import keras
 
     if keras.backend.backend() != "tensorflow":
         _export_on_tensorflow(
             folder, target, calibration_images, parity_images, int8, mirror, reject_accuracy
         )
         return read_json(target / "manifest.json")
-
-    from fer_keras.data.splits import load_splits
-    from fer_keras.evaluation.tta import mirror_average
-    from fer_keras.loading.classifier import from_network
-    from fer_keras.loading.keras_files import load_network
 
     network, sha256 = load_network(folder / "best.keras")
     network = conversion.in_float32(network)
@@ -112,7 +118,7 @@ def export_run(
     model = from_network(network, path=folder / "best.keras", sha256=sha256)
     experiment = load_experiment(str(folder / "experiment.json"))
     result = _result_of(folder, sha256)
-    fed, validation, train = load_splits(experiment.dataset, experiment.seed)
+    fed, validation, train = splits.load_splits(experiment.dataset, experiment.seed)
     if validation.class_names != model.class_names:
         raise DataError(
             f"The network names {', '.join(model.class_names)}, the data set "
@@ -194,8 +200,6 @@ def _manifest(
     parity: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of `manifest.json` but for the table of files."""
-    from fer_keras.data.load import describe
-
     validation, train = splits
     is_clip = model.input_kind == "clip"
     return {
@@ -234,8 +238,6 @@ def _manifest(
 
 def _class_prior(experiment: "Experiment", fed: "Samples") -> dict[str, float]:
     """The share of each class among the training targets."""
-    from fer_keras.data.pipeline import balanced_class_weights, training_prior
-
     training = experiment.training
     weights = balanced_class_weights(fed) if training.class_weights == "balanced" else None
     return training_prior(fed, class_weights=weights, sampling=training.sampling)
@@ -280,14 +282,6 @@ def _validation_figures(
     model: Any, validation: "Samples", train: "Samples"
 ) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
     """The figures of the model card, and the calibrated probabilities `(n, classes)`."""
-    from fer_keras.common.metrics import (
-        evaluate_predictions,
-        expected_calibration_error,
-        fit_temperature,
-        negative_log_likelihood,
-        softmax,
-    )
-
     logits = model.logits(validation.images)
     temperature = fit_temperature(logits, validation.targets)
     duplicates = np.isin(validation.facts["sha256"], train.facts["sha256"])
@@ -319,8 +313,6 @@ def _decision(
     prior: DefaultPrior,
 ) -> dict[str, Any] | None:
     """The thresholds with what they bring, also in the int8 file; draws the curve."""
-    from fer_keras.reporting.plots import plot_risk_coverage
-
     if fitted is None:
         return None
     curves: dict[str, npt.NDArray[Any]] = {"Keras": prior.adjust(probabilities[fitted.held_out])}

@@ -15,8 +15,10 @@ from fer_keras.common.errors import ConfigError, DataError, ExportError
 from fer_keras.common.files import read_json, write_text
 from fer_keras.common.prior import read_class_prior
 from fer_keras.conversion.folder import check_target, file_table, publish
+from fer_keras.data.load import load_samples
 from fer_keras.evaluation.default_prior import choose_prior, decision_block
 from fer_keras.evaluation.thresholds import fit_decision
+from fer_keras.loading.load import load_model
 from fer_keras.reporting.card import render_card
 from fer_keras.runtime.export_files import LABELS, MANIFEST, ModelFiles, read_model_files
 
@@ -92,9 +94,6 @@ def refit(folder: Path) -> dict[str, Any]:
         DataError: The data set is missing, or is not the one that the manifest names.
         ExportError: The folder cannot be written.
     """
-    from fer_keras.data.load import load_samples
-    from fer_keras.loading.load import load_model
-
     manifest = read_json(folder / MANIFEST)
     chosen = read_model_files(folder)
     files = {name: read_model_files(folder, name) for name in manifest["precision_files"]}

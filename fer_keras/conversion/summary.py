@@ -1,13 +1,10 @@
 """The result of an export as text."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fer_keras.common.metrics import small_evidence
 from fer_keras.evaluation.thresholds import decision_report
-
-if TYPE_CHECKING:
-    pass
 
 
 def report(manifest: Mapping[str, Any]) -> str:

@@ -18,10 +18,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from tensorflow.lite.python import convert as lite_convert
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from fer_keras.common.errors import ExportError
+from fer_keras.loading.tflite_files import load_tflite_bytes
 
 TIMING_RUNS = 200
 UNCERTAINTY_FILE = "model_with_uncertainty.tflite"
@@ -35,8 +42,6 @@ Scores = npt.NDArray[np.float32]
 
 def in_float32(network: Any) -> Any:
     """The same network with float32 arithmetic, for one that was trained in mixed precision."""
-    import keras
-
     policies = {str(layer.dtype_policy.name) for layer in network._flatten_layers()}
     mixed = [name for name in policies if name.startswith("mixed_")]
     if not mixed:
@@ -51,8 +56,6 @@ def in_float32(network: Any) -> Any:
 
 def deploy_graph(network: Any, temperature: float) -> Any:
     """Raw pixels to probabilities `(batch, classes)`, with the temperature inside."""
-    import keras
-
     scaled = keras.layers.Rescaling(1.0 / temperature, name="temperature", dtype="float32")(
         network.output["logits"]
     )
@@ -62,11 +65,6 @@ def deploy_graph(network: Any, temperature: float) -> Any:
 
 def frozen_function(deploy: Any) -> Any:
     """The graph from one `image` to `probabilities`, with its weights as constants."""
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
-
     shape = (1, *deploy.inputs[0].shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
@@ -78,8 +76,6 @@ def frozen_function(deploy: Any) -> Any:
 
 def write_saved_model(deploy: Any, folder: Path) -> None:
     """A SavedModel with one signature, `serving_default`: `image` to `probabilities`."""
-    import tensorflow as tf
-
     shape = (None, *deploy.inputs[0].shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
@@ -94,8 +90,6 @@ def write_saved_model(deploy: Any, folder: Path) -> None:
 
 
 def _converter(frozen: Any) -> Any:
-    import tensorflow as tf
-
     converter = quietly(lambda: tf.lite.TFLiteConverter.from_concrete_functions([frozen]))
     # No operator outside the interpreter: the file must run on the bare runtime.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -104,8 +98,6 @@ def _converter(frozen: Any) -> Any:
 
 def convert(frozen: Any, precision: str) -> bytes:
     """A TFLite file in `float32`, or `dynamic`: 8-bit weights, activations by the picture."""
-    import tensorflow as tf
-
     converter = _converter(frozen)
     if precision == "dynamic":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -131,9 +123,6 @@ def write_uncertainty_file(network: Any, deploy: Any, folder: Path, images: Imag
     Raises:
         ExportError: The uncertainty differs from that of Keras by more than a thousandth.
     """
-    import keras
-    from ai_edge_litert.interpreter import Interpreter
-
     outputs = {"probabilities": deploy.output, "uncertainty": network.output["uncertainty"]}
     both = keras.Model(deploy.inputs[0], outputs)
     data = convert(frozen_function(both), "float32")
@@ -185,7 +174,6 @@ def half_weights(float32: bytes, kept_share: float) -> tuple[bytes, int, int]:
         The file, the number of operators with weights that stayed, and of all with weights.
     """
     import flatbuffers  # type: ignore[import-untyped]
-    from ai_edge_litert import schema_py_generated as schema
 
     class Aligned(schema.BufferT):  # type: ignore[misc]
         """Data at multiples of 16 bytes, which the generated code does not see to."""
@@ -268,9 +256,6 @@ def convert_int8(
     Returns:
         The file, and how many of its operators are float32.
     """
-    import tensorflow as tf
-    from tensorflow.lite.python import convert as lite_convert
-
     if calibration.max() < 255:
         # The input's step becomes the largest pixel seen / 255, but whoever runs the file hands in
         # raw pixels: its step has to be 1, or each pixel is read as a darker one.
@@ -311,8 +296,6 @@ def convert_int8(
 
 def _operator_outputs(data: bytes) -> list[str]:
     """The name of the first output of every operator, in the order they run."""
-    from ai_edge_litert import schema_py_generated as schema
-
     graph = schema.Model.GetRootAs(data, 0).Subgraphs(0)
     return [
         graph.Tensors(graph.Operators(i).Outputs(0)).Name().decode()
@@ -322,8 +305,6 @@ def _operator_outputs(data: bytes) -> list[str]:
 
 def saved_model_probabilities(folder: Path, images: Images) -> Scores:
     """Runs the SavedModel that this process has just written; no other is ever loaded."""
-    import tensorflow as tf
-
     serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
     blocks = []
     for start in range(0, len(images), 64):
@@ -334,16 +315,12 @@ def saved_model_probabilities(folder: Path, images: Images) -> Scores:
 
 
 def tflite_probabilities(data: bytes, images: Images) -> Scores:
-    from fer_keras.loading.tflite_files import load_tflite_bytes
-
     run, _, _ = load_tflite_bytes(data, Path("the converted model"))
     return np.concatenate([run(image[np.newaxis]) for image in images])
 
 
 def ms_per_face(data: bytes, images: Images) -> float:
     """Median milliseconds of one picture on one thread."""
-    from fer_keras.loading.tflite_files import load_tflite_bytes
-
     run, _, _ = load_tflite_bytes(data, Path("the converted model"), threads=1)
     times = []
     for i in range(_WARM_UP_RUNS + TIMING_RUNS):

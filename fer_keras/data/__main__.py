@@ -16,6 +16,12 @@ from fer_keras.common.errors import DataError, run_command
 from fer_keras.common.files import write_text
 from fer_keras.common.installed import require
 from fer_keras.data import list_datasets
+from fer_keras.data.audit.duplicates import duplicate_audit
+from fer_keras.data.audit.near_duplicates import near_duplicate_audit
+from fer_keras.data.audit.page import PageContent, build_page, native_sizes
+from fer_keras.data.beam_records import beam_flags
+from fer_keras.data.crop.crop import CropSettings, crop_folder
+from fer_keras.data.crop.crop_table import PICTURES, TABLE, detection_table
 from fer_keras.data.load import describe, is_available, load_samples, prepare, require_source
 from fer_keras.data.prepared import PreparedContent, read_content
 from fer_keras.data.samples import DatasetInfo, Samples
@@ -257,8 +263,6 @@ def _write_page(
     duplicates: "DuplicateReport | None" = None,
     near: "NearDuplicateReport | None" = None,
 ) -> None:
-    from fer_keras.data.audit.page import PageContent, build_page, native_sizes
-
     found = PageContent()
     if splits:
         folder, content = _prepared(arguments)
@@ -294,15 +298,11 @@ def _prepare(arguments: argparse.Namespace) -> None:
 def _beam(arguments: argparse.Namespace) -> tuple[str, ...]:
     if arguments.workers is None and not arguments.beam_flag:
         return ()
-    from fer_keras.data.beam_records import beam_flags
 
     return beam_flags(1 if arguments.workers is None else arguments.workers, arguments.beam_flag)
 
 
 def _audit(arguments: argparse.Namespace) -> None:
-    from fer_keras.data.audit.duplicates import duplicate_audit
-    from fer_keras.data.audit.near_duplicates import near_duplicate_audit
-
     info = describe(arguments.name)
     page = _page_path(arguments)
     _, content = _prepared(arguments)
@@ -353,9 +353,6 @@ def _print_duplicates(
 
 
 def _crop(arguments: argparse.Namespace) -> int:
-    from fer_keras.data.crop.crop import CropSettings, crop_folder
-    from fer_keras.data.crop.crop_table import PICTURES, TABLE, detection_table
-
     out: Path = arguments.out
     settings = CropSettings(
         detector=arguments.detector,
@@ -366,12 +363,23 @@ def _crop(arguments: argparse.Namespace) -> int:
         undetected=arguments.undetected,
         draw=arguments.draw,
     )
-    rows, passed_over = crop_folder(arguments.source, out, settings, progress=sys.stderr.isatty())
+    folders: list[str] = []
+
+    def unreadable_folder(error: OSError) -> None:
+        folders.append(f"cannot be read ({error.strerror}): {error.filename}")
+
+    rows, passed_over = crop_folder(
+        arguments.source,
+        out,
+        settings,
+        progress=sys.stderr.isatty(),
+        unreadable=unreadable_folder,
+    )
     print(_table(detection_table(rows)))
     print(f"\n{out / TABLE}\n{out / PICTURES}")
     if passed_over:
         print(f"{len(passed_over)} other files passed over, the first: {passed_over[0]}")
-    unreadable = [row["reason"] for row in rows if row["status"] == "unreadable"]
+    unreadable = folders + [row["reason"] for row in rows if row["status"] == "unreadable"]
     for reason in unreadable:
         print(f"error: {reason}", file=sys.stderr)
     return 2 if unreadable else 0

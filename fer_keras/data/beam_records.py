@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.data.records import record_of
 from fer_keras.data.samples import DatasetInfo, Example
 
 _CHUNK = 64
@@ -93,9 +94,6 @@ def collect_faults(fault_folder: Path) -> list[str]:
 def _numbered_records(
     chunk: tuple[int, list[Example]], info: DatasetInfo, fault_folder: str
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    # Here, because the registry imports this module.
-    from fer_keras.data.records import record_of
-
     first, examples = chunk
     for position, example in enumerate(examples, start=first):
         try:

@@ -10,8 +10,10 @@ import numpy as np
 
 from fer_keras.common.errors import DataError, did_you_mean
 from fer_keras.data.gathered import take_images
+from fer_keras.data.prepared import cache_folder, decode_once, prepare_once, read_content
 from fer_keras.data.registry import dataset_module
 from fer_keras.data.samples import SPLITS, DatasetInfo, Samples, one_hot
+from fer_keras.data.votes import RULES, targets_from_votes
 
 
 def describe(name: str) -> DatasetInfo:
@@ -134,8 +136,6 @@ def prepare(
         DataError: The data set is not there, is wrong (with file and row), or the cache cannot be
             written; nothing half-done stays behind.
     """
-    from fer_keras.data.prepared import cache_folder, prepare_once
-
     found = require_source(name, source)
     return prepare_once(dataset_module(name), found, cache_folder(cache_dir), progress, beam)
 
@@ -171,8 +171,6 @@ def load_samples(
         DataError: An argument is out of range, the data set or the split is not there, the source
             is wrong, or the cache cannot be written.
     """
-    from fer_keras.data.prepared import cache_folder, decode_once, prepare_once, read_content
-
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     if split not in SPLITS:
         raise DataError(f"Unknown split {split!r}. {did_you_mean(split, SPLITS)}")
@@ -214,8 +212,6 @@ def load_samples(
 
 
 def _checked_rule(info: DatasetInfo, label_rule: str | None) -> str:
-    from fer_keras.data.votes import RULES
-
     allowed = (*RULES, "hard") if info.has_votes else ("hard",)
     rule = label_rule or allowed[0]
     if rule not in allowed:
@@ -229,8 +225,6 @@ def _targets(
     facts: dict[str, np.ndarray], rule: str, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Targets and the rows they are for."""
-    from fer_keras.data.votes import targets_from_votes
-
     if rule == "hard":
         kept = np.flatnonzero(facts["label"] >= 0)
         return one_hot(facts["label"][kept], num_classes), kept

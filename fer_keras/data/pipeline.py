@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import tensorflow as tf
 
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.installed import require
+from fer_keras.data import load
 from fer_keras.data.augmentation.policies import Policy, build_policy
 from fer_keras.data.gathered import GatheredImages
 from fer_keras.data.samples import Samples
@@ -167,6 +169,7 @@ def training_dataset(
     shard: Shard = WHOLE,
     with_rows: bool = False,
     target_facts: Sequence[str] = (),
+    views: int = 1,
 ) -> Any:
     """Batches for training, without end.
 
@@ -184,6 +187,8 @@ def training_dataset(
         with_rows: Hand out `(images, rows)` in the place of the images, the rows int32 `(batch,)`
             being the numbers of the samples.
         target_facts: Facts of the samples that stand behind the classes in the targets.
+        views: The samples are so many views of the same pictures, one view after the other. A pass
+            visits one of them, the next pass the next; every second round is mirrored.
 
     Returns:
         A `tf.data.Dataset` of images uint8 `(batch, height, width, channels)`, targets float32
@@ -193,8 +198,6 @@ def training_dataset(
         DataError: There are no samples.
         ConfigError: An unknown augmentation or a batch size below 1.
     """
-    import tensorflow as tf
-
     _check(samples, batch_size)
     steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
     policy = build_policy(augmentation, samples.images.shape[1:])
@@ -210,6 +213,7 @@ def training_dataset(
         shard,
         with_rows,
         targets,
+        views,
     )
 
 
@@ -224,18 +228,20 @@ def _batches(
     shard: Shard = WHOLE,
     with_rows: bool = False,
     targets: np.ndarray | None = None,
+    views: int = 1,
 ) -> Any:
     """The batches of the steps that the data set `steps` numbers from the start of the run."""
-    import tensorflow as tf
-
     images = samples.images
     targets = samples.targets if targets is None else targets
-    rows = _rows_of_step(samples.labels, batch_size, seed, sampling)
+    count = len(samples) // views
+    per_epoch = steps_per_epoch(count, batch_size)
+    rows = _rows_of_step(samples.labels[:count], batch_size, seed, sampling)
     # Each part of a batch draws its own augmentation.
     policy_seed = tf.constant([seed, shard.index], tf.int32)
 
     def part(step: Any) -> np.ndarray:
-        return shard.rows(rows(int(step)))
+        view = int(step) // per_epoch % views
+        return view * count + shard.rows(rows(int(step)))
 
     def choose(step: Any) -> Any:
         indices = tf.numpy_function(part, [step], tf.int64, stateful=False)
@@ -243,6 +249,9 @@ def _batches(
 
     def gather(step: Any, indices: Any) -> tuple[Any, ...]:
         pixels, mixed = _gather(images, targets, indices)
+        if views > 1:
+            mirrored = step // (per_epoch * views) % 2 == 1
+            pixels = tf.where(mirrored, tf.reverse(pixels, axis=[-2]), pixels)
         if policy is not None:
             step_seed = tf.random.fold_in(policy_seed, tf.cast(step, tf.int32))
             changed, mixed = policy(tf.cast(pixels, tf.float32), mixed, step_seed)
@@ -307,8 +316,6 @@ def evaluation_dataset(
     Raises:
         DataError: There are no samples.
     """
-    import tensorflow as tf
-
     _check(samples, batch_size)
     count = len(samples)
     targets = _with_facts(samples, target_facts)
@@ -360,9 +367,6 @@ def load_dataset(
         ConfigError: An unknown data set or augmentation, or TensorFlow is not installed.
     """
     require("load_dataset", "tensorflow", "tensorflow_datasets")
-    import tensorflow as tf
-
-    from fer_keras.data import load
 
     samples = load.load_samples(name, split, **options)
     _check(samples, batch_size)
@@ -387,8 +391,6 @@ def load_dataset(
 
 
 def _gather(images: Any, targets: Any, indices: Any) -> tuple[Any, Any]:
-    import tensorflow as tf
-
     forget = _forgetting(images)
 
     def read(batch: Any) -> tuple[Any, Any]:

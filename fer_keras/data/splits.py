@@ -5,8 +5,20 @@ from dataclasses import replace
 import numpy as np
 
 from fer_keras.config import DatasetConfig
+from fer_keras.data.clips import with_clips
+from fer_keras.data.folds import (
+    check_disjoint,
+    count_folds,
+    describe_division,
+    divide,
+    part_of,
+    pool,
+)
 from fer_keras.data.groups import connected_groups, cut_mask
+from fer_keras.data.label_noise import with_label_noise
+from fer_keras.data.load import describe, load_samples, prepare
 from fer_keras.data.pairs import with_neutral
+from fer_keras.data.prepared import read_content
 from fer_keras.data.samples import Samples
 
 
@@ -65,10 +77,6 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
         ConfigError: There is no fold of that number, or the label noise is out of range.
         DataError: The data set is missing or malformed, or its subjects are not known.
     """
-    from fer_keras.data.clips import with_clips
-    from fer_keras.data.label_noise import with_label_noise
-    from fer_keras.data.load import describe
-
     if config.split not in ("official", "held_out"):
         parts = _by_subject(config)
         train, validation = parts["train"], parts["validation"]
@@ -118,8 +126,6 @@ def load_test(config: DatasetConfig, seed: int = 0) -> Samples:
     Raises:
         DataError: The data set is missing or malformed, or has no test split.
     """
-    from fer_keras.data.clips import with_clips
-
     official = config.split in ("official", "held_out")
     test = (
         _load(config, "test", config.eval_label_rule) if official else _by_subject(config)["test"]
@@ -169,8 +175,6 @@ def oversample(samples: Samples, least: int) -> Samples:
 
 
 def _load(config: DatasetConfig, split: str, label_rule: str) -> Samples:
-    from fer_keras.data.load import load_samples
-
     return load_samples(
         config.name,
         split,
@@ -193,24 +197,16 @@ def num_folds(config: DatasetConfig) -> int:
     Raises:
         DataError: The data set is missing or malformed, or its subjects are not known.
     """
-    from fer_keras.data.folds import count_folds
-
     return count_folds(_pooled(config, config.eval_label_rule), config)
 
 
 def _pooled(config: DatasetConfig, rule: str) -> Samples:
-    from fer_keras.data.folds import pool
-    from fer_keras.data.load import prepare
-    from fer_keras.data.prepared import read_content
-
     stored = read_content(prepare(config.name, config.source or None)).counts
     return pool([_load(config, name, rule) for name in stored])
 
 
 def _by_subject(config: DatasetConfig) -> dict[str, Samples]:
     """All parts of a data set that is divided by subject, checked to be disjoint."""
-    from fer_keras.data.folds import check_disjoint, describe_division, divide, part_of
-
     # By the evaluation rule: runs that differ in the training labels are tested on the same people.
     held_out = _pooled(config, config.eval_label_rule)
     same = config.label_rule == config.eval_label_rule

@@ -16,6 +16,15 @@ import numpy.typing as npt
 from fer_keras.common.errors import ConfigError, FerKerasError
 from fer_keras.common.files import atomic_path, read_json, write_text
 from fer_keras.common.labels import name_mapping
+from fer_keras.common.metrics import (
+    brier_score,
+    evaluate_predictions,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    reliability_bins,
+    softmax,
+)
 from fer_keras.common.prior import (
     PriorChoice,
     prior_weights,
@@ -23,6 +32,11 @@ from fer_keras.common.prior import (
     read_default_prior,
     reweighted,
 )
+from fer_keras.data.clips import real_frames
+from fer_keras.evaluation.tta import predict_logits
+from fer_keras.loading.classifier import LoadedModel
+from fer_keras.loading.load import load_model
+from fer_keras.reporting.plots import plot_confusion_matrix, plot_reliability
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -74,11 +88,6 @@ def evaluate(
         ConfigError: The pictures are too small for ten crops, `output_dir` holds results of
             something else, or the prior needs that of the training, which is not known.
     """
-    from fer_keras.common.metrics import evaluate_predictions, softmax
-    from fer_keras.evaluation.tta import predict_logits
-    from fer_keras.loading.classifier import LoadedModel
-    from fer_keras.loading.load import load_model
-
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
     folder = Path(output_dir)
     split = samples.split
@@ -158,9 +167,6 @@ def _draw(
     note: str,
 ) -> None:
     """Confusion matrix and reliability diagram."""
-    from fer_keras.common.metrics import reliability_bins
-    from fer_keras.reporting.plots import plot_confusion_matrix, plot_reliability
-
     title = (
         f"{samples.name} {samples.split} ({samples.label_rule}): {figures['accuracy']:.1%} of "
         f"{figures['n']:,}, balanced {figures['balanced_accuracy']:.1%}"
@@ -195,8 +201,6 @@ def frame_figures(
         `accuracy_by_frame`, the share by the frame's place in the clip (None where all are
         padding): with a network that reads forwards, how soon it knows.
     """
-    from fer_keras.data.clips import real_frames
-
     images: Any = samples.images
     block = 256  # Clips that are gathered at once.
     right, real = [], []
@@ -303,14 +307,6 @@ def _calibrated(
     left_out: tuple[str, ...],
     folder: Path,
 ) -> dict[str, Any] | None:
-    from fer_keras.common.metrics import (
-        brier_score,
-        expected_calibration_error,
-        fit_temperature,
-        negative_log_likelihood,
-        softmax,
-    )
-
     own = folder.resolve() in (model.path.resolve(), model.path.resolve().parent)
     fitted_on = "the validation split of its run"
     if samples.split == "validation" and own and not left_out and model.sha256:

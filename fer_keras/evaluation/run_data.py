@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.config import DatasetConfig, load_experiment
+from fer_keras.data import splits
+from fer_keras.data.clips import with_clips
+from fer_keras.data.load import load_samples
+from fer_keras.data.pairs import with_neutral
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -31,17 +35,16 @@ def run_samples(
         ConfigError: `experiment.json` is missing or malformed.
         DataError: The data set or the split is missing.
     """
-    from fer_keras.data.splits import load_splits, load_test
 
     experiment = load_experiment(str(Path(run_dir) / "experiment.json"))
     config = experiment.dataset
     if image_size:
         config = dataclasses.replace(config, image_size=image_size)
     # The validation split may have been cut from the training split.
-    _, validation, whole = load_splits(config, experiment.seed)
+    _, validation, whole = splits.load_splits(config, experiment.seed)
     if split == "validation":
         return validation, whole
-    return load_test(config, experiment.seed), whole
+    return splits.load_test(config, experiment.seed), whole
 
 
 def own_source(path: Path, dataset: str) -> str | None:
@@ -54,8 +57,6 @@ def own_source(path: Path, dataset: str) -> str | None:
     Returns:
         The source of that run's experiment; None where there is none, or it is another data set's.
     """
-    from fer_keras.config import load_experiment
-
     for folder in (path, *path.absolute().parents[:2]):
         file = folder / "experiment.json"
         if file.is_file():
@@ -76,8 +77,6 @@ def requested_samples(
     Returns:
         The samples of the split, and those of train where the model's run tells them.
     """
-    from fer_keras.data.load import load_samples
-
     path: Path = arguments.model
     if (path / "experiment.json").is_file() and not (
         arguments.dataset or arguments.label_rule or arguments.source or arguments.neutral
@@ -103,9 +102,6 @@ def requested_samples(
         policy = arguments.neutral or model.manifest.get("neutral", "auto")
         samples = _paired(samples, train, policy)
     if model.input_kind == "clip":
-        from fer_keras.config import DatasetConfig
-        from fer_keras.data.clips import with_clips
-
         config = DatasetConfig(name=name, clip_frames=model.num_pictures)
         samples = with_clips(samples, config)
         train = train and with_clips(train, config)
@@ -113,8 +109,6 @@ def requested_samples(
 
 
 def _paired(samples: "Samples", train: "Samples | None", policy: Any) -> "Samples":
-    from fer_keras.data.pairs import with_neutral
-
     if train is None and policy != "same_subject":
         raise DataError(
             f"{samples.name}: neutral faces of train are needed, which is not there. "
@@ -128,8 +122,6 @@ def _known_dataset(
     path: Path, model: "LoadedModel", rule: str | None, source: Path | None
 ) -> tuple[str, str | None, Any]:
     if (path / "experiment.json").is_file():
-        from fer_keras.config import load_experiment
-
         config = load_experiment(str(path / "experiment.json")).dataset
         return config.name, rule or config.eval_label_rule or None, source or config.source or None
     name = model.manifest.get("dataset")

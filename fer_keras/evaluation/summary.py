@@ -1,9 +1,6 @@
 """The result of an evaluation as text."""
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 def report(figures: dict[str, Any]) -> str:

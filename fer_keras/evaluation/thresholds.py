@@ -27,6 +27,7 @@ import numpy.typing as npt
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.metrics import accuracy_report, wilson_interval
 from fer_keras.common.risk_coverage import Scores, curve, curve_points, risk_coverage
+from fer_keras.data.groups import connected_groups, cut_mask
 from fer_keras.runtime.decision import Decision
 
 if TYPE_CHECKING:
@@ -303,8 +304,6 @@ def _percent(value: float | None) -> str:
 
 def _half(samples: "Samples") -> npt.NDArray[np.bool_] | None:
     """The held-out half of a split; None where it has no two halves that are large enough."""
-    from fer_keras.data.groups import connected_groups, cut_mask
-
     groups = connected_groups(samples.facts["sha256"], samples.facts["subject"])
     if len(np.unique(groups)) < 2:
         return None

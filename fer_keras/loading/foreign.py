@@ -5,7 +5,6 @@ other is refused, and so is whatever could run code or point to other files. A `
 the checks of `fer_keras.loading.checks`. TFLite and ONNX files go to `fer_keras.loading.peer`.
 """
 
-import hashlib
 import io
 import json
 import tempfile
@@ -13,13 +12,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from fer_keras.common.errors import FerKerasError, ModelFileError
 from fer_keras.common.files import MAX_CONFIG_BYTES, first_line
 from fer_keras.loading.checks import REFUSED_CLASSES, check_config
+from fer_keras.loading.classifier import LoadedModel
 from fer_keras.loading.keras_files import network_of
-from fer_keras.loading.peer import PeerModel, model_bytes, model_suffix, open_peer
+from fer_keras.loading.peer import carded_model, model_bytes, model_suffix, open_peer
 from fer_keras.runtime.peer_card import PeerCard, Values
 
 HDF5_SUFFIXES = (".hdf5", ".h5")
@@ -29,7 +30,7 @@ _NETWORK_CLASSES = {"Model", "Functional", "Sequential"}
 
 def open_foreign(
     card: PeerCard, path: str | PathLike[str], threads: int = 1
-) -> tuple[PeerModel, Any]:
+) -> tuple[LoadedModel, Any]:
     """Opens a model of another project, of any format that is read.
 
     Args:
@@ -66,8 +67,8 @@ def open_foreign(
             (scores,) = scores.values()
         return np.asarray(scores, np.float32)[: len(values)]
 
-    sha256 = hashlib.sha256(content).hexdigest()
-    return PeerModel(run, card, path=where, batch_size=_BATCH_SIZE, sha256=sha256), network
+    kind_name = "keras" if kind == ".keras" else "hdf5"
+    return carded_model(run, card, where, kind_name, content, _BATCH_SIZE), network
 
 
 def load_hdf5(content: bytes, where: Path) -> Any:
@@ -84,8 +85,6 @@ def load_hdf5(content: bytes, where: Path) -> Any:
         ModelFileError: Damaged, or holding layers that are not Keras' own, code, links or data
             outside the file.
     """
-    import keras
-
     _check_hdf5(content, where)
     # Keras opens files by name only: a private copy of the bytes that were checked.
     with tempfile.TemporaryDirectory(prefix="fer_keras-") as folder:
@@ -141,8 +140,6 @@ def _check_members(file: Any, where: Path) -> None:
 
 def _legacy_names() -> frozenset[str]:
     """Names of Keras' own classes, which old files state without a module."""
-    import keras
-
     parts = (keras.layers, keras.initializers, keras.regularizers, keras.constraints)
     names = {name for part in parts for name in dir(part) if name[0].isupper()}
     return frozenset((names | _NETWORK_CLASSES) - REFUSED_CLASSES)

@@ -22,6 +22,9 @@ from fer_keras.loading.checks import (
 from fer_keras.loading.classifier import Images, LoadedModel, Scores, from_network
 from fer_keras.loading.keras_files import load_network
 from fer_keras.loading.tflite_files import load_tflite_bytes
+from fer_keras.runtime.clips import ClipNetwork
+from fer_keras.runtime.export_files import read_model_files
+from fer_keras.runtime.network import Network
 from fer_keras.runtime.shipped import find_shipped, list_models
 
 if TYPE_CHECKING:
@@ -94,8 +97,6 @@ def _load_run(folder: Path) -> LoadedModel:
 
 
 def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel:
-    from fer_keras.runtime.export_files import read_model_files
-
     files = read_model_files(path, precision)
     if files.input_kind == "clip":
         return _load_clip_files(files, threads)
@@ -125,14 +126,18 @@ def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel
     sha256 = hashlib.sha256(files.content).hexdigest()
     return LoadedModel(
         files.path, "tflite", files.class_names, image_shape, sha256, temperature, manifest, run, 1,
-        input_kind, 2 if input_kind == "pair" else 1,
+        input_kind, 2 if input_kind == "pair" else 1, name=_name(files),
     )  # fmt: skip
+
+
+def _name(files: "ModelFiles") -> str:
+    """Export and precision, such as `ferplus_tiny int8`, or the name of a file alone."""
+    stem = files.path.stem.removeprefix("model_")
+    return f"{files.manifest['name']} {stem}" if "name" in files.manifest else stem
 
 
 def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
     """Another project's file, run as its card says."""
-    from fer_keras.runtime.network import Network
-
     # Checks its operators and its size before the network of the runtime runs it.
     load_tflite_bytes(files.content, files.path, threads=threads)
     network = Network(files, threads)
@@ -146,13 +151,13 @@ def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
         {},
         lambda images: network.probabilities(list(images)),
         1,
+        name=_name(files),
+        card=files.card,
     )
 
 
 def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:
     """Encoder and head of a clip model, one clip a call."""
-    from fer_keras.runtime.clips import ClipNetwork
-
     for content in (files.content, files.head):
         check_tflite_operators(content, files.path)
     network = ClipNetwork(files, threads)
@@ -183,6 +188,7 @@ def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:
         "clip",
         network.num_frames,
         run_frames,
+        name=_name(files),
     )
 
 

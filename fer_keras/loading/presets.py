@@ -9,8 +9,14 @@ from fer_keras.common.constraints import check
 from fer_keras.common.errors import ConfigError, ModelFileError, did_you_mean
 from fer_keras.common.files import file_sha256, read_json
 from fer_keras.common.installed import require_keras
+from fer_keras.loading.exported_weights import is_export, read_exported_weights
 from fer_keras.loading.keras_files import load_network
-from fer_keras.loading.transfer import copy_layers, is_classifier, with_classes
+from fer_keras.loading.transfer import (
+    copy_layers,
+    fill_from_export,
+    is_classifier,
+    with_classes,
+)
 from fer_keras.models import build_network
 from fer_keras.models.graphs import plain_network
 from fer_keras.runtime.shipped import MANIFEST, find_shipped, list_models
@@ -42,8 +48,9 @@ def build_model(
         outputs: `probabilities` `(batch, classes)`, for losses by name such as
             `"categorical_crossentropy"`; `logits`, for losses with `from_logits=True`; `named`, the
             dict of named outputs that `fer_keras.build_method` consumes.
-        weights: Trained weights to start from: a shipped model that has some
-            (`fer_keras.list_models()`), a run folder or a `.keras` file of the same network.
+        weights: Trained weights to start from: a shipped model (`fer_keras.list_models()`) with a
+            `.keras` or a float32 file, a run folder, an export or a `.keras` file of the same
+            network.
             Without options the graph is that of the file. A classifier is matched by the names of
             the classes; classes that are new keep fresh weights, with a warning.
         **options: Keyword options of the network's `build`, described in its module.
@@ -88,6 +95,10 @@ def _trained_network(
     """The network of a file, or one for other classes, shapes or options that starts with it."""
     from fer_keras.models.layers import class_names_of, with_class_names
 
+    folder = find_shipped(str(weights)) if not Path(weights).exists() else None
+    place = folder or Path(weights)
+    if is_export(place) and not list(place.glob("*.keras")):
+        return _exported_network(name, place, image_shape, num_classes, names, options)
     file = trained_file(weights)
     trained, _ = load_network(file)
     if trained.name != name:
@@ -117,12 +128,52 @@ def _trained_network(
                 f"the network was trained, or class_names and no options: {file}"
             )
     if fresh:
-        warnings.warn(
-            f"weights: {', '.join(fresh)} has fresh weights for what the file does not know; train "
-            f"the network before it predicts: {file}",
-            stacklevel=3,
-        )
+        _warn_of_fresh(fresh, file)
     return network
+
+
+def _exported_network(
+    name: str,
+    export: Path,
+    image_shape: Sequence[int] | None,
+    num_classes: int | None,
+    names: tuple[str, ...] | None,
+    options: Mapping[str, Any],
+) -> Any:
+    """The network of an export's float32 file, ready to be trained on."""
+    from fer_keras.models.layers import with_class_names
+
+    exported = read_exported_weights(export)
+    if exported.network != name:
+        raise ConfigError(
+            f"weights: expected those of network {name!r}. Received those of "
+            f"{exported.network or 'a network without a name'!r}: {exported.path}"
+        )
+    if names is None and num_classes in (None, len(exported.class_names)):
+        names = exported.class_names
+    shape = image_shape or exported.image_shape
+    count = len(names) if names else num_classes
+    network = build_network(name, shape, count or 0, **{**exported.options, **options})
+    if names is not None:
+        network = with_class_names(network, names)
+    fresh, _ = fill_from_export(network, names or (), exported)
+    lacking = [layer for layer in fresh if not is_classifier(layer)]
+    if lacking:
+        raise ConfigError(
+            "weights: expected every layer but the classifier in the file. Missing or of another "
+            f"shape: {', '.join(lacking[:6])}: {exported.path}"
+        )
+    if fresh:
+        _warn_of_fresh(fresh, exported.path)
+    return network
+
+
+def _warn_of_fresh(fresh: Sequence[str], file: Path) -> None:
+    warnings.warn(
+        f"weights: {', '.join(fresh)} has fresh weights for what the file does not know; train the "
+        f"network before it predicts: {file}",
+        stacklevel=4,
+    )
 
 
 def trained_file(weights: str | Path) -> Path:

@@ -2,16 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 
 from fer_keras.common.errors import ModelFileError
 from fer_keras.common.files import first_line
 from fer_keras.loading.checks import check_tensor_sizes, check_tflite_operators
-
-if TYPE_CHECKING:
-    pass
 from fer_keras.loading.classifier import Images, Scores
 
 _TFLITE_INPUTS = {"float32": np.float32, "uint8": np.uint8}
@@ -34,8 +31,6 @@ def load_tflite_bytes(
     Raises:
         ModelFileError: Damaged, custom operators, or other inputs or outputs than one each.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
     try:
         # The constructor verifies the structure of the file and runs nothing.
         interpreter = Interpreter(model_content=data, num_threads=threads)

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.labels import class_name
+from fer_keras.loading.exported_weights import ExportedWeights
+from fer_keras.models import build_network
 
 _Arrays = list[npt.NDArray[Any]]
 
@@ -117,6 +119,59 @@ def with_classes(trained: Any, class_names: Sequence[str]) -> tuple[Any, list[st
         outputs["features"] = trained.output["features"]
     network = keras.Model(trained.input, outputs, name=trained.name)
     return with_class_names(network, class_names), ["logits"]
+
+
+def fill_from_export(
+    network: Any,
+    class_names: Sequence[str],
+    weights: ExportedWeights,
+    pictures: npt.NDArray[Any] | None = None,
+) -> tuple[list[str], str]:
+    """Fills a network from an exported one; a `compact` network may be narrower than it.
+
+    Args:
+        network: Receives the weights.
+        class_names: The classes of its logits, in order; one that is new keeps fresh weights.
+        weights: Of the export.
+        pictures: Training pictures, for the channels of a narrower network and for statistics.
+
+    Returns:
+        The layers with fresh weights, and words about what else was done.
+
+    Raises:
+        ConfigError: The network is narrower and there are no pictures.
+    """
+    from fer_keras.models.compact import narrow
+    from fer_keras.models.folded import fill_folded
+
+    layers, how = dict(weights.layers), ""
+    ours = {layer.name: layer for layer in network.layers}
+    narrower = network.name == weights.network == "compact" and any(
+        name in ours and tuple(ours[name].kernel.shape) != kernel.shape
+        for name, (kernel, _) in layers.items()
+        if name != "logits"
+    )
+    if narrower:
+        if pictures is None:
+            raise ConfigError(
+                "network.weights: expected pictures, by which the channels of a narrower network "
+                f"are chosen. Received none: {weights.path}"
+            )
+        wide = build_network(
+            "compact", weights.image_shape, len(weights.class_names), **weights.options
+        )
+        fill_folded(wide, layers)
+        layers, how = narrow(layers, wide, network, pictures), ", narrowed"
+    whole = True
+    if "logits" in layers and "logits" in ours:
+        theirs, fresh_ones = list(layers.pop("logits")), ours["logits"].get_weights()
+        values, whole = _by_class(theirs, fresh_ones, weights.class_names, class_names, -1)
+        if values is not None:
+            layers["logits"] = (values[0], values[1])
+    fresh = fill_folded(network, layers, pictures)
+    if not whole and "logits" not in fresh:
+        fresh = [*fresh, "logits"]
+    return fresh, how
 
 
 def is_classifier(layer: str) -> bool:

@@ -17,6 +17,7 @@ from keras import ops
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.data.samples import Samples
+from fer_keras.data.views import Feed
 from fer_keras.methods import sharpness
 from fer_keras.models.layers import with_class_names
 
@@ -108,6 +109,20 @@ class Method(keras.Model):
         Args:
             samples: What will be trained on.
         """
+
+    def feed(self, train: Samples, validation: Samples, augmentation: str, seed: int) -> Feed:
+        """What the method trains from, after `prepare`: as it is, unless a subclass changes it.
+
+        Args:
+            train: The training split.
+            validation: The validation split; it needs the `target_facts` too.
+            augmentation: The experiment's policy.
+            seed: The run's seed.
+
+        Returns:
+            The splits, and the policy that is left for the pipeline.
+        """
+        return Feed(train, validation, augmentation)
 
     def sample_losses(self, y: Any, outputs: dict[str, Any], training: bool) -> Any:
         """The loss of every sample of a batch; a subclass defines it.

@@ -14,6 +14,8 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from sklearn.neighbors import NearestNeighbors
+from tqdm import tqdm
 
 from fer_keras.common.constraints import Count, Rate, Share
 from fer_keras.common.errors import ConfigError
@@ -124,8 +126,6 @@ def nearest(vectors: np.ndarray, count: int) -> np.ndarray:
     Returns:
         `(n, count)` int32, the nearest first; no row is its own neighbour.
     """
-    from sklearn.neighbors import NearestNeighbors
-
     search = NearestNeighbors(n_neighbors=count + 1, metric="cosine", algorithm="brute")
     found = search.fit(vectors).kneighbors(vectors, return_distance=False)
     # Among exact copies a row itself may come at any place, or at none.
@@ -140,8 +140,6 @@ def _embedder(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     encoder = keras.Model(network.inputs[0], network.output["embedding"])
 
     def embed(images: np.ndarray) -> np.ndarray:
-        from tqdm import tqdm
-
         if tuple(images.shape[1:]) != tuple(encoder.inputs[0].shape[1:]):
             raise ConfigError(
                 f"Expected an auxiliary network for pictures {tuple(images.shape[1:])}. Received: "

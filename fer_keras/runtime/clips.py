@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from fer_keras.common.errors import ConfigError, ModelFileError
@@ -106,8 +107,6 @@ class ClipNetwork:
         return scores, by_frame
 
     def _interpreter(self, content: bytes, threads: int) -> Any:
-        from ai_edge_litert.interpreter import Interpreter
-
         if content[4:8] != b"TFL3":
             raise ModelFileError(f"not a TFLite model. Export it again: {self._path}")
         try:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from fer_keras.common.errors import ModelFileError
@@ -36,8 +37,6 @@ class Network:
     """
 
     def __init__(self, files: ModelFiles, threads: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
         self._path = files.path
         self._card = files.card
         self._batch_size = 1

@@ -3,11 +3,13 @@
 import argparse
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
+
+from tqdm import tqdm
 
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.files import atomic_path
@@ -24,12 +26,13 @@ class _Counts:
     faces: int = 0
     without_face: int = 0
     unreadable: int = 0
+    broken_off: int = 0
     videos: int = 0
     frames: int = 0
 
 
-def _only_videos(paths: Sequence[Path], recognizer: "Recognizer") -> None:
-    pictures = [path for path in paths if not is_video(path)]
+def _only_videos(paths: Sequence[Path], videos: Collection[Path], recognizer: "Recognizer") -> None:
+    pictures = [path for path in paths if path not in videos]
     if pictures:
         raise ConfigError(
             f"the model reads clips of {recognizer.manifest['clip_frames']} frames of a face: "
@@ -38,10 +41,10 @@ def _only_videos(paths: Sequence[Path], recognizer: "Recognizer") -> None:
 
 
 def is_video(path: Path) -> bool:
-    """Whether a path is read as a video, by its name."""
-    from fer_keras.runtime.stream.sources import VIDEO_SUFFIXES
+    """Whether a path is read as a video, by its content."""
+    from fer_keras.runtime.film_files import is_film
 
-    return path.suffix.lower() in VIDEO_SUFFIXES
+    return is_film(path)
 
 
 def find_pictures(
@@ -51,8 +54,8 @@ def find_pictures(
 
     Args:
         paths: Files and folders.
-        unreadable: Called with the error of a folder that cannot be read, or of a link that leads
-            in a circle, below one of the paths; None raises it.
+        unreadable: Called with the error of a path or a folder below it that cannot be read, or of
+            a link that leads in a circle; None raises it.
 
     Returns:
         The files, each once: in the order given, those of a folder sorted by path; and how many
@@ -67,10 +70,28 @@ def find_pictures(
 
     found: list[Path] = []
     passed_over = 0
+    errors: list[OSError] = []
+
+    def note(error: OSError) -> None:
+        if unreadable is None:
+            raise error
+        errors.append(error)
+        unreadable(error)
+
     for path in paths:
-        if path.is_dir():
-            visible = sorted(map(Path, visible_files(path, unreadable)))
+        known_errors = len(errors)
+        try:
+            # Below a folder that may not be entered nothing can be told, not even this.
+            is_folder, is_there = path.is_dir(), path.exists()
+        except OSError as error:
+            note(error)
+            continue
+        if is_folder:
+            visible = sorted(map(Path, visible_files(path, note)))
             pictures = [file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES]
+            if not pictures and len(errors) > known_errors:
+                # That was said already.
+                continue
             if not pictures:
                 raise DataError(
                     f"the folder holds no picture ({', '.join(IMAGE_SUFFIXES)}; {len(visible)} "
@@ -78,7 +99,7 @@ def find_pictures(
                 )
             found += pictures
             passed_over += len(visible) - len(pictures)
-        elif not path.exists():
+        elif not is_there:
             refuse_url(str(path))
             raise DataError(
                 f"expected a picture, a video or a folder, found nothing. Check the path: {path}"
@@ -91,23 +112,22 @@ def find_pictures(
 def _rows(
     recognizer: "Recognizer",
     paths: Sequence[Path],
+    videos: Collection[Path],
     counts: _Counts,
     arguments: argparse.Namespace,
     report: "VideoReport | None",
 ) -> "Iterator[PathRow]":
     """A row for every face, and one without a face for what has none."""
-    from tqdm import tqdm
-
     from fer_keras.runtime.stream.rows import PathRow, printable
 
-    hidden = not sys.stderr.isatty() or (len(paths) == 1 and is_video(paths[0]))
+    hidden = not sys.stderr.isatty() or (len(paths) == 1 and paths[0] in videos)
     with tqdm(paths, unit="file", file=sys.stderr, disable=hidden) as progress:
         for path in progress:
             shown = printable(path)
             faces_before = counts.faces
             frames_before = counts.frames
             try:
-                if is_video(path):
+                if path in videos:
                     yield from _video_rows(recognizer, path, counts, arguments, report)
                 else:
                     faces = recognizer.recognize(path)
@@ -134,8 +154,6 @@ def _video_rows(
     arguments: argparse.Namespace,
     report: "VideoReport | None",
 ) -> "Iterator[PathRow]":
-    from tqdm import tqdm
-
     from fer_keras.runtime.stream.rows import PathRow, printable
     from fer_keras.runtime.stream.sources import VideoFile
     from fer_keras.runtime.stream.stream import Stream
@@ -149,10 +167,12 @@ def _video_rows(
         half_life_s=arguments.half_life,
     )
     bar = tqdm(total=source.num_frames, unit="frame", leave=False, disable=not sys.stderr.isatty())
+    last_s = 0.0
     with bar, stream:
         for moment in stream:
             if moment.frame is None:
                 continue
+            last_s = moment.frame.time_s
             if report is not None:
                 report.add(moment.frame, moment.faces)
             counts.frames += 1
@@ -163,11 +183,11 @@ def _video_rows(
             if arguments.all_frames and not moment.faces:
                 yield PathRow(printable(path), frame=moment.frame)
     counts.videos += 1
-    # A header may be a frame off; a damaged file ends far earlier.
-    if source.num_frames and stream.num_frames < 0.95 * source.num_frames - 1:
+    if source.breaks_off(stream.num_frames, last_s):
+        counts.broken_off += 1
         tqdm.write(
-            f"warning: {stream.num_frames} of {source.num_frames} frames could be read; the video "
-            f"is cut off or damaged: {printable(path)}",
+            f"error: {stream.num_frames} of {source.num_frames} frames could be read, the rows of "
+            f"these are kept; the video is cut off or damaged: {printable(path)}",
             file=sys.stderr,
         )
 
@@ -199,6 +219,8 @@ def _summary(counts: _Counts, passed_over: int, output: Path | None, report: Pat
         parts.append(f"{counts.without_face} without a face")
     if counts.unreadable:
         parts.append(f"{counts.unreadable} unreadable")
+    if counts.broken_off:
+        parts.append(f"{counts.broken_off} cut off")
     if passed_over:
         parts.append(f"{passed_over} file{_s(passed_over)} of other types passed over")
     written = [str(path) for path in (output, report) if path is not None]

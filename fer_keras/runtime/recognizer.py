@@ -1,5 +1,6 @@
 """Facial expressions from pictures with an exported model: NumPy, OpenCV and LiteRT only."""
 
+import hashlib
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
@@ -8,6 +9,7 @@ from typing import Any, Literal, TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_keras.common.arguments import LEAST_MIN_FACE
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.prior import (
@@ -21,8 +23,9 @@ from fer_keras.runtime.clips import ClipBuffers, ClipNetwork, single_pictures_re
 from fer_keras.runtime.decision import Decision, read_decision
 from fer_keras.runtime.estimator import PretrainedClassifier
 from fer_keras.runtime.export_files import read_model_files
-from fer_keras.runtime.faces.align import crop_face
-from fer_keras.runtime.faces.detect import BUILT_IN, Detector, Face, build_detector
+from fer_keras.runtime.faces.align import crop_upright
+from fer_keras.runtime.faces.detect import BUILT_IN, BuiltInDetector, Detector, build_detector
+from fer_keras.runtime.faces.face import Face
 from fer_keras.runtime.network import Network
 from fer_keras.runtime.pictures import Picture, Pixels, as_pixels, each_picture, with_channels
 from fer_keras.runtime.shipped import default_model
@@ -85,6 +88,13 @@ class Recognizer(PretrainedClassifier):
             as `{"happiness": 0.3, "neutral": 0.6}`, need the model's `class_prior`. None takes the
             manifest's `default_prior`, "training" where it has none.
         labels: Keep only these, two or more; the others have the probability 0. None keeps all.
+        min_face: Side of the smallest face to find, in pixels of the picture; smaller ones are left
+            out. None looks for all from 48 pixels on in single pictures (what the models read),
+            and in frames of streams, for speed, from a sixteenth of the longer side on; blazeface
+            looks at whole pictures only. A detector of your own has a size of its own.
+
+    A face that lies or stands on its head is turned upright before it is read, by the landmarks of
+    mtcnn or yunet. In a single picture where nobody stands upright, mtcnn looks for such faces.
 
     The thresholds of a model are fitted to its probabilities for its default prior, and for every
     `balanced:TAU` in steps of 0.05. For shares of your own, or for some of the labels, nobody knows
@@ -97,6 +107,8 @@ class Recognizer(PretrainedClassifier):
         channels: 1 (grey) or 3 (RGB).
         input_kind: "image", "pair" for a pair model, "clip" for a clip model.
         manifest: The model's `manifest.json`; empty for a bare file.
+        file_name: Of the model's file.
+        file_sha256: Of its content.
         prior: The prior that the answers are for, as `fer_keras.common.prior.parse_prior` reads it.
         decision: The thresholds behind `unsure` and `label_set`.
         notes: What a user should be told about the choices above.
@@ -116,6 +128,7 @@ class Recognizer(PretrainedClassifier):
         precision: Precision | None = None,
         prior: str | Sequence[str] | Mapping[str, float] | None = None,
         labels: Sequence[str] | None = None,
+        min_face: int | None = None,
     ) -> None:
         self._parameters = {
             "model": model, "detector": detector, "threads": threads, "precision": precision,
@@ -123,6 +136,10 @@ class Recognizer(PretrainedClassifier):
         }  # fmt: skip
         if threads < 1:
             raise ConfigError(f"threads: expected at least 1, received {threads}")
+        if min_face is not None and min_face < LEAST_MIN_FACE:
+            raise ConfigError(
+                f"min_face: expected at least {LEAST_MIN_FACE} pixels, received {min_face}"
+            )
         files = read_model_files(default_model() if model is None else model, precision)
         self._own_scaling = files.card is not None
         self._network = (
@@ -131,6 +148,21 @@ class Recognizer(PretrainedClassifier):
         # By track, in memory only, as the neutral faces.
         self._clips = ClipBuffers(self._network) if isinstance(self._network, ClipNetwork) else None
         self._detector = build_detector(detector) if isinstance(detector, str) else detector
+        self._built_in = (
+            cast(BuiltInDetector, self._detector) if type(self._detector) in BUILT_IN else None
+        )
+        if min_face is not None and self._built_in is None:
+            raise ConfigError(
+                "min_face: expected a detector of this package, received "
+                f"{self._detector.name!r}. Leave it out"
+            )
+        self._min_face = min_face
+        # A detector that was built with settings of its own keeps them.
+        self._picture_min_face = (
+            self._built_in.default_min_face
+            if min_face is None and self._built_in is not None and isinstance(detector, str)
+            else min_face
+        )
         # A detector of the user's own need not be safe to share.
         self._detector_lock = threading.Lock()
         # By track; that of None is for everybody. In memory only: it shows a person's face.
@@ -140,6 +172,8 @@ class Recognizer(PretrainedClassifier):
         self.channels = self._network.channels
         self.input_kind = self._network.input_kind
         self.manifest = files.manifest
+        self.file_name = files.path.name
+        self.file_sha256 = hashlib.sha256(files.content).hexdigest()
         default = read_default_prior(files.manifest, files.path)
         choice = default if prior is None else parse_prior(prior)
         self.prior = str(choice)
@@ -177,8 +211,22 @@ class Recognizer(PretrainedClassifier):
             DataError: A picture cannot be read, or an array is not of that kind.
             ConfigError: A pair model has no neutral face for everybody, or it is a clip model.
         """
-        crops = [self._input(pixels) for pixels in each_picture(images)]
+        crops = self.ready_crops(images)
         return self._probabilities(crops, [None] * len(crops))
+
+    def ready_crops(self, images: Pixels | Sequence[Picture]) -> list[Pixels]:
+        """Face crops as the model wants them: the first half of `predict_proba`.
+
+        Args:
+            images: As for `predict_proba`.
+
+        Returns:
+            What `read_crops` takes, one for each.
+
+        Raises:
+            DataError: A picture cannot be read, or an array is not of that kind.
+        """
+        return [self._input(pixels) for pixels in each_picture(images)]
 
     def predict_clip(
         self, frames: Pixels | Iterable[Picture]
@@ -232,11 +280,13 @@ class Recognizer(PretrainedClassifier):
         rows = self.read_faces(pixels, faces)
         return [self.result(face, row) for face, row in zip(faces, rows, strict=True)]
 
-    def detect(self, picture: Picture) -> list[Face]:
+    def detect(self, picture: Picture, *, is_frame: bool = False) -> list[Face]:
         """Find the faces of one picture: the first step of `recognize`.
 
         Args:
             picture: As for `recognize`.
+            is_frame: Whether it is one of a stream, in which time counts: then only `min_face`, if
+                it was given, makes the detector look for small faces.
 
         Returns:
             The faces, the largest first.
@@ -245,10 +295,13 @@ class Recognizer(PretrainedClassifier):
             DataError: The picture cannot be read, or the array is not of that kind.
         """
         pixels = with_channels(as_pixels(picture), 3)
-        if type(self._detector) in BUILT_IN:
-            return self._detector.detect(pixels)
-        with self._detector_lock:
-            return self._detector.detect(pixels)
+        if self._built_in is None:
+            with self._detector_lock:
+                return self._detector.detect(pixels)
+        least = self._min_face if is_frame else self._picture_min_face
+        faces = self._built_in.detect(pixels, least, turned=not is_frame)
+        wanted = self._min_face or 0
+        return [face for face in faces if max(face.box[2:]) >= wanted]
 
     def read_faces(
         self, picture: Picture, faces: Sequence[Face], tracks: Sequence[int | None] | None = None
@@ -458,7 +511,8 @@ class Recognizer(PretrainedClassifier):
         return fitting if self._own_scaling else resize(fitting, self.image_size)
 
     def _crop(self, pixels: Pixels, face: Face) -> Pixels:
-        return self._input(crop_face(pixels, face.box, margin=self._detector.margin))
+        margin = self._detector.margin
+        return self._input(crop_upright(pixels, face.box, face.landmarks, margin=margin))
 
     def _probabilities(
         self, crops: Sequence[Pixels], tracks: Sequence[int | None]

@@ -29,8 +29,16 @@ from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.common.files import read_json, write_text
 from fer_keras.common.labels import EMOTIONS, name_mapping
+from fer_keras.common.metrics import wilson_interval
+from fer_keras.data.datasets.synthetic_faces import generate
+from fer_keras.evaluation.run_data import run_samples
+from fer_keras.loading.keras_files import load_network
+from fer_keras.reporting.plots import Line, Panel, plot_panels, plot_pictures
 from fer_keras.reporting.tables import file_stem, markdown_table, write_csv
+from fer_keras.studies.shared.models import mlflow_run_id
 from fer_keras.studies.shared.output import output_folder
+from fer_keras.studies.shared.series import plot_limits
+from fer_keras.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -66,8 +74,6 @@ class Measured:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % Wilson interval."""
-        from fer_keras.common.metrics import wilson_interval
-
         return wilson_interval(self.right, self.n)
 
 
@@ -137,9 +143,6 @@ def run(arguments: argparse.Namespace) -> str:
 def _measure_run(
     path: Path, arguments: argparse.Namespace, folder: Path
 ) -> tuple[list[Measured], str]:
-    from fer_keras.evaluation.run_data import run_samples
-    from fer_keras.loading.keras_files import load_network
-
     network, _ = load_network(path / "best.keras")
     if "branch_logits" not in network.output:
         raise ConfigError(
@@ -297,9 +300,6 @@ def _cell(each: Measured) -> str:
 
 
 def _draw(path: Path, curves: Mapping[str, Sequence[Measured]]) -> None:
-    from fer_keras.reporting.plots import Line, Panel, plot_panels
-    from fer_keras.studies.shared.series import plot_limits
-
     panels = []
     for name, found in curves.items():
         count = max(each.branches for each in found)
@@ -330,7 +330,6 @@ def _draw(path: Path, curves: Mapping[str, Sequence[Measured]]) -> None:
 def _draw_maps(folder: Path, path: Path, network: Any, samples: "Samples | None") -> None:
     """A row for each picture: the picture, then what speaks for the answer in each branch."""
     from fer_keras.models.layers import class_names_of
-    from fer_keras.reporting.plots import plot_pictures
     from fer_keras.studies.shared.maps import BranchCams, enlarged, overlay
 
     try:
@@ -378,8 +377,6 @@ def drawn_faces(shape: Sequence[int]) -> tuple[npt.NDArray[np.uint8], list[str]]
     Returns:
         `(8, height, width, channels)` and the names of the emotions.
     """
-    from fer_keras.data.datasets.synthetic_faces import generate
-
     found: dict[str, Any] = {}
     for face in generate(400, seed=_DRAWN_FACES, size=shape[0], channels=shape[2]):
         if face.intensity > 0.8 or face.emotion == "neutral":
@@ -391,9 +388,6 @@ def drawn_faces(shape: Sequence[int]) -> tuple[npt.NDArray[np.uint8], list[str]]
 
 
 def _track(path: Path, folder: Path, found: Sequence[Measured]) -> None:
-    from fer_keras.studies.shared.models import mlflow_run_id
-    from fer_keras.tracking.tracker import Tracker
-
     run_id = mlflow_run_id(path)
     tracker = Tracker(bool(run_id))
     if not tracker.attach(run_id):

@@ -29,6 +29,7 @@ from typing import Any
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
 from fer_keras.config import load_experiment
+from fer_keras.reporting.plots import Line, Panel, plot_panels
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.shared.output import output_folder
 from fer_keras.studies.shared.series import (
@@ -218,8 +219,6 @@ def _draw(
     curves: Mapping[str, Sequence[Sequence[Mapping[str, float]]]],
     experiment: str,
 ) -> None:
-    from fer_keras.reporting.plots import Line, Panel, plot_panels
-
     panels = []
     for key, title in (
         ("val_mean_similarity", "Mean similarity of the branches"),

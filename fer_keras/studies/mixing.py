@@ -28,6 +28,9 @@ from typing import Any
 import numpy as np
 
 from fer_keras.common.files import write_text
+from fer_keras.data.datasets.synthetic_faces import draw_samples
+from fer_keras.reporting.bars import plot_bars
+from fer_keras.reporting.plots import plot_intervals, plot_pictures
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.shared.output import output_folder
 from fer_keras.studies.shared.series import (
@@ -159,9 +162,6 @@ def write_report(folder: Path, outcomes: Mapping[str, Outcomes]) -> str:
 
 
 def _draw(folder: Path, records: list[dict[str, Any]], subject: str) -> None:
-    from fer_keras.reporting.bars import plot_bars
-    from fer_keras.reporting.plots import plot_intervals
-
     shown = {r["label"]: (r["accuracy"], r["low"], r["high"]) for r in records}
     ends = [end for _, *both in shown.values() for end in both]
     plot_intervals(
@@ -182,8 +182,6 @@ def _draw_faces(path: Path, policies: Sequence[str]) -> None:
     import tensorflow as tf
 
     from fer_keras.data.augmentation.policies import build_policy
-    from fer_keras.data.datasets.synthetic_faces import draw_samples
-    from fer_keras.reporting.plots import plot_pictures
 
     faces = draw_samples("train", limit=_SHOWN_FACES)
     sheet = []

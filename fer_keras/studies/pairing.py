@@ -26,6 +26,10 @@ from pathlib import Path
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
 from fer_keras.config import load_experiment
+from fer_keras.data import splits
+from fer_keras.data.load import describe
+from fer_keras.loading.load import load_model
+from fer_keras.reporting.plots import plot_intervals
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.shared.output import output_folder
 from fer_keras.studies.shared.trained_rows import (
@@ -143,9 +147,6 @@ def partner_accuracies(run_dir: Path, count: int) -> list[float]:
         Accuracies 0..1 on the test split, validation where there is none; a single one for a rule
         that leaves no choice.
     """
-    from fer_keras.data.load import describe
-    from fer_keras.data.splits import load_splits, load_test
-    from fer_keras.loading.load import load_model
 
     experiment = load_experiment(str(run_dir))
     config = experiment.dataset
@@ -156,9 +157,9 @@ def partner_accuracies(run_dir: Path, count: int) -> list[float]:
     for seed in range(1 if fixed else count):
         chosen = replace(config, neutral_seed=seed)
         if has_test:
-            samples = load_test(chosen, experiment.seed)
+            samples = splits.load_test(chosen, experiment.seed)
         else:
-            _, samples, _ = load_splits(chosen, experiment.seed)
+            _, samples, _ = splits.load_splits(chosen, experiment.seed)
         predicted = model.logits(samples.images).argmax(axis=1)
         accuracies.append(float((predicted == samples.labels).mean()))
     return accuracies
@@ -209,8 +210,6 @@ def write_report(
 def _draw(
     path: Path, outcomes: dict[str, Outcome], spreads: dict[str, list[float]], subject: str
 ) -> None:
-    from fer_keras.reporting.plots import plot_intervals
-
     shown: dict[str, dict[str, tuple[float, float, float]]] = {
         "95 % interval": {}, "range of other partners": {}
     }  # fmt: skip

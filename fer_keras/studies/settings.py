@@ -28,8 +28,11 @@ from typing import Any
 from fer_keras.common.errors import ConfigError, did_you_mean
 from fer_keras.common.files import read_json, write_text
 from fer_keras.common.metrics import wilson_interval
+from fer_keras.common.significance import mcnemar
 from fer_keras.config import flatten, load_experiment
+from fer_keras.reporting.plots import plot_intervals
 from fer_keras.reporting.tables import markdown_table, read_csv, write_csv
+from fer_keras.studies.comparison.report import published
 from fer_keras.studies.shared.output import output_folder
 
 # What two runs of one setting may differ in.
@@ -180,8 +183,6 @@ def _emotion(first: Finished, asked: str | None) -> str:
 
 
 def _row(label: str, group: Sequence[Finished], emotion: str) -> dict[str, Any]:
-    from fer_keras.studies.comparison.report import published
-
     results = [each.result for each in group]
     accuracies = [result["accuracy"] for result in results]
     return {
@@ -201,8 +202,6 @@ def _row(label: str, group: Sequence[Finished], emotion: str) -> dict[str, Any]:
 
 
 def _differences(groups: Mapping[str, Sequence[Finished]], emotion: str) -> list[dict[str, Any]]:
-    from fer_keras.common.significance import mcnemar
-
     (_, first), *others = groups.items()
     by_seed = {each.seed: each for each in first}
     rows = []
@@ -279,8 +278,6 @@ def report(
 
 
 def _draw(path: Path, groups: Mapping[str, Sequence[Finished]], studied_on: str) -> None:
-    from fer_keras.reporting.plots import plot_intervals
-
     shown: dict[str, dict[str, tuple[float, float, float]]] = {}
     for label, group in groups.items():
         classes = group[0].result["per_class"]

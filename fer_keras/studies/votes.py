@@ -31,7 +31,12 @@ import numpy.typing as npt
 
 from fer_keras.common.files import write_text
 from fer_keras.common.labels import name_mapping
+from fer_keras.common.metrics import softmax
 from fer_keras.config import load_experiment
+from fer_keras.data.load import load_samples
+from fer_keras.loading.load import load_model
+from fer_keras.reporting.bars import plot_bars
+from fer_keras.reporting.plots import plot_intervals
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.shared.output import output_folder
 from fer_keras.studies.shared.series import (
@@ -141,8 +146,6 @@ def vote_distances(
 
 def _all_votes(outcome: Outcome, split: str) -> "Samples":
     """The pictures of a split whose strongest answer is an emotion, with shares of the votes."""
-    from fer_keras.data.load import load_samples
-
     config = load_experiment(str(outcome.run_dir)).dataset
     return load_samples(
         config.name, split, label_rule="distribution", image_size=config.image_size,
@@ -153,9 +156,6 @@ def _all_votes(outcome: Outcome, split: str) -> "Samples":
 def _probabilities(outcome: Outcome, samples: "Samples") -> npt.NDArray[np.float64]:
     """The plain softmax, in the order of the classes of the samples."""
     import keras
-
-    from fer_keras.common.metrics import softmax
-    from fer_keras.loading.load import load_model
 
     model = load_model(outcome.run_dir)
     columns = list(name_mapping(model.class_names, samples.class_names))
@@ -226,9 +226,6 @@ def write_report(
 def _draw(
     folder: Path, outcomes: Mapping[str, Outcomes], records: list[dict[str, Any]], subject: str
 ) -> None:
-    from fer_keras.reporting.bars import plot_bars
-    from fer_keras.reporting.plots import plot_intervals
-
     shown: dict[str, dict[str, tuple[float, float, float]]] = {"here, 95 % interval": {}}
     published = shown.setdefault("published ± deviation", {})
     for name, row in outcomes.items():

@@ -6,10 +6,12 @@ is dead or dies on the way costs one warning, never the training.
 
 import importlib.util
 import json
+import logging
 import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -313,7 +315,6 @@ class Tracker:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ["MLFLOW_TRACKING_URI"] = store_uri()
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        import logging
 
         import mlflow
 
@@ -372,8 +373,6 @@ class Tracker:
         self._monitor.start()
 
     def _log(self, figures: Mapping[str, float], step: int) -> None:
-        import time
-
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)

@@ -1,5 +1,6 @@
 """What happens at the end of each step and epoch of a training run."""
 
+import contextlib
 import json
 import math
 import signal
@@ -18,6 +19,7 @@ from fer_keras.common.files import write_text
 from fer_keras.config import TrainingConfig
 from fer_keras.training.checkpoint import Progress, save_checkpoint
 from fer_keras.training.distribution import ONE_DEVICE, Distribution
+from fer_keras.training.optimizers import averaged_weights
 
 # Reading the loss waits for the step, so it is not done at every one.
 _CHECK_EVERY = 25
@@ -70,6 +72,7 @@ class RunState(keras.callbacks.Callback):
         self._checked_step = progress.step
         self._stop_signal = 0
         self._handlers: dict[int, Any] = {}
+        self._averaged = contextlib.ExitStack()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Lets Ctrl-C and SIGTERM end the run after the step that is under way."""
@@ -125,7 +128,8 @@ class RunState(keras.callbacks.Callback):
         best = self._progress.best(self._training.select_by)
         if self._distribution.writes:
             if best is row:
-                self._save_network(self.model.network)
+                with averaged_weights(self.model.optimizer):
+                    self._save_network(self.model.network)
             self._save()
             lines = "".join(json.dumps(each) + "\n" for each in history)
             write_text(self._run_dir / "metrics.jsonl", lines)
@@ -134,6 +138,14 @@ class RunState(keras.callbacks.Callback):
             self.model.stop_training = True
         if self._stop_signal and row["epoch"] < self._training.epochs:
             raise Interrupted
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Validates the weights that would be kept."""
+        self._averaged.enter_context(averaged_weights(self.model.optimizer))
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Gives the weights of the last step back."""
+        self._averaged.close()
 
     def _check_loss(self, logs: dict[str, Any]) -> None:
         loss = float(logs.get("loss", 0.0))

@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from fer_keras.common.errors import ModelFileError, TrainingError
 from fer_keras.common.files import atomic_path
 from fer_keras.config import TrainingConfig
-
-_NAME = "state.npz"
+from fer_keras.training.run_folder import STATE_FILE
 
 
 @dataclass
@@ -79,8 +79,9 @@ def save_checkpoint(folder: Path, method: Any, progress: Progress) -> Path:
             f"{len(bad)} variables are not finite at step {progress.step}, the first is "
             f"{bad[0].split('|')[1]}. The last good checkpoint stays in {folder}."
         )
-    header = np.frombuffer(json.dumps(asdict(progress)).encode(), np.uint8)
-    path = folder / _NAME
+    facts = {**asdict(progress), "backend": keras.backend.backend()}
+    header = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    path = folder / STATE_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -106,13 +107,15 @@ def load_checkpoint(folder: Path, method: Any) -> Progress | None:
     Raises:
         ModelFileError: The file is damaged or belongs to another network, method or optimizer.
     """
-    path = folder / _NAME
+    path = folder / STATE_FILE
     if not path.exists():
         return None
     try:
         with np.load(path, allow_pickle=False) as file:
             stored = {name: file[name] for name in file.files}
-        progress = Progress(**json.loads(bytes(stored.pop("progress"))))
+        facts = json.loads(bytes(stored.pop("progress")))
+        facts.pop("backend", None)
+        progress = Progress(**facts)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ModelFileError(f"The checkpoint is damaged: {error}. Path: {path}.") from error
     variables = state_variables(method)
@@ -144,8 +147,6 @@ def state_variables(method: Any) -> dict[str, Any]:
 
 
 def _arrays(method: Any) -> dict[str, np.ndarray]:
-    import keras
-
     # On JAX the values live outside the variables while `fit` runs.
     if hasattr(method, "jax_state_sync"):
         method.jax_state_sync()

@@ -47,60 +47,13 @@ def prepare_backend(training: TrainingConfig, distribution: str = "") -> str:
     return f"device {kind}  backend {backend}  {'  '.join(details)}"
 
 
-def faster_settings(training: TrainingConfig) -> list[str]:
-    """What is known to be faster than what `prepare_backend` has set.
+def bfloat16_unit(flags: frozenset[str]) -> str:
+    """What multiplies bfloat16 numbers in this processor; empty where nothing does.
 
     Args:
-        training: The recipe.
-
-    Returns:
-        One sentence for each setting.
-    """
-    import keras
-
-    precision = keras.config.dtype_policy().name
-    xla = use_xla(training.jit_compile)
-    return known_to_be_faster(accelerator(), keras.backend.backend(), precision, xla, cpu_flags())
-
-
-def known_to_be_faster(
-    kind: str, backend: str, precision: str, xla: bool, flags: frozenset[str]
-) -> list[str]:
-    """See `faster_settings`.
-
-    Args:
-        kind: Of `accelerator`.
-        backend: Keras' backend.
-        precision: The dtype policy.
-        xla: Whether XLA compiles.
         flags: Of `cpu_flags`.
-
-    Returns:
-        One sentence for each setting.
     """
-    found = []
-    if kind != "CPU":
-        if precision == "float32":
-            found.append(f"a {kind} is faster in mixed precision: training.precision=auto.")
-        if not xla and backend == "tensorflow":
-            found.append(f"a {kind} is usually faster with XLA: training.jit_compile=auto.")
-        return found
-    units = [flag for flag in _BFLOAT16_FLAGS if flag in flags]
-    if units and backend == "tensorflow" and precision == "float32":
-        found.append(
-            f"this processor multiplies bfloat16 numbers ({units[0]}): "
-            "training.precision=mixed_bfloat16 was 1.3 to 1.8 times as fast for `compact`, but 0.4 "
-            "to 0.6 times for ResNet18 and MobileNetV3: try both."
-        )
-    if precision.startswith("mixed") and not units:
-        found.append(
-            f"{precision} is slower than float32 on this processor: training.precision=float32."
-        )
-    if backend == "tensorflow" and not one_dnn_on():
-        found.append("oneDNN is off: TF_ENABLE_ONEDNN_OPTS=1 was 1.1 to 4 times as fast.")
-    if backend == "tensorflow" and xla:
-        found.append("XLA is several times slower on a CPU: training.jit_compile=off.")
-    return found
+    return next((unit for unit in _BFLOAT16_FLAGS if unit in flags), "")
 
 
 def one_dnn_on() -> bool:

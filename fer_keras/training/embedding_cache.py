@@ -9,20 +9,23 @@ which picture, share one file.
 import hashlib
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from tqdm import tqdm
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import atomic_path
 from fer_keras.config import Experiment
+from fer_keras.data.augmentation.policies import mixes_pictures
 from fer_keras.data.gathered import GatheredImages
 from fer_keras.data.prepared import cache_folder
 from fer_keras.data.samples import Samples
+from fer_keras.data.views import block_augmenter
+from fer_keras.models.layers import FrozenEncoder
 
 # Pictures of one call of the encoder.
 _BLOCK = 256
@@ -47,10 +50,6 @@ def feed_embeddings(
     Raises:
         ConfigError: The network has no frozen encoder, or the method needs the pictures.
     """
-    import keras
-
-    from fer_keras.data.augmentation.policies import mixes_pictures
-
     copies, policy = experiment.training.cached_embeddings, experiment.augmentation
     if "teacher" in experiment.method.options or method.needs_rows:
         raise ConfigError(
@@ -89,8 +88,6 @@ def frozen_entrance(network: Any) -> Any:
     Raises:
         ConfigError: It does not start with one.
     """
-    from fer_keras.models.layers import FrozenEncoder
-
     consumers = [
         node.operation
         for operation in network.operations
@@ -161,8 +158,6 @@ class _Cache:
     """The files of one encoder and one augmentation."""
 
     def __init__(self, encoder: Any, augmentation: str, seed: list[int], folder: Path) -> None:
-        import keras
-
         digest = hashlib.sha256(json.dumps(encoder.get_config(), default=str).encode())
         for variable in encoder.variables:
             digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())
@@ -187,7 +182,7 @@ class _Cache:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
     def _encode(self, pictures: np.ndarray) -> np.ndarray:
-        change = _augmenter(self._augmentation, pictures.shape[1:], self._seed)
+        change = block_augmenter(self._augmentation, pictures.shape[1:], self._seed)
         vectors = np.empty((len(pictures), self._encoder.output.shape[-1]), np.float32)
         starts = range(0, len(pictures), _BLOCK)
         for start in tqdm(starts, desc="encoding", leave=False, disable=not sys.stderr.isatty()):
@@ -199,24 +194,3 @@ class _Cache:
                 block = np.concatenate([block, filler])
             vectors[start : start + count] = self._encoder.predict_on_batch(block)[:count]
         return vectors
-
-
-def _augmenter(
-    name: str, image_shape: tuple[int, ...], seed: list[int]
-) -> Callable[[np.ndarray, int], np.ndarray]:
-    """A function of pictures and the number of the first one, as the pipeline would change them."""
-    from fer_keras.data.augmentation.policies import build_policy
-
-    policy = build_policy(name, image_shape)
-    if policy is None:
-        return lambda pictures, start: pictures
-
-    def change(pictures: np.ndarray, start: int) -> np.ndarray:
-        import tensorflow as tf
-
-        step_seed = tf.random.fold_in(tf.constant(seed, tf.int32), start)
-        changed, _ = policy(tf.constant(pictures), tf.zeros((len(pictures), 1)), step_seed)
-        # The pipeline hands whole grey levels on.
-        return np.asarray(tf.round(changed))
-
-    return change

@@ -72,6 +72,7 @@ def fit(
             seed=experiment.seed,
             first_step=progress.step,
             augmentation=task.augmentation,
+            views=task.views,
             class_weights=task.class_weights,
             sampling=training.sampling,
             shard=distribution.shard,

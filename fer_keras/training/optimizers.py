@@ -6,7 +6,8 @@ were not compared. A layer's learning rate (`training.layer_rates`) is a factor 
 the gradient: Adam divides a gradient's factor out.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -131,6 +132,44 @@ class _LayerRates:
         return factor * keras.ops.cast(self.iterations >= self.head_steps, "float32")
 
 
+class _AverageApart:
+    """In front of a Keras optimizer: its moving average of the weights stays beside them.
+
+    Keras overwrites the weights when `fit` ends; a run that is resumed inside an epoch calls it
+    twice.
+    """
+
+    def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def averaged_weights(optimizer: Any) -> Iterator[None]:
+    """Puts the moving average in the place of the weights within the block, where there is one.
+
+    Copies, and no sums as `keras.callbacks.SwapEMAWeights` has on TensorFlow: the weights come back
+    bit for bit.
+
+    Args:
+        optimizer: That of a compiled method, built.
+    """
+    # Mixed float16 wraps the optimizer.
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if not getattr(optimizer, "use_ema", False):
+        yield
+        return
+    variables = optimizer._trainable_variables
+    own = [keras.ops.convert_to_numpy(keras.ops.copy(variable.value)) for variable in variables]
+    averages = optimizer._model_variables_moving_average
+    for variable, average in zip(variables, averages, strict=True):
+        variable.assign(average.value)
+    try:
+        yield
+    finally:
+        for variable, values in zip(variables, own, strict=True):
+            variable.assign(values)
+
+
 def rate_factor(layer: str, layer_rates: Mapping[str, float]) -> float:
     """The factor of the learning rate of a layer.
 
@@ -195,7 +234,11 @@ def build_optimizer(training: TrainingConfig, steps_per_epoch: int) -> Any:
     if training.layer_rates or head_steps:
         rates = {"layer_rates": dict(training.layer_rates), "head_steps": head_steps}
         kind = type(kind.__name__, (_LayerRates, kind), rates)
+    if training.ema_momentum:
+        kind = type(kind.__name__, (_AverageApart, kind), {})
     common: dict[str, Any] = {
+        "use_ema": training.ema_momentum > 0,
+        "ema_momentum": training.ema_momentum,
         "learning_rate": build_schedule(training, steps_per_epoch),
         "weight_decay": training.weight_decay or None,
         "global_clipnorm": training.clip_norm or None,

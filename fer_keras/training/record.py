@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from fer_keras.common.plugins import is_own_file
@@ -83,8 +84,6 @@ class RunRecord:
 
     def tags(self) -> dict[str, str]:
         """What MLflow shows beside the settings."""
-        import keras
-
         experiment = self.experiment
         return {
             "experiment": experiment.name,
@@ -120,8 +119,6 @@ class RunRecord:
             figures: Of the kept network on validation.
             progress: Of the finished training.
         """
-        import keras
-
         experiment, training = self.experiment, self.experiment.training
         best = progress.best(training.select_by) or {}
         prior = training_prior(

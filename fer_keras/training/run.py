@@ -10,8 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from fer_keras.common.files import write_text
 from fer_keras.config import Experiment, flatten
+from fer_keras.data import splits
+from fer_keras.data.augmentation.policies import check_policy
+from fer_keras.data.load import tracked_name
+from fer_keras.tracking.tracked import tracked
+from fer_keras.training.backend_choice import trial_words
+from fer_keras.training.checkpoint import Progress, load_checkpoint
+from fer_keras.training.device import prepare_backend
 from fer_keras.training.distribution import ONE_DEVICE, Distribution
+from fer_keras.training.finish import finish
+from fer_keras.training.fit import fit
+from fer_keras.training.own_parts import check_parts, keep_own_files
+from fer_keras.training.record import RunRecord, data_tag
 from fer_keras.training.run_folder import first_command, open_run_dir
+from fer_keras.training.task import build_task
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -54,24 +66,11 @@ def run(
         fer_keras.training.callbacks.Interrupted: Ctrl-C or SIGTERM; `resume` goes on from there.
         Pruned: `on_epoch` gave the run up.
     """
-    # Keras is imported only now: the command chooses its backend first.
-    from fer_keras.data.augmentation.policies import check_policy
-    from fer_keras.data.load import tracked_name
-    from fer_keras.tracking.tracked import tracked
-    from fer_keras.training.checkpoint import Progress, load_checkpoint
-    from fer_keras.training.device import faster_settings, prepare_backend
-    from fer_keras.training.finish import finish
-    from fer_keras.training.fit import fit
-    from fer_keras.training.own_parts import check_parts, keep_own_files
-    from fer_keras.training.record import RunRecord, data_tag
-    from fer_keras.training.task import build_task
-
     print(f"{experiment.name} seed {experiment.seed}  {data_tag(experiment)}  {run_dir}")
     distribution.start(experiment.training, experiment.seed)
     device = prepare_backend(experiment.training, distribution.description)
+    device += trial_words(experiment)
     print(device)
-    for faster in faster_settings(experiment.training):
-        print(f"note: {faster}")
     check_policy(experiment.augmentation)
     check_parts(experiment)
     train, validation, whole_train = _load(experiment)
@@ -112,8 +111,6 @@ def run(
 
 def _load(experiment: Experiment) -> "tuple[Samples, Samples, Samples]":
     """Train, validation, and train with what was left out of it; says what they are."""
-    from fer_keras.data import splits
-
     train, validation, whole_train = splits.load_splits(experiment.dataset, experiment.seed)
     for note in dict.fromkeys((*train.notes, *validation.notes)):
         print(f"note: {note}")

@@ -1,16 +1,23 @@
 """The folder of a run: where it is, and that it is never shared by two experiments."""
 
 import dataclasses
+import json
 import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_new_text, write_text
 from fer_keras.config import Experiment, flatten, load_experiment, to_json
+
+# The state of a training, in the folder `checkpoint` of a run.
+STATE_FILE = "state.npz"
 
 
 def new_run_dir(experiment: Experiment) -> Path:
@@ -86,6 +93,22 @@ def first_command(run_dir: Path, command: str) -> str:
     if not path.exists():
         write_text(path, command + "\n")
     return path.read_text(encoding="utf-8").strip()
+
+
+def stored_backend(run_dir: Path) -> str:
+    """The backend that a run was last trained on.
+
+    Args:
+        run_dir: Its folder.
+
+    Returns:
+        `tensorflow`, `jax` or `torch`; empty where there is no readable checkpoint that says it.
+    """
+    try:
+        with np.load(run_dir / "checkpoint" / STATE_FILE, allow_pickle=False) as file:
+            return str(json.loads(bytes(file["progress"])).get("backend", ""))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return ""
 
 
 def name_best(run_dir: Path, name: str, epoch: int, figures: Mapping[str, Any]) -> Path:

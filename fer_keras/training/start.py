@@ -18,7 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+from keras import Model
 
 from fer_keras.common.errors import ConfigError, ModelFileError, did_you_mean
 from fer_keras.common.files import file_sha256
@@ -30,12 +32,16 @@ from fer_keras.config import (
     override,
 )
 from fer_keras.loading.ddamfn_torch import load_ddamfn
+from fer_keras.loading.exported_weights import is_export, read_exported_weights
 from fer_keras.loading.face_features import LICENCE, is_face_features, read_face_features
 from fer_keras.loading.keras_files import load_network
+from fer_keras.loading.load import load_model
 from fer_keras.loading.presets import trained_file
-from fer_keras.loading.transfer import copy_layers, with_classes
+from fer_keras.loading.transfer import copy_layers, fill_from_export, with_classes
 from fer_keras.loading.weights import load_arrays, load_torch_tensors, load_weights
 from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface2
+from fer_keras.models.face_resnet import fill
+from fer_keras.models.fusion import in_order
 from fer_keras.models.layers import class_names_of
 from fer_keras.runtime.shipped import find_shipped
 
@@ -43,8 +49,9 @@ from fer_keras.runtime.shipped import find_shipped
 _STATISTICS_OF = 512
 # Options of methods that name another network.
 _TEACHERS = ("teacher", "auxiliary")
-# The option of a fusion that names its networks.
+# The option of a fusion that names its networks, and that of a method with several teachers.
 _BASES = "bases"
+_SEVERAL = "teachers"
 # Options of networks that name another network.
 _ENCODERS = ("encoder", "identity")
 
@@ -71,10 +78,9 @@ def with_earlier_stages(
     def trained(key: str, value: str) -> str:
         known = list_experiments()
         if value not in known:
-            if Path(value).exists():
-                return value
-            if key == "network.weights" and find_shipped(value):
-                return str(trained_file(value))
+            path = _shipped(value)
+            if path.exists():
+                return str(path)
             raise ConfigError(
                 f"{key}: expected a file of weights, a run folder or an experiment. Received: "
                 f"{value!r}. {did_you_mean(value, known)}"
@@ -89,13 +95,16 @@ def with_earlier_stages(
         return str(_finished_run(earlier, runs) or train(earlier))
 
     changes = [f"{key}={trained(key, value)}" for key, value in _earlier(experiment).items()]
-    key = f"network.options.{_BASES}"
-    bases = [
-        trained(key, base) if isinstance(base, str) else base
-        for base in experiment.network.options.get(_BASES, ())
-    ]
-    if bases:
-        changes.append(f"{key}={json.dumps(bases)}")
+    for key, options in (
+        (f"network.options.{_BASES}", experiment.network.options),
+        (f"method.options.{_SEVERAL}", experiment.method.options),
+    ):
+        named = [
+            trained(key, each) if isinstance(each, str) else each
+            for each in options.get(key.rsplit(".", 1)[-1], ())
+        ]
+        if named:
+            changes.append(f"{key}={json.dumps(named)}")
     return override(experiment, changes)
 
 
@@ -159,6 +168,8 @@ def load_start(
         path: A `.keras` file or a run folder. For `ddamfn` also the weights of its backbone alone:
             `.weights.h5` of Keras, or `.pt` / `.pth`, a state dict of the authors' PyTorch program
             (`fer_keras.loading.ddamfn_torch`).
+            Also an export folder with a float32 file, such as that of a shipped model, or that
+            file; a `compact` network that is narrower than it gets the channels that matter most.
             For `face_resnet` also the package of face features that
             `fer_keras.loading.face_features` reads, its folder or its manifest.
         whole: Every layer must fit.
@@ -174,6 +185,13 @@ def load_start(
     """
     if is_face_features(path):
         return _load_face_features(network, Path(path), pictures, whole=whole)
+    if is_export(Path(path)):
+        if pictures is not None:
+            pictures = pictures[:: max(1, len(pictures) // _STATISTICS_OF)][:_STATISTICS_OF]
+        weights = read_exported_weights(Path(path))
+        fresh, how = fill_from_export(network, class_names, weights, pictures)
+        line = _start_line(network, weights.path, fresh, weights.sha256, whole=whole)
+        return f"{line}{how}"
     file = _model_file(path)
     if file.name.endswith((".pt", ".pth", ".h5")):
         fresh = _load_backbone(network, file)
@@ -192,8 +210,6 @@ def _load_face_features(
     network: Any, path: Path, pictures: np.ndarray | None, *, whole: bool
 ) -> str:
     """Fills `face_resnet` from the package of face features; returns the line of `load_start`."""
-    from fer_keras.models.face_resnet import fill
-
     tensors = read_face_features(path)
     if pictures is not None:
         pictures = pictures[:: max(1, len(pictures) // _STATISTICS_OF)][:_STATISTICS_OF]
@@ -225,8 +241,6 @@ def _start_line(
 
 def _load_backbone(network: Any, file: Path) -> list[str]:
     """Fills a network from a file of weights without a graph; returns what stays fresh."""
-    from keras import Model
-
     if not file.name.endswith(".h5"):
         return load_ddamfn(network, load_torch_tensors(file))
     if "mfn_features" not in network.output:
@@ -251,8 +265,6 @@ def keeping_start(save: Callable[[Any, Path], None], network: Any, share: float)
     Returns:
         A function like `save`; the network in training keeps its own weights.
     """
-    import keras
-
     start = network.get_weights()
     kept = keras.models.clone_model(network)
 
@@ -269,11 +281,12 @@ def with_teacher(options: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
     Args:
         options: Options of a method; `teacher` or `auxiliary`, if there, is a `.keras` file or a
-            run folder.
+            run folder; each of `teachers` is any model that `fer_keras.loading.load` reads, or a
+            shipped one by its name (`ferplus`, `ferplus/model_int8.tflite`).
 
     Returns:
-        The options with the network in place of its path, and one line for the record (empty where
-        there is none).
+        The options with networks and models in place of their paths, and one line for the record
+        (empty where there is none).
 
     Raises:
         ModelFileError: The file is missing, damaged or refused.
@@ -284,7 +297,20 @@ def with_teacher(options: dict[str, Any]) -> tuple[dict[str, Any], str]:
             file = _model_file(str(options[key]))
             options[key], sha256 = load_network(file)
             notes.append(f"{file} ({sha256[:12]})")
+    if _SEVERAL in options:
+        models = [
+            load_model(_shipped(each)) if isinstance(each, str) else each
+            for each in options[_SEVERAL]
+        ]
+        notes += [f"{each.path} ({each.sha256[:12]})" for each in models]
+        options[_SEVERAL] = models
     return options, "; ".join(notes)
+
+
+def _shipped(name: str) -> Path:
+    """The path of a model: as it is given, else that of a shipped model of that name."""
+    path = Path(name)
+    return path if path.exists() else find_shipped(name) or path
 
 
 def with_bases(options: dict[str, Any], class_names: tuple[str, ...]) -> tuple[dict[str, Any], str]:
@@ -303,8 +329,6 @@ def with_bases(options: dict[str, Any], class_names: tuple[str, ...]) -> tuple[d
         ModelFileError: A file is missing, damaged or refused.
         DataError: A base does not know one of the classes.
     """
-    from fer_keras.models.fusion import in_order
-
     bases, notes = list(options.get(_BASES, ())), []
     for number, base in enumerate(bases):
         if isinstance(base, str):
@@ -394,7 +418,7 @@ def _recipe(experiment: Experiment) -> Experiment:
     """The experiment without its earlier stages: a finished run has paths in their place."""
     stages = [key for key in _ENCODERS if _trained_encoder(experiment, key)]
     network = {k: v for k, v in experiment.network.options.items() if k not in stages}
-    method = {k: v for k, v in experiment.method.options.items() if k not in _TEACHERS}
+    method = {k: v for k, v in experiment.method.options.items() if k not in (*_TEACHERS, _SEVERAL)}
     return replace(
         experiment,
         network=replace(experiment.network, weights="", options=network),

@@ -7,8 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from fer_keras.config import Experiment
+from fer_keras.data.augmentation.policies import mixes_pictures
+from fer_keras.data.pipeline import balanced_class_weights, steps_per_epoch
 from fer_keras.data.samples import Samples
+from fer_keras.data.views import Feed
+from fer_keras.loading.keras_files import save_network
+from fer_keras.methods import build_method
+from fer_keras.models import build_network
+from fer_keras.training.as_weights import AS_WEIGHTS
+from fer_keras.training.device import use_xla
+from fer_keras.training.embedding_cache import feed_embeddings
+from fer_keras.training.optimizers import build_optimizer, freeze_layers
+from fer_keras.training.start import (
+    keeping_start,
+    load_start,
+    network_of_weights,
+    with_bases,
+    with_encoders,
+    with_teacher,
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +40,7 @@ class Task:
         train: What it trains from: the pictures, or their cached embeddings.
         validation: The same of the validation split.
         augmentation: The policy that is left for the pipeline.
+        views: Fixed views of every training picture (`fer_keras.data.views.Feed`).
         class_weights: Weight of the loss of each class; None where all are equal.
         steps_per_epoch: Steps of one pass.
         weights_from: Which weights the network starts with, in words.
@@ -31,6 +52,7 @@ class Task:
     train: Samples
     validation: Samples
     augmentation: str
+    views: int
     class_weights: Any
     steps_per_epoch: int
     weights_from: str
@@ -53,26 +75,6 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
         ConfigError: An unknown network, method or option, or options that do not go together.
         ModelFileError: A trained network is missing, damaged or refused.
     """
-    import keras
-
-    from fer_keras.data.augmentation.policies import mixes_pictures
-    from fer_keras.data.pipeline import balanced_class_weights, steps_per_epoch
-    from fer_keras.loading.keras_files import save_network
-    from fer_keras.methods import build_method
-    from fer_keras.models import build_network
-    from fer_keras.training.as_weights import AS_WEIGHTS
-    from fer_keras.training.device import use_xla
-    from fer_keras.training.embedding_cache import feed_embeddings
-    from fer_keras.training.optimizers import build_optimizer, freeze_layers
-    from fer_keras.training.start import (
-        keeping_start,
-        load_start,
-        network_of_weights,
-        with_bases,
-        with_encoders,
-        with_teacher,
-    )
-
     training = dataclasses.replace(experiment.training, layer_rates=stage_rates(experiment))
     keras.utils.set_random_seed(experiment.seed)
     image_shape = train.images.shape[1:]
@@ -106,11 +108,11 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
     if start.keep_start:
         save_kept = keeping_start(save_network, method.network, start.keep_start)
         weights_from += f"; they are {start.keep_start:.0%} of the kept weights"
-    fed_train, fed_validation, augmentation = train, validation, experiment.augmentation
+    feed = method.feed(train, validation, experiment.augmentation, experiment.seed)
     if training.cached_embeddings:
-        fed_train, fed_validation = feed_embeddings(method, train, validation, experiment)
-        augmentation = "none"  # It is in the embeddings.
-    per_epoch = steps_per_epoch(len(fed_train), training.batch_size)
+        # The augmentation is in the embeddings.
+        feed = Feed(*feed_embeddings(method, train, validation, experiment), "none")
+    per_epoch = steps_per_epoch(len(feed.train) // feed.views, training.batch_size)
     if not method.trainable_variables:
         print("note: this network has nothing to train; it is measured as it is")
         warnings.filterwarnings("ignore", message="The model does not have any trainable weights")
@@ -124,10 +126,11 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
     method.optimizer.build(method.trainable_variables)
     return Task(
         method,
-        fed_train,
-        fed_validation,
-        augmentation,
-        balanced_class_weights(fed_train) if training.class_weights == "balanced" else None,
+        feed.train,
+        feed.validation,
+        feed.augmentation,
+        feed.views,
+        balanced_class_weights(feed.train) if training.class_weights == "balanced" else None,
         per_epoch,
         weights_from,
         teacher,

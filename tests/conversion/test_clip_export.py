@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_keras import camera, predict, ship
+from fer_keras import camera, predict
 from fer_keras.common.errors import ConfigError, ExportError, ModelFileError
 from fer_keras.common.files import read_json
 from fer_keras.config import (
@@ -25,6 +25,7 @@ from fer_keras.config import (
 )
 from fer_keras.conversion.clips import build_clip_files
 from fer_keras.conversion.export_run import export_run
+from fer_keras.conversion.ship import ship
 from fer_keras.data import splits
 from fer_keras.data.clips import real_frames
 from fer_keras.data.samples import Samples, one_hot
@@ -208,9 +209,7 @@ def test_videos_get_both_scores_and_pictures_are_refused(
     with pytest.raises(ConfigError, match="at least one frame"):
         recognizer.predict_clip([])
     with pytest.raises(ConfigError, match="two files"):
-        ship.ship(
-            folder / "export", tmp_path / "shipped", precisions=("float32",), default="float32"
-        )
+        ship(folder / "export", tmp_path / "shipped", precisions=("float32",), default="float32")
 
 
 @pytest.mark.parametrize("name", ["clip_mean", "clip_r2plus1d", "clip_transformer"])

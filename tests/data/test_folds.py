@@ -6,7 +6,7 @@ import pytest
 
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.config import DatasetConfig
-from fer_keras.data import folds
+from fer_keras.data import folds, splits
 from fer_keras.data.label_noise import with_label_noise
 from fer_keras.data.load import load_samples
 from fer_keras.data.samples import Samples, one_hot
@@ -106,7 +106,7 @@ def test_an_experiment_never_gets_parts_that_share_a_person(
     monkeypatch: pytest.MonkeyPatch, few_faces: None
 ) -> None:
     # A division that is wrong on purpose: every part is the whole data set.
-    monkeypatch.setattr(folds, "part_of", lambda samples, *_: samples)
+    monkeypatch.setattr(splits, "part_of", lambda samples, *_: samples)
     with pytest.raises(DataError, match="train and validation share"):
         load_splits(DatasetConfig(name="synthetic_faces", split="folds"), seed=0)
 

@@ -17,6 +17,7 @@ from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.common.files import file_sha256
 from fer_keras.common.keras_layers import own_layers
 from fer_keras.loading import load_network, save_network
+from fer_keras.loading.exported_weights import read_exported_weights
 from fer_keras.loading.presets import trained_file
 from fer_keras.runtime import shipped
 
@@ -181,7 +182,7 @@ def test_shipped_weights_are_found_by_name(
     training = {"network": "compact", "network_options": {}}
     folder = write_export(tmp_path / "saved_models" / "mine", extra={"training": training})
     with pytest.raises(ModelFileError, match=r"model_float32\.tflite.*only predicts"):
-        fer_keras.build_model("compact", weights="mine")
+        trained_file("mine")
     (folder / "student.keras").write_bytes((trained / "best.keras").read_bytes())
     assert fer_keras.list_models() == ("mine",)
     assert trained_file("mine") == folder / "student.keras"
@@ -197,3 +198,19 @@ def test_shipped_weights_are_found_by_name(
         fer_keras.build_model("compact", weights="other")
     with pytest.raises(ModelFileError, match="Shipped models: mine: other"):
         fer_keras.load_model("other")
+
+
+def test_a_shipped_model_can_be_trained_on_by_its_float32_file() -> None:
+    exported = read_exported_weights(shipped.default_model())
+    network = fer_keras.build_model("compact", weights="ferplus")
+    assert network.output.shape == (None, 8)
+    np.testing.assert_allclose(
+        network.get_layer("logits").get_weights()[1], exported.layers["logits"][1]
+    )
+    with pytest.warns(UserWarning, match="logits has fresh weights"):
+        other = fer_keras.build_model("compact", class_names=("drowsy", "happy"), weights="ferplus")
+    np.testing.assert_allclose(
+        other.get_layer("logits").get_weights()[1][1], exported.layers["logits"][1][1]
+    )
+    with pytest.raises(ConfigError, match="network 'vgg13'"):
+        fer_keras.build_model("vgg13", weights="ferplus")

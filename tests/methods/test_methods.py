@@ -22,6 +22,7 @@ def build(name, network):
     other = with_class_names(build_tiny_network(), NAMES)
     needed = {
         "distillation": {"teacher": other},
+        "multi_teacher": {"teachers": [other]},
         "neighbour_distribution": {"auxiliary": other, "neighbours": 3},
     }
     return build_method(name, network, NAMES, **needed.get(name, {}))

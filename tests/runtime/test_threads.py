@@ -11,7 +11,7 @@ from fer_keras import Recognizer
 from fer_keras.common.errors import ConfigError
 from fer_keras.data.datasets.synthetic_faces import make_identity
 from fer_keras.data.drawn_faces.face_drawing import draw_face
-from fer_keras.runtime.faces.detect import DETECTORS, Face
+from fer_keras.runtime.faces import DETECTORS, Face
 from fer_keras.runtime.network import Pixels
 from fer_keras.runtime.recognizer import FaceResult
 

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import pytest
 
-import fer_keras.evaluation.run_data as run_data
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.loading.keras_files import save_network
@@ -61,7 +60,7 @@ def grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         rng.integers(0, 256, (12, 42, 42, 1), dtype=np.uint8), one_hot(np.arange(12) % 3, 3),
         {"source": np.arange(12).astype(str), "sha256": np.arange(12).astype(str)},
     )  # fmt: skip
-    monkeypatch.setattr(run_data, "run_samples", lambda *_: (samples, samples))
+    monkeypatch.setattr(branches, "run_samples", lambda *_: (samples, samples))
     return folder
 
 
@@ -85,7 +84,7 @@ def test_the_study(grown: Path, tmp_path: Path) -> None:
     with (out / "branches.csv").open(newline="") as file:
         rows = {(row["kind"], row["branches"]): row for row in csv.DictReader(file)}
     # By name: the mean of both branches is the answer of the network.
-    samples, _ = run_data.run_samples(grown, "validation")
+    samples, _ = branches.run_samples(grown, "validation")
     from fer_keras.loading.load import load_model
 
     model = load_model(grown / "best.keras")

@@ -9,15 +9,14 @@ import keras
 import numpy as np
 import pytest
 
-import fer_keras.evaluation.run_data as run_data
 from fer_keras.common.errors import ConfigError
 from fer_keras.config import load_experiment, override
 from fer_keras.data.samples import Samples, one_hot
+from fer_keras.loading.classifier import in_channels
 from fer_keras.loading.keras_files import save_network
 from fer_keras.models.layers import with_class_names
 from fer_keras.runtime.pictures import with_channels
 from fer_keras.studies import transfer
-from fer_keras.studies.shared.models import in_channels
 from fer_keras.studies.shared.trained_rows import Outcome, Row
 
 
@@ -94,7 +93,7 @@ def test_classes_are_matched_by_name_and_unknown_ones_count_as_wrong(
         np.tile(grey[:, None, None, None], (1, 4, 4, 1)), one_hot(labels, 3),
         {"source": np.arange(5).astype(str), "sha256": np.arange(5).astype(str)},
     )  # fmt: skip
-    monkeypatch.setattr(run_data, "run_samples", lambda *_: (samples, samples))
+    monkeypatch.setattr(transfer, "run_samples", lambda *_: (samples, samples))
     assert transfer.score(tmp_path / "best.keras", tmp_path, "validation") == (0.8, 5)
 
 

@@ -108,9 +108,7 @@ def test_every_loss_towards_all_vectors_and_the_failure(
         class_names = NAMES
 
     monkeypatch.setattr(series, "train_row", train)
-    monkeypatch.setattr(
-        "fer_keras.evaluation.run_data.run_samples", lambda folder, split: (Held(), None)
-    )
+    monkeypatch.setattr(word2vec, "run_samples", lambda folder, split: (Held(), None))
     monkeypatch.setattr(word2vec, "true_cosines", lambda outcome, samples: np.full(5, 0.3))
     words = OpenWords(0.4, (0.3, 0.5), 0.1, 10, {"anger": [("mad", 0.6)]})
     monkeypatch.setattr(word2vec, "_open_words", lambda *_: {"cosine word": words})

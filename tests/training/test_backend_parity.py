@@ -7,19 +7,14 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.common.errors import ConfigError
-from fer_keras.common.installed import BACKENDS
-from fer_keras.config import Experiment, NetworkConfig, TrainingConfig
-from fer_keras.data import splits
-from fer_keras.data.samples import Samples, one_hot
 from fer_keras.methods import build_method
-from fer_keras.training.backend_choice import fastest_backend, measure
 from fer_keras.training.checkpoint import (
     Progress,
     load_checkpoint,
     save_checkpoint,
     state_variables,
 )
+from fer_keras.training.run_folder import stored_backend
 
 NAMES = ("neutral", "happiness", "anger")
 # Relative, over five steps: float32 rounding differs between the backends' convolutions.
@@ -70,13 +65,14 @@ def numpy_checkpoint(folder: Path, method: Any) -> None:
 @pytest.mark.parametrize("name", list(GOLDEN))
 def test_a_checkpoint_goes_on_alike_on_every_backend(name: str, tmp_path: Path) -> None:
     method = small_method(name)
-    numpy_checkpoint(tmp_path, method)
+    numpy_checkpoint(tmp_path / "checkpoint", method)
     before = {
         k: np.asarray(keras.ops.convert_to_numpy(v)) for k, v in state_variables(method).items()
     }
     for variable in method.trainable_variables:
         variable.assign(np.zeros(variable.shape, "float32"))
-    assert load_checkpoint(tmp_path, method) == Progress(step=40, seconds=1.0)
+    assert load_checkpoint(tmp_path / "checkpoint", method) == Progress(step=40, seconds=1.0)
+    assert stored_backend(tmp_path) == keras.backend.backend()
     for key, variable in state_variables(method).items():
         np.testing.assert_array_equal(before[key], keras.ops.convert_to_numpy(variable))
     rng = np.random.default_rng(3)
@@ -91,47 +87,3 @@ def test_a_checkpoint_goes_on_alike_on_every_backend(name: str, tmp_path: Path) 
     print(name, losses)
     np.testing.assert_allclose(losses, GOLDEN[name], rtol=TOLERANCE)
     assert int(method.optimizer.iterations) == 45
-
-
-@pytest.mark.backends
-def test_the_trial_measures_this_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    labels = np.arange(64) % 3
-    images = np.full((64, 16, 16, 1), 80, np.uint8)
-    samples = Samples("x", "train", NAMES, "hard", images, one_hot(labels, 3), {})
-    monkeypatch.setattr(splits, "load_splits", lambda *_: (samples, samples, samples))
-    experiment = Experiment(
-        name="tiny",
-        network=NetworkConfig("compact", {"stem_filters": 4, "widths": [8], "depths": [1]}),
-        training=TrainingConfig(batch_size=8),
-    )
-    figures = measure(experiment)
-    # The first step compiles.
-    assert figures["first_step_s"] > 8 / figures["images_per_second"] > 0
-
-
-def test_auto_takes_the_fastest_and_says_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    import subprocess
-
-    import fer_keras.training.backend_choice as module
-
-    rates = {"tensorflow": 300.0, "jax": None, "torch": 410.5}
-
-    def trial(command: list[str], env: dict[str, str], **_: Any) -> Any:
-        rate = rates[env["KERAS_BACKEND"]]
-        if rate is None:
-            return subprocess.CompletedProcess(command, 1, "", "Traceback\nRuntimeError: no device")
-        line = f'{{"images_per_second": {rate}, "first_step_s": 2.5}}'
-        return subprocess.CompletedProcess(command, 0, f"noise\n{line}\n", "")
-
-    monkeypatch.setattr(module, "is_installed", lambda name: True)
-    monkeypatch.setattr(module.subprocess, "run", trial)
-    said: list[str] = []
-    experiment = Experiment(name="tiny")
-    assert fastest_backend(experiment, said.append) == "torch"
-    assert len(said) == len(BACKENDS) + 1
-    assert "jax: failed: RuntimeError: no device" in said[1]
-    assert "410 images/s" in said[2]
-    assert "chosen: torch" in said[3]
-    rates.update(tensorflow=None, torch=None)
-    with pytest.raises(ConfigError, match="no backend could run"):
-        fastest_backend(experiment, said.append)

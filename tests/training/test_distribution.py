@@ -14,7 +14,6 @@ from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingC
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.methods import build_method
 from fer_keras.train import main
-from fer_keras.training.device import known_to_be_faster
 from fer_keras.training.distribution import ONE_DEVICE, Distribution, one_run
 from fer_keras.training.run import run
 
@@ -110,20 +109,3 @@ def test_only_one_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert run(experiment, tmp_path / "run", distribution=Second(), on_epoch=seen.append) == {}
     assert [row["epoch"] for row in seen] == [1]
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_faster_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
-    none: frozenset[str] = frozenset()
-    assert known_to_be_faster("CPU", "tensorflow", "float32", False, none) == []
-    (note,) = known_to_be_faster("CPU", "tensorflow", "float32", False, frozenset({"avx512_bf16"}))
-    assert "mixed_bfloat16" in note
-    (note,) = known_to_be_faster("CPU", "tensorflow", "mixed_bfloat16", False, none)
-    assert "precision=float32" in note
-    (note,) = known_to_be_faster("CPU", "tensorflow", "float32", True, none)
-    assert "jit_compile=off" in note
-    (note,) = known_to_be_faster("GPU", "jax", "float32", True, none)
-    assert "precision=auto" in note
-    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
-    (note,) = known_to_be_faster("CPU", "tensorflow", "float32", False, none)
-    assert "TF_ENABLE_ONEDNN_OPTS=1" in note

@@ -21,6 +21,7 @@ from fer_keras.common.html_page import png_uri, render
 from fer_keras.common.opencv import cv2
 from fer_keras.data.audit.duplicates import DuplicateReport
 from fer_keras.data.audit.near_duplicates import NearDuplicate, NearDuplicateReport
+from fer_keras.data.registry import open_prepared
 from fer_keras.data.samples import DatasetInfo, Samples
 from fer_keras.data.votes import VOTE_COLUMNS, entropy
 
@@ -96,8 +97,6 @@ def native_sizes(folder: Path, splits: Iterable[str]) -> dict[tuple[int, int], i
     Returns:
         `(height, width)` -> number, the most frequent first.
     """
-    from fer_keras.data.registry import open_prepared
-
     sizes: Counter[tuple[int, int]] = Counter()
     for split in splits:
         records = open_prepared(folder, split)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import tensorflow as tf
+
 
 def affine(images: Any, strengths: Any, *, fill_mode: str = "NEAREST") -> Any:
     """Rotation, shear, shift and scale around the centre in one resampling.
@@ -15,8 +17,6 @@ def affine(images: Any, strengths: Any, *, fill_mode: str = "NEAREST") -> Any:
     Returns:
         float32 of the same shape.
     """
-    import tensorflow as tf
-
     size = tf.cast(tf.shape(images)[1:3], tf.float32)
     angle, shear, across, down, change = tf.unstack(strengths)
     # The transform goes from a pixel of the result to one of the source.

@@ -11,6 +11,8 @@ does not paste.
 from dataclasses import dataclass
 from typing import Any
 
+import tensorflow as tf
+
 
 @dataclass(frozen=True)
 class CutMix:
@@ -43,8 +45,6 @@ class CutMix:
         Returns:
             Images and targets of the same shapes.
         """
-        import tensorflow as tf
-
         seeds = [tf.random.fold_in(seed, draw) for draw in range(4)]
         batch, height, width = (tf.shape(images)[axis] for axis in range(3))
         boxes = self._halves if self.halves else self._rectangles
@@ -63,8 +63,6 @@ class CutMix:
     def _rectangles(
         self, batch: Any, height: Any, width: Any, seed: Any, place_seed: Any
     ) -> tuple[Any, Any, Any, Any]:
-        import tensorflow as tf
-
         # In the proportions of the picture, its centre anywhere in it.
         side = tf.sqrt(1.0 - _beta(self.alpha, batch, seed))
         place = tf.random.stateless_uniform((2, batch), place_seed)
@@ -80,8 +78,6 @@ class CutMix:
     def _halves(
         self, batch: Any, height: Any, width: Any, seed: Any, place_seed: Any
     ) -> tuple[Any, Any, Any, Any]:
-        import tensorflow as tf
-
         share = tf.random.stateless_uniform((batch,), seed, 0.4, 0.6)
         row = tf.cast(tf.round(share * tf.cast(height, tf.float32)), tf.int32)
         above = tf.random.stateless_uniform((batch,), place_seed) < 0.5
@@ -102,8 +98,6 @@ class MixUp:
 
     def __call__(self, images: Any, targets: Any, seed: Any) -> tuple[Any, Any]:
         """Mixes a batch; see `CutMix`."""
-        import tensorflow as tf
-
         batch = tf.shape(images)[0]
         lam = _beta(self.alpha, batch, tf.random.fold_in(seed, 0))
         partner = _partners(batch, tf.random.fold_in(seed, 1))
@@ -113,21 +107,15 @@ class MixUp:
 
 
 def _mix(targets: Any, partner: Any, lam: Any) -> Any:
-    import tensorflow as tf
-
     return lam[:, None] * targets + (1.0 - lam[:, None]) * tf.gather(targets, partner)
 
 
 def _partners(batch: Any, seed: Any) -> Any:
     """A random order of the batch; a picture may be its own partner."""
-    import tensorflow as tf
-
     return tf.argsort(tf.random.stateless_uniform((batch,), seed))
 
 
 def _beta(alpha: float, batch: Any, seed: Any) -> Any:
     """`(batch,)` draws from Beta(alpha, alpha), as the share of one of two gamma draws."""
-    import tensorflow as tf
-
     draws = tf.random.stateless_gamma(tf.stack([batch, 2]), seed, alpha)
     return tf.math.divide_no_nan(draws[:, 0], draws[:, 0] + draws[:, 1])

@@ -17,6 +17,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import keras
+import tensorflow as tf
+from keras import layers
+
 from fer_keras.common.errors import ConfigError, did_you_mean
 from fer_keras.data.augmentation.affine import affine
 from fer_keras.data.augmentation.mixing import CutMix, MixUp
@@ -35,8 +39,6 @@ def _shift(share: float) -> Any:
     Args:
         share: Largest shift as a share of the picture.
     """
-    from keras import layers
-
     return layers.RandomTranslation(share, share, fill_mode="nearest", interpolation="nearest")
 
 
@@ -56,8 +58,6 @@ def _warp(*, shift: float, rotation: float, scale: float) -> Callable[[Any, Any]
     """
 
     def warp(images: Any, seed: Any) -> Any:
-        import tensorflow as tf
-
         draws = tf.random.stateless_uniform((4, tf.shape(images)[0]), seed, -1.0, 1.0)
         angle = draws[0] * rotation * math.pi / 180
         zero = tf.zeros_like(angle)
@@ -69,8 +69,6 @@ def _warp(*, shift: float, rotation: float, scale: float) -> Callable[[Any, Any]
 
 def _dim(images: Any, seed: Any) -> Any:
     """Half the pictures under another light: 0.35 to 1.3 times as bright, evenly on a log scale."""
-    import tensorflow as tf
-
     draws = tf.random.stateless_uniform((2, tf.shape(images)[0], 1, 1, 1), seed)
     low, high = math.log(0.35), math.log(1.3)
     gain = tf.exp(low + draws[0] * (high - low))
@@ -83,8 +81,6 @@ def _coarsen(images: Any, seed: Any) -> Any:
     One size for all pictures of a step: a resize of each picture by itself would take longer than
     the training step.
     """
-    import tensorflow as tf
-
     batch, side = tf.shape(images)[0], tf.shape(images)[1:3]
     chosen = tf.random.stateless_uniform((batch, 1, 1, 1), tf.random.fold_in(seed, 0)) < 1 / 6
     share = tf.random.stateless_uniform((), tf.random.fold_in(seed, 1), 0.33, 0.75)
@@ -95,8 +91,6 @@ def _coarsen(images: Any, seed: Any) -> Any:
 
 def _defocus(images: Any, seed: Any) -> Any:
     """A sixth of the pictures blurred by a Gaussian, one sigma of 0.6 to 2 pixels for a step."""
-    import tensorflow as tf
-
     batch, channels = tf.shape(images)[0], images.shape[-1]
     chosen = tf.random.stateless_uniform((batch, 1, 1, 1), tf.random.fold_in(seed, 0)) < 1 / 6
     sigma = tf.random.stateless_uniform((), tf.random.fold_in(seed, 1), 0.6, 2.0)
@@ -112,8 +106,6 @@ def _defocus(images: Any, seed: Any) -> Any:
 
 def _grain(images: Any, seed: Any) -> Any:
     """Sensor noise on a quarter of the pictures: Gaussian, of up to 16 grey levels."""
-    import tensorflow as tf
-
     draws = tf.random.stateless_uniform(
         (2, tf.shape(images)[0], 1, 1, 1), tf.random.fold_in(seed, 0)
     )
@@ -126,8 +118,6 @@ def _hide(images: Any, seed: Any) -> Any:
 
     It is 0.3 to 1 times as wide and 0.12 to 0.42 times as high as the picture, and lies anywhere.
     """
-    import tensorflow as tf
-
     batch = tf.shape(images)[0]
     size = tf.cast(tf.shape(images)[1:3], tf.float32)
     draws = tf.random.stateless_uniform((6, batch, 1, 1), seed)
@@ -145,8 +135,6 @@ def _hide_rows(images: Any, seed: Any) -> Any:
 
     It is 0.12 to 0.42 times as high as the picture and lies at any height.
     """
-    import tensorflow as tf
-
     height = tf.cast(tf.shape(images)[1], tf.float32)
     draws = tf.random.stateless_uniform((3, tf.shape(images)[0], 1), seed)
     rows = height * (0.12 + 0.3 * draws[0])
@@ -162,15 +150,11 @@ def _none(image_shape: tuple[int, int, int]) -> list[Any]:
 
 
 def _flip(image_shape: tuple[int, int, int]) -> list[Any]:
-    from keras import layers
-
     return [layers.RandomFlip("horizontal")]
 
 
 def _light(image_shape: tuple[int, int, int]) -> list[Any]:
     """Mirror and shift by up to a tenth of the picture, a little brightness and contrast."""
-    from keras import layers
-
     return [
         layers.RandomFlip("horizontal"),
         _shift(0.1),
@@ -181,8 +165,6 @@ def _light(image_shape: tuple[int, int, int]) -> list[Any]:
 
 def _standard(image_shape: tuple[int, int, int]) -> list[Any]:
     """Mirror, shift by 8 %, rotation to 12 degrees, scale 0.9 to 1.1, brightness and contrast."""
-    from keras import layers
-
     return [
         layers.RandomFlip("horizontal"),
         _warp(shift=0.08, rotation=12, scale=0.1),
@@ -193,8 +175,6 @@ def _standard(image_shape: tuple[int, int, int]) -> list[Any]:
 
 def _strong(image_shape: tuple[int, int, int]) -> list[Any]:
     """`standard` with erased rectangles (Zhong et al. 2020) of 2 to 20 per cent of the picture."""
-    from keras import layers
-
     # RandomErasing always erases; a factor from 0 makes nearly half the rectangles too small to
     # matter, which stands for the usual probability of 0.5.
     erasing = layers.RandomErasing(
@@ -205,8 +185,6 @@ def _strong(image_shape: tuple[int, int, int]) -> list[Any]:
 
 def _camera(image_shape: tuple[int, int, int], rotation: float = 20) -> list[Any]:
     """What webcams do: wider warps than `standard`, dim light, few pixels, blur, noise, a hand."""
-    from keras import layers
-
     return [
         layers.RandomFlip("horizontal"),
         _warp(shift=0.08, rotation=rotation, scale=0.12),
@@ -226,8 +204,6 @@ def _camera_hard(image_shape: tuple[int, int, int]) -> list[Any]:
 
 def _ferplus(image_shape: tuple[int, int, int]) -> list[Any]:
     """The warps of Barsoum et al. 2016: shift 8 %, scale 1.05, rotation 20 degrees, skew .05."""
-    from keras import layers
-
     return [
         layers.RandomFlip("horizontal"),
         _shift(0.08),
@@ -239,8 +215,6 @@ def _ferplus(image_shape: tuple[int, int, int]) -> list[Any]:
 
 def _rand_augment(image_shape: tuple[int, int, int]) -> list[Any]:
     """Mirror, then two of eight operations for grey faces: RandAugment (Cubuk et al. 2020)."""
-    from keras import layers
-
     return [layers.RandomFlip("horizontal"), rand_augment()]
 
 
@@ -262,7 +236,6 @@ def _mix_up(image_shape: tuple[int, int, int]) -> list[Any]:
 def _grid_mask(image_shape: tuple[int, int, int]) -> list[Any]:
     """`light`, then GridMask (Chen et al. 2020) from keras-cv: regular holes over the face."""
     import keras_cv
-    import tensorflow as tf
 
     # Its layer asks for the global generator, which deterministic training refuses to make; nothing
     # is drawn from it.
@@ -349,8 +322,6 @@ def build_policy(name: str, image_shape: tuple[int, ...]) -> Policy | None:
     Raises:
         ConfigError: An unknown name, or one that mixes samples for several pictures.
     """
-    import keras
-
     check_policy(name)
     if len(image_shape) == 4:
         if mixes_pictures(name):
@@ -363,21 +334,19 @@ def build_policy(name: str, image_shape: tuple[int, ...]) -> Policy | None:
     network_precision = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        layers = _POLICIES[name](image_shape)
+        steps = _POLICIES[name](image_shape)
     finally:
         keras.config.set_dtype_policy(network_precision)
-    if not layers:
+    if not steps:
         return None
 
     def policy(images: Any, targets: Any, seed: Any) -> tuple[Any, Any]:
-        import tensorflow as tf
-
         seeds = step_seeds(seed)
-        for layer in layers:
+        for layer in steps:
             if isinstance(layer, CutMix | MixUp):
                 images, targets = layer(images, targets, seeds.next())
                 continue
-            if not isinstance(layer, keras.layers.Layer):
+            if not isinstance(layer, layers.Layer):
                 images = layer(images, seeds.next())
                 continue
             draw_from(layer, seeds)
@@ -397,8 +366,6 @@ def _picture_by_picture(name: str, image_shape: tuple[int, ...]) -> Policy | Non
         return None
 
     def of_all(images: Any, targets: Any, seed: Any) -> tuple[Any, Any]:
-        import tensorflow as tf
-
         flat = tf.reshape(images, (-1, *image_shape[1:]))
         # The targets pass through; one row for each picture is what a policy expects.
         changed, _ = policy(flat, tf.repeat(targets, image_shape[0], axis=0), seed)
@@ -414,8 +381,6 @@ def _all_frames_alike(name: str, image_shape: tuple[int, ...]) -> Policy | None:
         return None
 
     def of_clips(clips: Any, targets: Any, seed: Any) -> tuple[Any, Any]:
-        import tensorflow as tf
-
         # A policy is a function of its seed, so every frame of a clip gets the same draws.
         by_frame = tf.transpose(clips, (1, 0, 2, 3, 4))
         changed = tf.map_fn(lambda frames: policy(frames, targets, seed)[0], by_frame)
@@ -428,7 +393,6 @@ def _all_frames_alike(name: str, image_shape: tuple[int, ...]) -> Policy | None:
 
 def _image_by_image(layer: Any, images: Any, seed: Any) -> Any:
     """Applies a keras-cv layer that draws one set of numbers for a whole batch to each picture."""
-    import tensorflow as tf
 
     def one(pair: tuple[Any, Any]) -> Any:
         image, index = pair

@@ -12,6 +12,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
+from keras import layers
+
 from fer_keras.data.augmentation.affine import affine
 from fer_keras.data.augmentation.step_seeds import draw_from, step_seeds
 
@@ -38,14 +41,10 @@ def rand_augment(num_operations: int = 2) -> Callable[[Any, Any], Any]:
         A function of images `(batch, height, width, channels)` float32 in 0..255 and an int32 seed
         `(2,)`.
     """
-    from keras import layers
-
     brightness = layers.RandomBrightness(0.25, value_range=_RANGE)
     contrast = layers.RandomContrast(0.5, value_range=_RANGE)
 
     def augment(images: Any, seed: Any) -> Any:
-        import tensorflow as tf
-
         seeds = step_seeds(seed)
         for layer in (brightness, contrast):
             draw_from(layer, seeds)
@@ -72,8 +71,6 @@ def rand_augment(num_operations: int = 2) -> Callable[[Any, Any], Any]:
 
 def _strengths(chosen: Any, seed: Any) -> Any:
     """Angle, shear, shift across and down, and change of size, 0 where not chosen, `(5, batch)`."""
-    import tensorflow as tf
-
     draws = tf.random.stateless_uniform((5, tf.shape(chosen)[0]), seed, -1.0, 1.0)
     limits = tf.constant([25 * math.pi / 180, 0.2, 0.1, 0.1, 0.15])[:, None]
     columns = tf.gather(tf.cast(chosen, tf.float32), [0, 1, 2, 2, 3], axis=1)
@@ -82,8 +79,6 @@ def _strengths(chosen: Any, seed: Any) -> Any:
 
 def _sharpen(images: Any, seed: Any) -> Any:
     """Between a 3x3 mean of the picture and the picture with twice its differences from that."""
-    import tensorflow as tf
-
     # Sums of shifted pictures: a pooling of maps with one channel takes a CPU ten times as long.
     padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
@@ -101,8 +96,6 @@ def equalise(images: Any) -> Any:
     Returns:
         float32 of the same shape; a picture of one grey level stays as it is.
     """
-    import tensorflow as tf
-
     shape = tf.shape(images)
     num_planes, pixels = shape[0] * shape[3], shape[1] * shape[2]
     planes = tf.reshape(tf.transpose(images, (0, 3, 1, 2)), (num_planes, pixels))

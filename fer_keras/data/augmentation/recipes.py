@@ -10,6 +10,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
+from keras import layers
+
 from fer_keras.data.augmentation.affine import affine
 
 Change = Callable[[Any, Any], Any]
@@ -35,8 +38,6 @@ def sometimes_warp(
     """
 
     def warp(images: Any, seed: Any) -> Any:
-        import tensorflow as tf
-
         draws = tf.random.stateless_uniform((5, tf.shape(images)[0]), seed)
         chosen = tf.cast(draws[0] < chance, tf.float32)
         size = tf.cast(tf.shape(images)[1:3], tf.float32)
@@ -64,8 +65,6 @@ def sometimes_erase(chance: float, area: tuple[float, float]) -> Change:
     """
 
     def erase(images: Any, seed: Any) -> Any:
-        import tensorflow as tf
-
         size = tf.cast(tf.shape(images)[1:3], tf.float32)
         draws = tf.random.stateless_uniform((5, tf.shape(images)[0], 1, 1), seed)
         share = area[0] + draws[1] * (area[1] - area[0])
@@ -88,8 +87,6 @@ def sometimes_erase(chance: float, area: tuple[float, float]) -> Change:
 
 def _ddamfn(*changes: Change) -> Callable[[Any], list[Any]]:
     def layers_of(image_shape: tuple[int, int, int]) -> list[Any]:
-        from keras import layers
-
         return [layers.RandomFlip("horizontal"), *changes]
 
     return layers_of

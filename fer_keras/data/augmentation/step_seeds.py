@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import keras
+import tensorflow as tf
+
 
 def step_seeds(seed: Any) -> Any:
     """A Keras seed generator whose draws are folds of one given seed, so it holds no state.
@@ -9,8 +12,6 @@ def step_seeds(seed: Any) -> Any:
     Args:
         seed: int32 `(2,)`.
     """
-    import keras
-    import tensorflow as tf
 
     class StepSeeds(keras.random.SeedGenerator):
         def __init__(self) -> None:
@@ -49,8 +50,6 @@ class _StatelessGenerator:
     def uniform(
         self, shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = "float32"
     ) -> Any:
-        import tensorflow as tf
-
         unit = tf.random.stateless_uniform(shape, self._seeds.next(), dtype=dtype)
         low, high = tf.cast(minval, dtype), tf.cast(1 if maxval is None else maxval, dtype)
         return low + unit * (high - low)

@@ -17,6 +17,7 @@ from fer_keras.common.files import is_litter
 from fer_keras.common.labels import EMOTIONS, canonical, class_name
 from fer_keras.data.groups import cut_mask
 from fer_keras.data.samples import SPLITS, Example, pixel_sha256
+from fer_keras.runtime.stream.rows import FACE_COLUMNS, FRAME_COLUMNS, PATH_COLUMNS
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -202,13 +203,13 @@ def _own_name_fault(name: str) -> str:
 
 def _columns() -> tuple[str, ...]:
     """The columns that stand beside those of the classes in the tables of predict and camera."""
-    from fer_keras.runtime.stream.rows import FACE_COLUMNS, FRAME_COLUMNS, PATH_COLUMNS
-
     return (*PATH_COLUMNS, *FRAME_COLUMNS, *FACE_COLUMNS)
 
 
 def read_pictures(folder: Path, faults: list[str]) -> Iterator[Path]:
     """The pictures of one class, sorted; anything else, or nothing, is added to `faults`."""
+    # A folder that cannot be read is one fault, not two.
+    known_faults = len(faults)
     is_empty = True
     for path in list_folder(folder, faults):
         is_empty = False
@@ -218,7 +219,7 @@ def read_pictures(folder: Path, faults: list[str]) -> Iterator[Path]:
             faults.append(f"{path}: not a picture. Known: {', '.join(IMAGE_SUFFIXES)}")
         else:
             yield path
-    if is_empty:
+    if is_empty and len(faults) == known_faults:
         faults.append(f"{folder}: empty")
 
 

@@ -36,8 +36,8 @@ INFO = DatasetInfo(
     licence="Yours to know.",
     citation="",
     how_to_get=(
-        "Put the pictures (JPEG, PNG, BMP, WebP) in folders named after emotions or classes "
-        "of your own, and name the root as source:\n"
+        "Put the pictures (JPEG, PNG, BMP, WebP, AVIF, HEIC) in folders named after emotions or "
+        "classes of your own, and name the root as source:\n"
         "  ROOT/train/happy/1.png  ROOT/validation/happy/2.png  ROOT/test/happy/3.png\n"
         "or undivided, ROOT/happy/1.png. Every split needs the same classes; a missing validation "
         "split is cut from train."

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fer_keras.common.metrics import wilson_interval
+from fer_keras.common.risk_coverage import risk_coverage
 from fer_keras.config import Experiment, flatten
 from fer_keras.reporting.run_page.charts import (
     Line,
@@ -393,8 +394,6 @@ def commands(content: Content) -> str:
 
 
 def _risk_of_predictions(content: Content) -> list[tuple[float, float]]:
-    from fer_keras.common.risk_coverage import risk_coverage
-
     rows = content.predictions.get("validation", ())
     if not rows:
         return []

@@ -60,6 +60,7 @@ class ReadSettings:
         threads: Of each process, at least 1.
         prior: As `Recognizer` takes it; None is the model's default.
         labels: Keep only these; empty for all.
+        min_face: As `Recognizer` takes it.
     """
 
     model: str | None = None
@@ -68,6 +69,7 @@ class ReadSettings:
     threads: int = 1
     prior: str | None = None
     labels: tuple[str, ...] = ()
+    min_face: int | None = None
 
     def facts(self) -> dict[str, Any]:
         """What rows depend on, for the plan: the model's content and labels, and the detector.
@@ -87,6 +89,7 @@ class ReadSettings:
             # Only where it changes answers, so that runs of earlier versions go on.
             **({"prior": prior} if prior != "training" else {}),
             **({"labels": list(self.labels)} if self.labels else {}),
+            **({} if self.min_face is None else {"min_face": self.min_face}),
             # Left out for our own models, so that runs of earlier versions go on.
             **({} if files.card is None else {"card": repr(files.card)}),
         }
@@ -130,6 +133,7 @@ class ShardReader:
             settings.precision,
             settings.prior,
             settings.labels,
+            settings.min_face,
         )
 
     def read(self, shard: Shard) -> ShardCounts:

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from fer_keras.common.decode import resize
@@ -42,7 +43,6 @@ class BlazeFace:
 
     def __init__(self, threads: int = 1) -> None:
         path = weights_file()
-        from ai_edge_litert.interpreter import Interpreter
 
         self._network = Interpreter(model_path=str(path), num_threads=threads)
         self._network.allocate_tensors()

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.runtime.faces.align import clip_box
-from fer_keras.runtime.faces.detect import Face
+from fer_keras.runtime.faces.face import Face
 
 
 class CentreBoxDetector:

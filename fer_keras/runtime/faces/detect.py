@@ -1,9 +1,10 @@
 """Face detectors behind one interface: a picture in, faces with box, landmarks and score out."""
 
+import math
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,33 +14,20 @@ from numpy.typing import NDArray
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError, DataError, did_you_mean
 from fer_keras.common.opencv import cv2
-from fer_keras.runtime.faces.align import clip_box
+from fer_keras.runtime.faces.align import Box, clip_box
 from fer_keras.runtime.faces.blazeface import BlazeFace
-from fer_keras.runtime.faces.mtcnn import Mtcnn
+from fer_keras.runtime.faces.face import Face
+from fer_keras.runtime.faces.mtcnn import Mtcnn, suppress
+from fer_keras.runtime.faces.turn import find_turned, moved, with_true_turns
 from fer_keras.runtime.faces.yunet import YuNet
 
-Box = tuple[float, float, float, float]
 Pixels = NDArray[np.uint8]
 
-# More pixels cost time and bring only smaller faces, from which no expression can be read.
+# Faces of a sixteenth of this side are found in it; `min_face` asks for more pixels where it must.
 WORKING_SIDE = 640
-
-
-@dataclass(frozen=True)
-class Face:
-    """One face of a picture.
-
-    Attributes:
-        box: Left, top, width, height in pixels of the picture, inside its borders.
-        landmarks: float32 `(5, 2)`, x and y in pixels of the eyes (the left one in the picture
-            first), the nose tip and the mouth corners (left first); None from detectors without.
-        score: The detector's confidence: a probability for mtcnn, yunet and blazeface, the
-            cascade's weight (no upper bound) for haar, 1 for none.
-    """
-
-    box: Box
-    landmarks: NDArray[np.float32] | None
-    score: float
+# What the networks for expressions read; smaller faces have nothing more to tell them.
+READABLE_FACE = 48
+_SAME_FACE_OVERLAP = 0.4
 
 
 class Detector(Protocol):
@@ -65,8 +53,35 @@ class Detector(Protocol):
         """
 
 
+class BuiltInDetector(Detector, Protocol):
+    """What the detectors of this package offer besides."""
+
+    # The smallest face that `Recognizer` looks for in single pictures if nothing is said, in pixels
+    # of the picture; None leaves it to the detector.
+    default_min_face: float | None
+
+    def detect(
+        self, picture: Pixels, min_face: float | None = None, turned: bool = False
+    ) -> list[Face]:
+        """Find faces, also small ones and those of pictures that lie or stand on their heads.
+
+        Args:
+            picture: uint8 RGB array `(height, width, 3)`.
+            min_face: Side of the smallest face to look for, in pixels of the picture. None
+                looks at the picture scaled down to the detector's working side.
+            turned: Look also at the picture turned by 90, 180 and 270 degrees where nobody is
+                found; detectors without landmarks leave it out.
+
+        Returns:
+            The faces, the largest first; empty where there are none.
+        """
+
+
 class MtcnnDetector:
-    """MTCNN (Zhang et al. 2016): tight boxes and five landmarks; finds turned and tilted faces too.
+    """MTCNN (Zhang et al. 2016): tight boxes and five landmarks.
+
+    Faces that lie or stand on their heads have the landmarks of their true turn
+    (`fer_keras.runtime.faces.turn`).
 
     Args:
         min_face_size: Side of the smallest face looked for, in pixels of the working picture.
@@ -76,15 +91,31 @@ class MtcnnDetector:
     name = "mtcnn"
     margin: float | None = 0.0
     has_landmarks = True
+    default_min_face: float | None = READABLE_FACE
 
     def __init__(self, min_face_size: int = 40, working_side: int = WORKING_SIDE) -> None:
         self._cascade = Mtcnn(min_face_size)
         self._working_side = working_side
 
-    def detect(self, picture: Pixels) -> list[Face]:
-        """Find faces; see `Detector.detect`."""
-        working, scale = _working_picture(picture, self._working_side)
-        boxes, landmarks, scores = self._cascade.detect(working)
+    def detect(
+        self, picture: Pixels, min_face: float | None = None, turned: bool = False
+    ) -> list[Face]:
+        """Find faces; see `BuiltInDetector.detect`."""
+        faces = self._find(picture, min_face)
+        told = with_true_turns(self._find, picture, faces)
+        if any(one is not other for one, other in zip(told, faces, strict=True)):
+            # Several boxes about a turned face became one face.
+            faces = _without_doubles(_sorted_inside(picture, told))
+        if turned and not faces:
+            faces = _sorted_inside(picture, find_turned(self._find, picture))
+        return faces
+
+    def _find(self, picture: Pixels, min_face: float | None = None) -> list[Face]:
+        least = self._cascade.min_face_size
+        working, scale = _working_picture(picture, self._working_side, min_face, least)
+        if min_face is not None:
+            least = max(Mtcnn.LEAST_FACE_SIZE, min(least, math.floor(min_face * scale)))
+        boxes, landmarks, scores = self._cascade.detect(working, least)
         corners = boxes.reshape(-1, 2, 2) / scale
         return _faces(
             picture,
@@ -112,6 +143,7 @@ class HaarDetector:
     name = "haar"
     margin: float | None = 0.0
     has_landmarks = False
+    default_min_face: float | None = READABLE_FACE
 
     def __init__(
         self,
@@ -139,16 +171,21 @@ class HaarDetector:
         self._min_face_size = min_face_size
         self._working_side = working_side
 
-    def detect(self, picture: Pixels) -> list[Face]:
-        """Find faces; see `Detector.detect`."""
-        working, scale = _working_picture(picture, self._working_side)
+    def detect(
+        self, picture: Pixels, min_face: float | None = None, turned: bool = False
+    ) -> list[Face]:
+        """Find faces; see `BuiltInDetector.detect`."""
+        least = self._min_face_size
+        working, scale = _working_picture(picture, self._working_side, min_face, least)
+        if min_face is not None:
+            least = min(least, math.floor(min_face * scale))
         grey = cv2.cvtColor(working, cv2.COLOR_RGB2GRAY)
         with self._lock:
             boxes, _, weights = self._cascade.detectMultiScale3(
                 grey,
                 scaleFactor=self._scale_factor,
                 minNeighbors=self._min_neighbours,
-                minSize=(self._min_face_size, self._min_face_size),
+                minSize=(least, least),
                 outputRejectLevels=True,
             )
         scaled = np.asarray(boxes, np.float64).reshape(-1, 4) / scale
@@ -171,6 +208,9 @@ class YuNetDetector:
     name = "yunet"
     margin: float | None = 0.0
     has_landmarks = True
+    default_min_face: float | None = READABLE_FACE
+    # It finds faces of 10 to 300 pixels; from one level of the picture to the next both are safe.
+    _LEAST_FACE_SIZE, _LEVEL_FACTOR = 20, 4
 
     def __init__(
         self, model: str | os.PathLike[str] | None = None, working_side: int = 320
@@ -178,9 +218,23 @@ class YuNetDetector:
         self._network = YuNet(model)
         self._working_side = working_side
 
-    def detect(self, picture: Pixels) -> list[Face]:
-        """Find faces; see `Detector.detect`."""
-        working, scale = _working_picture(picture, self._working_side)
+    def detect(
+        self, picture: Pixels, min_face: float | None = None, turned: bool = False
+    ) -> list[Face]:
+        """Find faces; see `BuiltInDetector.detect`."""
+        faces = self._find(picture, self._working_side)
+        if min_face is None:
+            return faces
+        # Large faces are found in the small picture, small ones in larger ones.
+        longest, side = max(picture.shape[:2]), self._working_side
+        finest = math.ceil(min(longest, longest * self._LEAST_FACE_SIZE / min_face))
+        while side < finest:
+            side = min(finest, side * self._LEVEL_FACTOR)
+            faces += self._find(picture, side)
+        return _without_doubles(_sorted_inside(picture, faces))
+
+    def _find(self, picture: Pixels, working_side: int) -> list[Face]:
+        working, scale = _working_picture(picture, working_side)
         boxes, landmarks, scores = self._network.detect(working)
         return _faces(
             picture,
@@ -205,16 +259,38 @@ class BlazeFaceDetector:
     name = "blazeface"
     margin: float | None = 0.0
     has_landmarks = False
+    # It is chosen for its speed, which a hundred tiles take away.
+    default_min_face: float | None = None
     # Its boxes end above the brows; raised by this share of their height they hold the forehead as
     # the other detectors' do. Measured as `Detector.margin`: before it their median side is 0.85
     # times the picture's, 0.09 below its centre.
     _RAISE = 0.2
+    # Of 100 faces a fourth as wide as the picture it finds most, of smaller ones few.
+    _TILE_PER_FACE = 4
+    # Tiles show a hundred times as much that is no face.
+    _TILE_SCORE = 0.75
 
     def __init__(self, threads: int = 1) -> None:
         self._network = BlazeFace(threads)
 
-    def detect(self, picture: Pixels) -> list[Face]:
-        """Find faces; see `Detector.detect`."""
+    def detect(
+        self, picture: Pixels, min_face: float | None = None, turned: bool = False
+    ) -> list[Face]:
+        """Find faces; see `BuiltInDetector.detect`."""
+        faces = self._find(picture)
+        if min_face is None:
+            return faces
+        # A pyramid of tiles: each level has those of half the side, and they overlap by a half.
+        least = max(1.0, self._TILE_PER_FACE * min_face)
+        side = max(picture.shape[:2]) / 2
+        while side >= least / math.sqrt(2):
+            for left, top, tile in _tiles(picture, round(max(side, least))):
+                sure = [face for face in self._find(tile) if face.score >= self._TILE_SCORE]
+                faces += [moved(face, left, top) for face in sure]
+            side /= 2
+        return _without_doubles(_sorted_inside(picture, faces))
+
+    def _find(self, picture: Pixels) -> list[Face]:
         _check_picture(picture)
         corners, _, scores = self._network.detect(picture)
         boxes = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
@@ -234,8 +310,11 @@ class NoDetector:
     name = "none"
     margin: float | None = None
     has_landmarks = False
+    default_min_face: float | None = None
 
-    def detect(self, picture: Pixels) -> list[Face]:
+    def detect(
+        self, picture: Pixels, min_face: float | None = None, turned: bool = False
+    ) -> list[Face]:
         """The whole picture as one face; see `Detector.detect`."""
         _check_picture(picture)
         height, width = picture.shape[:2]
@@ -245,7 +324,7 @@ class NoDetector:
 # Each has a lock of its own where it needs one.
 BUILT_IN = (MtcnnDetector, HaarDetector, YuNetDetector, BlazeFaceDetector, NoDetector)
 
-_BUILDERS: dict[str, Callable[[], Detector]] = {
+_BUILDERS: dict[str, Callable[[], BuiltInDetector]] = {
     "mtcnn": MtcnnDetector,
     "haar": HaarDetector,
     "yunet": YuNetDetector,
@@ -255,7 +334,7 @@ _BUILDERS: dict[str, Callable[[], Detector]] = {
 DETECTORS = tuple(_BUILDERS)
 
 
-def build_detector(name: str) -> Detector:
+def build_detector(name: str) -> BuiltInDetector:
     """Build a detector with its default settings.
 
     Args:
@@ -277,15 +356,36 @@ def _check_picture(picture: Pixels) -> None:
         )
 
 
-def _working_picture(picture: Pixels, longest_side: int) -> tuple[Pixels, float]:
-    """The picture scaled down to `longest_side` where it is larger, and the factor used."""
+def _working_picture(
+    picture: Pixels, longest_side: int, min_face: float | None = None, least: int = 1
+) -> tuple[Pixels, float]:
+    """The picture scaled down, and the factor used.
+
+    It becomes no larger than `longest_side`, unless a face of `min_face` pixels would then be
+    smaller than `least`.
+    """
     _check_picture(picture)
     height, width = picture.shape[:2]
-    scale = min(1.0, longest_side / max(height, width))
+    wanted = 0.0 if min_face is None else least / min_face
+    scale = min(1.0, max(longest_side / max(height, width), wanted))
     if scale == 1.0:
         return picture, scale
     size = max(1, round(height * scale)), max(1, round(width * scale))
     return resize(picture, size), scale
+
+
+def _tiles(picture: Pixels, side: int) -> Iterator[tuple[int, int, Pixels]]:
+    """Left, top and pixels of squares that overlap by a half and cover the picture."""
+    height, width = picture.shape[:2]
+    for top in _starts(height, side):
+        for left in _starts(width, side):
+            yield left, top, picture[top : top + side, left : left + side]
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where the tiles begin along one side of the picture; the last one ends with it."""
+    last = max(0, length - side)
+    return [*range(0, last, max(1, side // 2)), last]
 
 
 def _faces(
@@ -294,10 +394,23 @@ def _faces(
     landmarks: list[NDArray[np.float32]] | list[None],
     scores: list[float],
 ) -> list[Face]:
+    """The boxes as faces; see `_sorted_inside`."""
+    found = zip(boxes, landmarks, scores, strict=True)
+    return _sorted_inside(picture, [Face(box, points, score) for box, points, score in found])
+
+
+def _sorted_inside(picture: Pixels, faces: Iterable[Face]) -> list[Face]:
     """Clip the boxes to the picture, drop those outside it, and put the largest first."""
-    faces = [
-        Face(clip_box(box, picture.shape[:2]), points, score)
-        for box, points, score in zip(boxes, landmarks, scores, strict=True)
-    ]
-    inside = [face for face in faces if face.box[2] >= 1 and face.box[3] >= 1]
+    clipped = [replace(face, box=clip_box(face.box, picture.shape[:2])) for face in faces]
+    inside = [face for face in clipped if face.box[2] >= 1 and face.box[3] >= 1]
     return sorted(inside, key=lambda face: (-face.box[2] * face.box[3], face.box))
+
+
+def _without_doubles(faces: Sequence[Face]) -> list[Face]:
+    """One face for each that was found in several views; the surest. Keeps the order."""
+    if not faces:
+        return []
+    corners = np.array([face.box for face in faces])
+    corners[:, 2:] += corners[:, :2]
+    scores = np.array([face.score for face in faces])
+    return [faces[index] for index in sorted(suppress(corners, scores, _SAME_FACE_OVERLAP))]

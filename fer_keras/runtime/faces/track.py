@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_keras.common.opencv import cv2
-from fer_keras.runtime.faces.align import clip_box
-from fer_keras.runtime.faces.detect import Box, Face
+from fer_keras.runtime.faces.align import Box, clip_box
+from fer_keras.runtime.faces.face import Face
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]

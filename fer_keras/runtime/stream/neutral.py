@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from fer_keras.runtime.faces.detect import Face
+from fer_keras.runtime.faces.face import Face
 from fer_keras.runtime.recognizer import Recognizer
 from fer_keras.runtime.stream.sources import Frame, Pixels
 

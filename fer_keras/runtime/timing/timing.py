@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from fer_keras.common.decode import decode_image, read_image_bytes
@@ -22,6 +23,7 @@ from fer_keras.common.opencv import cv2
 from fer_keras.runtime.export_files import MANIFEST, MAX_MODEL_BYTES, read_model_files
 from fer_keras.runtime.recognizer import Precision, Recognizer
 from fer_keras.runtime.timing.machine import peak_memory_mib
+from fer_keras.runtime.timing.onnx_session import onnx_session
 from fer_keras.runtime.timing.scene import draw_scene
 
 STAGES = ("decode", "detect", "align", "classify")
@@ -51,10 +53,6 @@ class TimedModel:
     def __init__(self, path: Path, precision: Precision | None = None) -> None:
         self._path, self._precision = path, precision
         self.is_export = not is_bare(path)
-        # Its import is no part of loading a model.
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._interpreter_class = Interpreter
         start = time.perf_counter()
         self._content = _read(path, precision, self.is_export)
         self._by_threads: dict[int, Callable[[], object]] = {1: self._prepare(1)}
@@ -102,7 +100,7 @@ class TimedModel:
         """Time the way from a picture file to the expression of its largest face.
 
         Args:
-            picture: A JPEG, PNG, BMP or WebP file.
+            picture: Of a type that `fer_keras.common.decode` reads.
             detector: One of `fer_keras.runtime.faces.DETECTORS`.
             threads: Of LiteRT and OpenCV.
             calls: How many times.
@@ -157,7 +155,7 @@ class TimedModel:
         if self._content[4:8] != b"TFL3":
             raise ModelFileError(f"not a TFLite model: {self._path}")
         try:
-            interpreter = self._interpreter_class(model_content=self._content, num_threads=threads)
+            interpreter = Interpreter(model_content=self._content, num_threads=threads)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise self._failure(error) from error
@@ -176,8 +174,6 @@ class TimedModel:
         return run
 
     def _prepare_onnx(self, threads: int) -> Callable[[], object]:
-        from fer_keras.runtime.timing.onnx_session import onnx_session
-
         session = onnx_session(self._content, self._path, threads)
         first = session.get_inputs()[0]
         # The batch may be of any size: here it is one face.

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, cast
 
+from tqdm import tqdm
+
 from fer_keras.common.errors import DataError, ModelFileError
 from fer_keras.runtime.export_files import read_model_files
 from fer_keras.runtime.shipped import default_model
@@ -119,8 +121,6 @@ def measure(
     Raises:
         FerKerasError: A model or the picture cannot be used.
     """
-    from tqdm import tqdm
-
     request = {"calls": -(-calls // ROUNDS), "limit_s": _ROUND_LIMIT_S}
     turns = len(choices) * (1 + ROUNDS * (len(threads) + 1))
     with (

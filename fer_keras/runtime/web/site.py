@@ -7,6 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ai_edge_litert.interpreter import Interpreter
+
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.runtime.export_files import ModelFiles, read_model_files
 from fer_keras.runtime.faces.blazeface import weights_file
@@ -44,7 +46,7 @@ class SiteFile:
 
 
 def build_site(
-    model: str | PathLike[str], precision: Precision | None = None
+    model: str | PathLike[str], precision: Precision | None = None, min_face: int | None = None
 ) -> dict[str, SiteFile]:
     """Read everything the page consists of.
 
@@ -54,6 +56,8 @@ def build_site(
     Args:
         model: As for `Recognizer`.
         precision: As for `Recognizer`.
+        min_face: Side of the smallest face to look for, in pixels of the picture; None looks at
+            whole pictures, as `Recognizer` with blazeface.
 
     Returns:
         Path relative to the page ("index.html", "model/model.tflite") -> file.
@@ -71,6 +75,7 @@ def build_site(
         description["detector"] = "blazeface"
     except ConfigError:
         description["detector"] = None
+    description["min_face"] = min_face
     files["model/model.json"] = json.dumps(description, ensure_ascii=False, indent=2).encode()
     return {
         name: SiteFile(content, _MEDIA_TYPES[Path(name).suffix])
@@ -141,8 +146,6 @@ def _read_model(
 
 def _read_input(files: ModelFiles) -> dict[str, Any]:
     """The type of the input, and what one step of it is, which LiteRT.js does not say."""
-    from ai_edge_litert.interpreter import Interpreter
-
     details = Interpreter(model_content=files.content).get_input_details()[0]
     dtype = details["dtype"].__name__
     if dtype not in ("float32", "uint8"):

@@ -11,10 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.files import atomic_path, write_text
+from fer_keras.common.metrics import softmax
+from fer_keras.data.load import load_samples
 from fer_keras.evaluation.run_data import own_source
+from fer_keras.reporting.plots import plot_pictures
+from fer_keras.reporting.tables import write_csv
+from fer_keras.runtime.timing.machine import describe_machine, summary
+from fer_keras.studies.comparison import report
+from fer_keras.studies.comparison.latency import cost_figures
+from fer_keras.studies.comparison.plots import plot_disagreement, plot_pareto
+from fer_keras.studies.comparison.report import published
+from fer_keras.studies.comparison.scores import (
+    annotator_ceiling,
+    annotator_figures,
+    compare_pairs,
+    emotion_votes,
+    model_figures,
+)
+from fer_keras.studies.shared.models import run_of
+from fer_keras.tracking.tracker import git_commit
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -41,21 +60,6 @@ def compare(
     Raises:
         FerKerasError: The data set cannot be read, or a model gives no probabilities.
     """
-    from fer_keras.common.metrics import softmax
-    from fer_keras.reporting.tables import write_csv
-    from fer_keras.runtime.timing.machine import describe_machine, summary
-    from fer_keras.studies.comparison import report
-    from fer_keras.studies.comparison.latency import cost_figures
-    from fer_keras.studies.comparison.plots import plot_disagreement, plot_pareto
-    from fer_keras.studies.comparison.scores import (
-        annotator_ceiling,
-        annotator_figures,
-        compare_pairs,
-        emotion_votes,
-        model_figures,
-    )
-    from fer_keras.tracking.tracker import git_commit
-
     data = _Pictures(arguments, contenders[0])
     samples = data.samples(arguments.size, 1)
     names, labels = samples.class_names, samples.labels
@@ -69,11 +73,11 @@ def compare(
     for contender, (scores, seconds), cost in zip(contenders, scored, costs, strict=True):
         model = contender.model
         plain = None
-        if contender.temperature is None:
-            p = model.aligned(scores, names)
-        else:
+        if model.has_logits:
             plain = model.aligned(softmax(scores), names)
-            p = model.aligned(softmax(scores, contender.temperature), names)
+            p = model.aligned(softmax(scores, model.temperature), names)
+        else:
+            p = model.aligned(scores, names)
         probabilities[model.name] = p
         known = [model.knows(name) for name in names]
         figures = model_figures(
@@ -144,8 +148,6 @@ class _Pictures:
 
     def samples(self, size: int | tuple[int, int], channels: int) -> "Samples":
         """The split in one size, read once."""
-        from fer_keras.data.load import load_samples
-
         if (size, channels) not in self._loaded:
             self._loaded[size, channels] = load_samples(
                 self.name,
@@ -160,8 +162,6 @@ class _Pictures:
 
     def duplicates(self, samples: "Samples") -> npt.NDArray[np.bool_] | None:
         """Which pictures have exactly the pixels of one of the training split."""
-        from fer_keras.data.load import load_samples
-
         try:
             train = load_samples(
                 self.name, "train", image_size=self._arguments.size, source=self._source
@@ -176,8 +176,6 @@ def _score(
     contenders: Sequence["Contender"], data: _Pictures, folder: Path, peer_size: int
 ) -> list[tuple[npt.NDArray[np.float32], float]]:
     """Every model's scores for every picture, and the seconds they took, kept for another time."""
-    from tqdm import tqdm
-
     folder.mkdir(exist_ok=True)
     scored = []
     bar = tqdm(contenders, unit="model", disable=not sys.stderr.isatty())
@@ -191,7 +189,7 @@ def _score(
         file = folder / f"{contender.answers_name}-{samples.fingerprint[:16]}.npz"
         if not file.is_file():
             start = time.perf_counter()
-            scores = contender.scores(samples.images)
+            scores = (model.logits if model.has_logits else model.predict)(samples.images)
             seconds = time.perf_counter() - start
             with atomic_path(file) as temporary:
                 np.savez(temporary, scores=scores, seconds=seconds)
@@ -208,8 +206,6 @@ def _row(
     samples: "Samples",
     seconds: float,
 ) -> dict[str, Any]:
-    from fer_keras.studies.comparison.report import published
-
     low, high = figures["accuracy_interval"]
     only = figures["known_only"] or {}
     without = figures["without_duplicates"] or {}
@@ -248,16 +244,14 @@ def _row(
         "published": published(samples.name, contender.key),
         "seconds_per_1000": 1000 * seconds / len(samples),
         "is_peer": contender.model.is_peer,
-        "kind": contender.kind,
+        "kind": f".{contender.model.kind}",
         "sha256": contender.model.sha256,
-        "mlflow_run_id": contender.model.mlflow_run_id,
+        "mlflow_run_id": run_of(contender.model),
         "path": str(contender.model.path),
     }  # fmt: skip
 
 
 def _write_predictions(path: Path, samples: "Samples", probabilities: dict[str, Scores]) -> None:
-    from fer_keras.reporting.tables import write_csv
-
     names = samples.class_names
     rows = []
     for i, label in enumerate(samples.labels):
@@ -273,8 +267,6 @@ def _draw_mistakes(
     path: Path, samples: "Samples", probabilities: dict[str, Scores], count: int, title: str
 ) -> None:
     """The wrong answers that each model is surest of, and those that all models share."""
-    from fer_keras.reporting.plots import plot_pictures
-
     labels, names = samples.labels, samples.class_names
 
     def caption(p: Scores, i: int) -> str:

@@ -19,6 +19,7 @@ from fer_keras.common.metrics import (
     negative_log_likelihood,
 )
 from fer_keras.common.significance import holm, mcnemar
+from fer_keras.data.votes import VOTE_COLUMNS
 
 # Added to each count of votes (Jeffreys' prior), so that no answer has the probability zero.
 _PRIOR = 0.5
@@ -122,8 +123,6 @@ def emotion_votes(votes: npt.ArrayLike, class_names: Sequence[str]) -> npt.NDArr
     Returns:
         `(n, classes)` counts in the order of the classes.
     """
-    from fer_keras.data.votes import VOTE_COLUMNS
-
     columns = [VOTE_COLUMNS.index(canonical(name)) for name in class_names]
     return np.asarray(votes, np.int64)[:, columns]
 

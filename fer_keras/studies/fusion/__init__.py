@@ -31,10 +31,18 @@ from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
 from fer_keras.common.labels import name_mapping
 from fer_keras.common.metrics import evaluate_predictions, softmax
+from fer_keras.common.significance import mcnemar
 from fer_keras.config import load_experiment
+from fer_keras.data.splits import duplicated_in
+from fer_keras.evaluation.run_data import run_samples
+from fer_keras.evaluation.tta import predict_logits
+from fer_keras.loading.keras_files import load_network, save_network
+from fer_keras.loading.load import load_model
+from fer_keras.reporting.plots import plot_intervals
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.fusion.rules import RULES, Scores, apply, cross_fit, fit
 from fer_keras.studies.shared.output import output_folder
+from fer_keras.tracking.tracker import git_commit
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -100,9 +108,6 @@ def run(arguments: argparse.Namespace) -> str:
     Raises:
         FerKerasError: A run or its data cannot be used.
     """
-    from fer_keras.loading.load import load_model
-    from fer_keras.tracking.tracker import git_commit
-
     if len(arguments.runs) < 2:
         raise ConfigError("Expected two or more run folders. Received: 1.")
     models = [load_model(path) for path in arguments.runs]
@@ -155,8 +160,6 @@ def measure(
         One flat row for each base and rule. `p_value` is McNemar's against the best base, which is
         chosen on the same pictures: that favours the base.
     """
-    from fer_keras.common.significance import mcnemar
-
     samples, logits = scored.samples, scored.logits[views]
     answers = {name: softmax(logits[:, i]) for i, name in enumerate(names)}
     for rule in RULES:
@@ -190,10 +193,6 @@ def measure(
 
 def _answers(arguments: argparse.Namespace, models: "Sequence[LoadedModel]", split: str) -> Answers:
     """Lets every base look at every picture of a split, in its own size and in ten crops."""
-    from fer_keras.data.splits import duplicated_in
-    from fer_keras.evaluation.run_data import run_samples
-    from fer_keras.evaluation.tta import predict_logits
-
     first, train = run_samples(arguments.runs[0], split)
     chosen = np.arange(len(first))
     if 0 < arguments.limit < len(first):
@@ -280,8 +279,6 @@ def report(about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _draw(path: Path, rows: Sequence[dict[str, Any]], studied_on: str) -> None:
-    from fer_keras.reporting.plots import plot_intervals
-
     groups: dict[str, dict[str, tuple[float, float, float]]] = {}
     for row in rows:
         group = "one picture" if row["views"] == 1 else "ten crops"
@@ -303,7 +300,6 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]], studied_on: str) -> None:
 def _save(
     arguments: argparse.Namespace, models: "Sequence[LoadedModel]", fitting: Answers, folder: Path
 ) -> str:
-    from fer_keras.loading.keras_files import load_network, save_network
     from fer_keras.models.fusion import fuse, in_order
     from fer_keras.models.layers import with_class_names
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.metrics import softmax
+from fer_keras.data.groups import connected_groups
 
 if TYPE_CHECKING:
     from fer_keras.data.samples import Samples
@@ -36,8 +37,6 @@ def cross_fit(rule: str, logits: Scores, samples: "Samples", folds: int) -> Scor
         Probabilities `(n, classes)`.
     """
     from sklearn.model_selection import StratifiedGroupKFold
-
-    from fer_keras.data.groups import connected_groups
 
     if rule.startswith("mean"):
         return apply(rule, logits, None)

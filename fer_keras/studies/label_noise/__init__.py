@@ -33,6 +33,18 @@ import numpy as np
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
+from fer_keras.data.datasets.synthetic_faces import generate
+from fer_keras.evaluation.run_data import run_samples
+from fer_keras.loading.classifier import from_network
+from fer_keras.loading.keras_files import load_network
+from fer_keras.reporting.plots import (
+    Line,
+    Panel,
+    plot_histograms,
+    plot_intervals,
+    plot_panels,
+    plot_pictures,
+)
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.label_noise.findings import Findings, auroc, find, uncertainties_of
 from fer_keras.studies.shared.output import output_folder
@@ -264,8 +276,6 @@ def _number(value: float | None) -> str:
 
 
 def _draw_accuracies(path: Path, outcomes: Mapping[str, Outcomes]) -> None:
-    from fer_keras.reporting.plots import plot_intervals
-
     groups: dict[str, dict[str, tuple[float, float, float]]] = {}
     for name, of_seeds in outcomes.items():
         method, share = _parts(name)
@@ -284,8 +294,6 @@ def _draw_accuracies(path: Path, outcomes: Mapping[str, Outcomes]) -> None:
 
 
 def _draw_wrong_labels(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    from fer_keras.reporting.plots import Line, Panel, plot_panels
-
     panels = []
     for title, key in (
         ("Wrong labels answered as given", "answered_as_given"),
@@ -309,8 +317,6 @@ def _draw_wrong_labels(path: Path, records: Sequence[Mapping[str, Any]]) -> None
 
 def _draw_uncertainties(path: Path, findings: Mapping[str, Sequence[Findings]]) -> None:
     """Draws histograms of the first seed: labels above, answers below, a column for each share."""
-    from fer_keras.reporting.plots import plot_histograms
-
     grid = []
     for what, of_what in (("label", "training pictures, label"), ("answer", "held out, answer")):
         row = []
@@ -333,8 +339,6 @@ def _draw_uncertainties(path: Path, findings: Mapping[str, Sequence[Findings]]) 
 
 def _draw_faces(folder: Path, run_dir: Path, arguments: argparse.Namespace) -> None:
     """Draws sheets of the faces that a network is most and least certain of."""
-    from fer_keras.evaluation.run_data import run_samples
-    from fer_keras.loading.keras_files import load_network
     from fer_keras.models.layers import class_names_of
 
     network, _ = load_network(run_dir / "best.keras")
@@ -350,8 +354,6 @@ def _draw_faces(folder: Path, run_dir: Path, arguments: argparse.Namespace) -> N
 
 
 def _drawn(size: int, channels: int) -> tuple[Any, list[str]]:
-    from fer_keras.data.datasets.synthetic_faces import generate
-
     faces = list(generate(_DRAWN, seed=_DRAWN_SEED, size=size, channels=channels))
     return np.stack([face.image for face in faces]), [face.emotion for face in faces]
 
@@ -364,9 +366,6 @@ def _draw_sheet(
     labels: Sequence[str],
     name: str,
 ) -> None:
-    from fer_keras.loading.classifier import from_network
-    from fer_keras.reporting.plots import plot_pictures
-
     uncertainties = uncertainties_of(network, images)
     answers = from_network(network).predict(images).argmax(axis=1)
     order = np.argsort(uncertainties, kind="stable")

@@ -11,6 +11,9 @@ import numpy.typing as npt
 
 from fer_keras.common.files import read_json, write_text
 from fer_keras.config import load_experiment
+from fer_keras.data import splits
+from fer_keras.loading.keras_files import load_network
+from fer_keras.loading.load import load_model
 from fer_keras.reporting.tables import read_csv
 from fer_keras.studies.shared.trained_rows import Outcome
 
@@ -78,15 +81,12 @@ def find(outcome: Outcome) -> Findings:
 
 
 def _look(outcome: Outcome, key: Mapping[str, str]) -> Findings:
-    from fer_keras.data.splits import load_splits, load_test
-    from fer_keras.loading.keras_files import load_network
-    from fer_keras.loading.load import load_model
     from fer_keras.studies.shared.maps import FEATURE_OUTPUTS, Explainer
 
     experiment = load_experiment(str(outcome.run_dir))
-    train, held_out, _ = load_splits(experiment.dataset, experiment.seed)
+    train, held_out, _ = splits.load_splits(experiment.dataset, experiment.seed)
     if key["split"] == "test":
-        held_out = load_test(experiment.dataset, experiment.seed)
+        held_out = splits.load_test(experiment.dataset, experiment.seed)
     clean = train.facts.get("clean_label", train.labels)
     chosen = np.flatnonzero(train.labels != clean)[:_TRAINING_PICTURES]
     answers = np.zeros(0, np.int64)

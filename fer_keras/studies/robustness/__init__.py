@@ -30,9 +30,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
+from fer_keras.common.metrics import accuracy_report, expected_calibration_error
+from fer_keras.loading.classifier import LoadedModel
 from fer_keras.reporting.tables import write_csv
 from fer_keras.studies.robustness.corruptions import CORRUPTIONS, STANDARD_POINTS, corrupt
 from fer_keras.studies.robustness.report import (
@@ -44,11 +47,11 @@ from fer_keras.studies.robustness.report import (
     report,
 )
 from fer_keras.studies.shared.models import (
-    StudiedModel,
     add_model_arguments,
     describe,
     load_data,
     load_models,
+    run_of,
 )
 from fer_keras.studies.shared.output import output_folder, track
 
@@ -141,12 +144,12 @@ def run(arguments: argparse.Namespace) -> str:
         steps = _steps([row for row in rows if row["model"] == model.name])
         files = sorted(folder.iterdir())
         if not arguments.no_mlflow and track(model, "robustness", steps, files, studied_on):
-            lines.append(f"added to MLflow run {model.mlflow_run_id}: {model.name}")
+            lines.append(f"added to MLflow run {run_of(model)}: {model.name}")
     return "\n".join([*lines, f"written to {folder}"])
 
 
 def measure(
-    models: Sequence[StudiedModel], samples: "Samples", seed: int
+    models: Sequence[LoadedModel], samples: "Samples", seed: int
 ) -> dict[str, dict[tuple[str, int], Outcome]]:
     """Lets every model read every picture under every condition.
 
@@ -158,8 +161,6 @@ def measure(
     Returns:
         Model name -> condition -> outcome; a condition is (corruption, severity) or `CLEAN`.
     """
-    from tqdm import tqdm
-
     found: dict[str, dict[tuple[str, int], Outcome]] = {model.name: {} for model in models}
     labels = samples.labels
     bar = tqdm(total=len(CONDITIONS) * len(models) * len(samples), unit="face", unit_scale=True,
@@ -195,8 +196,6 @@ def figures(name: str, outcomes: Outcomes, known: Bools) -> list[dict[str, Any]]
         `loss` is the accuracy on clean pictures less the accuracy here, `loss_margin` half the
         width of its 95 % interval (normal, of paired differences: the pictures are the same).
     """
-    from fer_keras.common.metrics import accuracy_report, expected_calibration_error
-
     rows = []
     for condition in CONDITIONS:
         corruption, severity = condition

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fer_keras.data.datasets.synthetic_faces import generate
+from fer_keras.reporting.plots import Line, Panel, plot_panels, plot_pictures
 from fer_keras.reporting.tables import markdown_table
 from fer_keras.studies.robustness.corruptions import (
     CORRUPTIONS,
@@ -129,9 +131,6 @@ def draw_sheets(folder: Path, samples: "Samples", seed: int, show_data: bool) ->
         seed: Of the corruptions.
         show_data: Whether the second sheet is made, of the first picture of the data set.
     """
-    from fer_keras.data.datasets.synthetic_faces import generate
-    from fer_keras.reporting.plots import plot_pictures
-
     channels = samples.images.shape[3]
     drawn = next(
         iter(generate(1, seed=_DRAWN_FACE, size=samples.images.shape[1], channels=channels))
@@ -157,7 +156,6 @@ def draw_curves(folder: Path, about: Mapping[str, Any], rows: Sequence[Mapping[s
         about: What was studied on what, of `base.describe`.
         rows: Of `figures`, of all models.
     """
-    from fer_keras.reporting.plots import Line, Panel, plot_panels
 
     def line(name: str, corruption: str, key: str, label: str) -> Line:
         wanted = [

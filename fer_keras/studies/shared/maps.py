@@ -13,8 +13,10 @@ needs the places that a map shows has to be measured (`study heatmaps` does).
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
+from keras import ops
 
 from fer_keras.common.errors import ModelFileError
 from fer_keras.common.opencv import cv2
@@ -137,8 +139,6 @@ class Explainer:
     """
 
     def __init__(self, network: Any) -> None:
-        import keras
-
         outputs = network.output
         self._names = [name for name in FEATURE_OUTPUTS if name in outputs]
         if not self._names:
@@ -168,8 +168,6 @@ class Explainer:
             a linear layer classifies the mean of the map, Grad-CAM where the logits follow from
             the map alone, Eigen-CAM always; `Head k` is the k-th attention head.
         """
-        import keras
-
         chosen = np.asarray(classes, np.int64)
         given = {
             name: np.asarray(keras.ops.convert_to_numpy(value), np.float32)
@@ -191,8 +189,6 @@ class Explainer:
 
     def answers(self, images: Images) -> npt.NDArray[np.int64]:
         """The class that the network answers with, `(n,)`, of `(n, height, width, channels)`."""
-        import keras
-
         logits = self._trunk(images.astype(np.float32), training=False)["logits"]
         return np.asarray(keras.ops.convert_to_numpy(keras.ops.argmax(logits, axis=-1)), np.int64)
 
@@ -211,8 +207,6 @@ class BranchCams:
     """
 
     def __init__(self, network: Any) -> None:
-        import keras
-
         maps: dict[str, Any] = {}
         self._kernels: dict[str, Floats] = {}
         for layer in network.layers:
@@ -244,8 +238,6 @@ class BranchCams:
         Returns:
             Branch -> `(n, h, w)` in 0..1, the largest value of each map being 1.
         """
-        import keras
-
         chosen = np.asarray(classes, np.int64)
         found = self._trunk(images.astype(np.float32), training=False)
         return {
@@ -269,9 +261,6 @@ def class_gradients(head: Any, features: Floats, classes: npt.NDArray[np.int64])
     Returns:
         `(n, h, w, c)`.
     """
-    import keras
-    from keras import ops
-
     chosen = ops.convert_to_tensor(np.eye(head.output.shape[-1], dtype=np.float32)[classes])
 
     def score(x: Any) -> Any:
@@ -301,8 +290,6 @@ def class_gradients(head: Any, features: Floats, classes: npt.NDArray[np.int64])
 
 def _head(features: Any, logits: Any) -> Any:
     """The part of a network behind a map; None where the logits need more than the map."""
-    import keras
-
     try:
         return keras.Model(features, logits)
     except ValueError:  # Keras finds a path to the logits that does not come through the map

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fer_keras.common.metrics import wilson_interval
 from fer_keras.config import load_experiment, override
+from fer_keras.data import splits
 from fer_keras.reporting.tables import file_stem
 from fer_keras.studies.shared.trained_rows import Outcome, Row, paired_difference, train_row
 from fer_keras.tracking.tracked import store_files, tracked
@@ -129,11 +130,9 @@ def train_series(
     """
     import keras
 
-    from fer_keras.data.splits import load_test
-
     if arguments.split == "test":  # What is missing is said before hours of training.
         first = next(iter(rows.values()))
-        load_test(override(load_experiment(first.experiment), first.changes).dataset)
+        splits.load_test(override(load_experiment(first.experiment), first.changes).dataset)
     outcomes: dict[str, list[Outcome]] = {name: [] for name in rows}
     total, count = len(rows) * len(arguments.seeds), 0
     # Seed by seed, so that a study that is cut short has all rows of the first seeds.

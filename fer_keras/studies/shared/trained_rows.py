@@ -10,6 +10,9 @@ from typing import Any
 from fer_keras.common.files import read_json
 from fer_keras.common.significance import mcnemar
 from fer_keras.config import Experiment, load_experiment, override
+from fer_keras.data.load import describe
+from fer_keras.evaluation.evaluate import evaluate
+from fer_keras.evaluation.run_data import run_samples
 from fer_keras.reporting.tables import read_csv
 
 # The built-in faces in their own size.
@@ -106,9 +109,6 @@ def train_row(
     Returns:
         The outcome on the split.
     """
-    from fer_keras.data.load import describe
-    from fer_keras.evaluation.evaluate import evaluate
-    from fer_keras.evaluation.run_data import run_samples
     from fer_keras.training.stages.run_stages import run_stages
 
     experiment = replace(override(load_experiment(row.experiment), row.changes), seed=seed)

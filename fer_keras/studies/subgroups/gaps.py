@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_keras.common.metrics import accuracy_report, wilson_interval
 from fer_keras.common.significance import holm
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ def compare_groups(
         Of two groups only the first is compared. `p_holm` of gaps and of those within classes is
         corrected over all attributes, that of the recalls over all classes too.
     """
-    from fer_keras.common.metrics import accuracy_report
-
     labels, right = samples.labels, predicted == samples.labels
     everybody = np.zeros(len(labels), np.int64)
     attributes: dict[str, Any] = {}
@@ -132,8 +131,6 @@ def difference_interval(hits: int, n: int, other_hits: int, other_n: int) -> tup
     Returns:
         Lower and upper bound of first less second, from the two Wilson intervals.
     """
-    from fer_keras.common.metrics import wilson_interval
-
     first, second = hits / n, other_hits / other_n
     low, high = wilson_interval(hits, n)
     other_low, other_high = wilson_interval(other_hits, other_n)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fer_keras.reporting.plots import plot_confusion_matrix, plot_intervals
 from fer_keras.reporting.tables import file_stem, markdown_table
 from fer_keras.studies.subgroups.gaps import published_gap
 
@@ -151,8 +152,6 @@ def draw(folder: Path, result: Mapping[str, Any], studied_on: str) -> None:
         result: Of `compare_groups`.
         studied_on: For the titles.
     """
-    from fer_keras.reporting.plots import plot_confusion_matrix, plot_intervals
-
     stem = file_stem(result["model"])
     for attribute, found in result["attributes"].items():
         plot_intervals(

@@ -35,6 +35,9 @@ import numpy.typing as npt
 
 from fer_keras.common.labels import EMOTIONS
 from fer_keras.config import load_experiment
+from fer_keras.evaluation.run_data import run_samples
+from fer_keras.loading.keras_files import load_network
+from fer_keras.reporting.plots import plot_pictures
 from fer_keras.studies.shared.output import output_folder
 from fer_keras.studies.shared.series import (
     Outcomes,
@@ -105,8 +108,6 @@ def run(arguments: argparse.Namespace) -> str:
     Raises:
         FerKerasError: The data set or the word vectors are missing, or a training failed.
     """
-    from fer_keras.evaluation.run_data import run_samples
-
     folder = output_folder(arguments, "word2vec")
     with parent_run("word2vec", folder, arguments) as tracker:
         outcomes = train_series(rows(arguments), folder, arguments, tracker)
@@ -185,7 +186,6 @@ def _answers(
     """Cosines and class vectors of a word2vec network; logits and None of any other."""
     import keras
 
-    from fer_keras.loading.keras_files import load_network
     from fer_keras.models.layers import ClassVectors
 
     network, _ = load_network(outcome.run_dir / "best.keras")
@@ -245,7 +245,6 @@ def _draw_compounds(
     path: Path, faces: "CompoundFaces", answers: npt.NDArray[np.float32], label: str
 ) -> None:
     """Faces of every compound with the two best classes under them."""
-    from fer_keras.reporting.plots import plot_pictures
     from fer_keras.studies.word2vec.compound_faces import COMPOUNDS
 
     rows_of = {pair: [i for i, own in enumerate(faces.parts) if own == pair] for pair in COMPOUNDS}

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.files import write_text
+from fer_keras.reporting.bars import plot_bars, plot_cosines, plot_histograms
+from fer_keras.reporting.plots import plot_intervals
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.shared.series import (
     Outcomes,
@@ -171,9 +173,6 @@ def _records(findings: Findings) -> list[dict[str, object]]:
 
 
 def _draw(folder: Path, findings: Findings, subject: str) -> None:
-    from fer_keras.reporting.bars import plot_bars, plot_cosines, plot_histograms
-    from fer_keras.reporting.plots import plot_intervals
-
     labels = {name: row[0].row.label for name, row in findings.outcomes.items()}
     shown = {labels[name]: accuracy_interval(row) for name, row in findings.outcomes.items()}
     ends = [end for _, *both in shown.values() for end in both]

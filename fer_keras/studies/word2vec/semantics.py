@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from fer_keras.common.labels import canonical
 from fer_keras.common.metrics import wilson_interval
+from fer_keras.loading.keras_files import load_network
 from fer_keras.methods.word_vectors import find_word_vectors, vocabulary
 from fer_keras.reporting.tables import read_csv
 
@@ -109,7 +110,6 @@ def open_words(
     Returns:
         What was read.
     """
-    from fer_keras.loading.keras_files import load_network
     from fer_keras.methods.word2vec import nearest_words
 
     network, _ = load_network(run_dir / "best.keras")

@@ -21,13 +21,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.errors import Stopped
 from fer_keras.common.files import read_json, write_text
+from fer_keras.common.metrics import evaluate_predictions
 from fer_keras.config import Experiment, flatten, load_experiment
+from fer_keras.data.load import tracked_name
+from fer_keras.data.samples import one_hot
+from fer_keras.data.splits import num_folds
+from fer_keras.evaluation.evaluate import evaluate
+from fer_keras.evaluation.run_data import run_samples
+from fer_keras.reporting.plots import plot_confusion_matrix
 from fer_keras.reporting.tables import read_csv, write_csv
+from fer_keras.tracking.tracked import store_files, tracked
+from fer_keras.tracking.tracker import git_commit
 from fer_keras.training.run_folder import open_run_dir
 
 _TEST_RESULT = "result_test.json"
@@ -68,11 +78,6 @@ def cross_validate(
         fer_keras.training.callbacks.Interrupted: Ctrl-C or SIGTERM; `resume` goes on in the same
         fold.
     """
-    from fer_keras.data.load import tracked_name
-    from fer_keras.data.splits import num_folds
-    from fer_keras.tracking.tracked import store_files, tracked
-    from fer_keras.tracking.tracker import git_commit
-
     count = num_folds(experiment.dataset)
     open_run_dir(run_dir, experiment, resume)
     fallback = bool(experiment.dataset.fallback_for)
@@ -142,11 +147,6 @@ def _train_and_test(
     **record: Any,
 ) -> None:
     """Brings one fold to its test result, from wherever it is."""
-    import keras
-
-    from fer_keras.evaluation.evaluate import evaluate
-    from fer_keras.evaluation.run_data import run_samples
-
     if (folder / _TEST_RESULT).is_file():
         report("finished before")
         return
@@ -179,10 +179,6 @@ def pool_folds(
     Returns:
         The content of `result.json`, see `cross_validate`.
     """
-    from fer_keras.common.metrics import evaluate_predictions
-    from fer_keras.data.samples import one_hot
-    from fer_keras.reporting.plots import plot_confusion_matrix
-
     tests = [_read(folder / _TEST_RESULT) for folder in folders]
     runs = [_read(folder / "result.json") for folder in folders]
     rows = [

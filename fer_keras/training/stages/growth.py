@@ -15,9 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from fer_keras.common.errors import ConfigError, Stopped
 from fer_keras.common.files import read_json
 from fer_keras.config import Experiment, flatten
+from fer_keras.data.load import tracked_name
+from fer_keras.tracking.tracked import tracked
 from fer_keras.training.run_folder import open_run_dir
 
 _OPTION = "num_branches"
@@ -105,11 +109,6 @@ def grow(
         fer_keras.training.callbacks.Interrupted: Ctrl-C or SIGTERM; `resume` goes on in the same
         stage.
     """
-    import keras
-
-    from fer_keras.data.load import tracked_name
-    from fer_keras.tracking.tracked import tracked
-
     *earlier, (last, _) = stages(experiment, run_dir)
     # At once: what is under way can be told from the folder, and a resumed growth finds it.
     open_run_dir(run_dir, last, resume)

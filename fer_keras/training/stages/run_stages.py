@@ -10,6 +10,7 @@ from fer_keras.training.run import run
 from fer_keras.training.run_folder import new_run_dir, open_run_dir
 from fer_keras.training.stages.cross_validation import cross_validate
 from fer_keras.training.stages.growth import grow, stages
+from fer_keras.training.start import with_earlier_stages
 
 
 def run_stages(
@@ -87,7 +88,6 @@ def train_earlier_stages(experiment: Experiment, command: str, track: bool) -> E
     Returns:
         The experiment with the paths of the trained networks.
     """
-    from fer_keras.training.start import with_earlier_stages
 
     def earlier(first: Experiment) -> Path:
         print(f"{first.name} has no finished run in runs: it is trained first\n")

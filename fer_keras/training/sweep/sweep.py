@@ -15,6 +15,7 @@ from typing import Any
 from fer_keras.common.errors import ConfigError, TrainingError
 from fer_keras.config import Experiment, load_experiment, override
 from fer_keras.runtime.timing.machine import usable_cores
+from fer_keras.training.fallback import with_fallback
 from fer_keras.training.sweep.space import Value, parse_space, read_runs, table_choices
 from fer_keras.training.sweep.trials import (
     Sweep,
@@ -97,7 +98,6 @@ def run_workers(
 
 def new_sweep(arguments: argparse.Namespace, command: str) -> tuple[Path, Sweep]:
     """Checks a new sweep and makes its folder."""
-    from fer_keras.training.fallback import with_fallback
     from fer_keras.training.stages.run_stages import train_earlier_stages
 
     if not arguments.experiment:

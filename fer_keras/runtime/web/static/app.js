@@ -22,6 +22,7 @@ class Page {
   constructor(classifier, detector) {
     this.classifier = classifier;
     this.detector = detector;
+    this.minFace = classifier.facts.min_face;
     this.view = new View();
     this.smoother = new Smoother(Number(element("half-life").value));
     this.video = document.createElement("video");
@@ -45,7 +46,7 @@ class Page {
   /** Faces of a picture, at least one where `fallback`, which is read where none is found. */
   async findFaces(picture, fallback) {
     if (!this.finding) return [centreBox(picture, Number(element("box").value) / 100)];
-    const found = (await this.detector.detect(picture)).slice(0, MAX_FACES);
+    const found = (await this.detector.detect(picture, this.minFace)).slice(0, MAX_FACES);
     return found.length || !fallback ? found : [centreBox(picture, 1)];
   }
 

@@ -15,6 +15,12 @@ const LAYERS = [
 ];
 const MIN_SCORE = 0.5;
 const SAME_FACE_OVERLAP = 0.3;
+// Tiles of a larger picture are this many times as wide as the smallest face.
+const TILE_PER_FACE = 4;
+// Tiles show a hundred times as much that is no face.
+const TILE_SCORE = 0.75;
+// Faces of several tiles that overlap by more are one.
+const DOUBLE_OVERLAP = 0.4;
 // The boxes end above the brows; raised by this share of their height they hold the forehead.
 const RAISE = 0.2;
 
@@ -50,9 +56,39 @@ export class BlazeFace {
 
   /**
    * @param picture RGB picture.
+   * @param minFace Side of the smallest face to look for, in pixels; null looks at the whole
+   *     picture, and finds those of about a fifth of its longer side.
    * @returns Boxes inside the picture, the largest first.
    */
-  async detect(picture) {
+  async detect(picture, minFace = null) {
+    const found = await this.find(picture);
+    if (minFace === null) return found;
+    // A pyramid of tiles: each level has those of half the side, and they overlap by a half.
+    const least = Math.max(1, TILE_PER_FACE * minFace);
+    for (
+      let level = Math.max(picture.width, picture.height) / 2;
+      level >= least / Math.SQRT2;
+      level /= 2
+    ) {
+      const side = roundHalfEven(Math.max(level, least));
+      for (const top of tileStarts(picture.height, side)) {
+        for (const left of tileStarts(picture.width, side)) {
+          const right = Math.min(left + side, picture.width);
+          const bottom = Math.min(top + side, picture.height);
+          const boxes = await this.find(cut(picture, { left, top, right, bottom }));
+          for (const box of boxes.filter(({ score }) => score >= TILE_SCORE)) {
+            found.push({ ...box, left: box.left + left, top: box.top + top });
+          }
+        }
+      }
+    }
+    return withoutDoubles(found)
+      .filter((box) => Math.max(box.width, box.height) >= minFace)
+      .sort((a, b) => b.width * b.height - a.width * a.height);
+  }
+
+  /** The faces that the network sees in a picture scaled to its input, the largest first. */
+  async find(picture) {
     const scale = SIDE / Math.max(picture.width, picture.height);
     const width = Math.max(1, roundHalfEven(picture.width * scale));
     const height = Math.max(1, roundHalfEven(picture.height * scale));
@@ -67,6 +103,7 @@ export class BlazeFace {
     const outputs = await this.network.run(input);
     const [regressors, logits] = [...outputs].sort((a, b) => b.length - a.length);
     const toPicture = (box) => ({
+      score: box.score,
       left: ((box.left - left) / width) * picture.width,
       top: ((box.top - RAISE * box.height - top) / height) * picture.height,
       width: (box.width / width) * picture.width,
@@ -98,6 +135,7 @@ export class BlazeFace {
       const total = same.reduce((sum, box) => sum + box.score, 0);
       const mean = (key) => same.reduce((sum, box) => sum + box.score * box[key], 0) / total;
       faces.push({
+        score: same[0].score,
         left: mean("left"),
         top: mean("top"),
         width: mean("width"),
@@ -106,6 +144,33 @@ export class BlazeFace {
     }
     return faces;
   }
+}
+
+/** A part of a picture. */
+function cut({ data, width, channels }, { left, top, right, bottom }) {
+  const row = (right - left) * channels;
+  const part = new Uint8Array(row * (bottom - top));
+  for (let y = top; y < bottom; y++) {
+    const start = (y * width + left) * channels;
+    part.set(data.subarray(start, start + row), (y - top) * row);
+  }
+  return { data: part, width: right - left, height: bottom - top, channels };
+}
+
+/** Where the tiles begin along one side of the picture; the last one ends with it. */
+function tileStarts(length, side) {
+  const last = Math.max(0, length - side);
+  const step = Math.max(1, Math.floor(side / 2));
+  return [...Array.from({ length: Math.ceil(last / step) }, (_, i) => i * step), last];
+}
+
+/** The surest box of each face that was found in several tiles. */
+function withoutDoubles(boxes) {
+  const kept = [];
+  for (const box of [...boxes].sort((a, b) => b.score - a.score)) {
+    if (kept.every((other) => overlap(other, box) <= DOUBLE_OVERLAP)) kept.push(box);
+  }
+  return kept;
 }
 
 /** The centres of the anchors in the order of the network's outputs. */
@@ -124,6 +189,7 @@ function clip(box, picture) {
   const left = Math.min(Math.max(box.left, 0), picture.width);
   const top = Math.min(Math.max(box.top, 0), picture.height);
   return {
+    score: box.score,
     left,
     top,
     width: Math.min(Math.max(box.left + box.width, left), picture.width) - left,

@@ -1,0 +1,140 @@
+"""Faces that lie or stand on their heads: found out by asking the detector again, turned.
+
+A cascade that was trained on upright faces finds some turned ones, but then says landmarks of an
+upright face: the angle that they show is not the face's. Its score tells: it is highest where the
+face stands upright. Of 120 FER2013 pictures in a grey frame (every seventh of PublicTest's first
+840; mtcnn) the highest of the scores in four turns was at the right one for all 117 faces that were
+found upright and all 16 that were found turned by 90, 180 or 270 degrees.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_keras.runtime.faces.align import Box, crop_face, roll_degrees, square_box
+from fer_keras.runtime.faces.face import Face
+
+Pixels = NDArray[np.uint8]
+Find = Callable[[Pixels], Sequence[Face]]
+
+# A face with a higher score stands upright: none of the 16 turned ones reached 0.98, two of three
+# upright ones do.
+SURE_SCORE = 0.995
+# In a picture where nobody stands upright, only sure faces are believed: three times as many places
+# are looked at. Nineteen of twenty upright faces have more.
+_LEAST_TURNED_SCORE = 0.95
+# By so much the score in another turn must be higher.
+_CLEARLY_SURER = 0.005
+# What landmarks may be off between two turns.
+_TILT_DEGREES = 5
+_PATCH_SIDE = 160
+_PATCH_MARGIN = 0.5
+
+
+def with_true_turns(find: Find, picture: Pixels, faces: Sequence[Face]) -> list[Face]:
+    """Look at every doubtful face again, upright and turned by 90, 180 and 270 degrees.
+
+    Args:
+        find: The detector, for small pictures.
+        picture: uint8 RGB `(height, width, 3)`.
+        faces: What was found in it, with landmarks.
+
+    Returns:
+        The faces in the same order; those that are surer in another turn with the box, the
+        landmarks and the score that they have there.
+    """
+    return [face if face.score >= SURE_SCORE else _best_turn(find, picture, face) for face in faces]
+
+
+def find_turned(find: Find, picture: Pixels) -> list[Face]:
+    """Faces of a picture that lies or stands on its head.
+
+    Args:
+        find: The detector.
+        picture: uint8 RGB `(height, width, 3)`.
+
+    Returns:
+        The faces of the turn that shows the surest one, in pixels of the picture.
+    """
+    best: list[Face] = []
+    for quarters in (1, 2, 3):
+        view = np.ascontiguousarray(np.rot90(picture, quarters))
+        sure = [face for face in find(view) if face.score >= _LEAST_TURNED_SCORE]
+        if max((face.score for face in sure), default=0) > max(
+            (face.score for face in best), default=0
+        ):
+            best = [turned_back(face, quarters, picture.shape[:2]) for face in sure]
+    return best
+
+
+def turned_back(face: Face, quarters: int, size: tuple[int, int]) -> Face:
+    """A face of a picture that `np.rot90` turned, in pixels of the picture before.
+
+    Args:
+        face: Found in the turned picture.
+        quarters: The quarter turns that `np.rot90` made, 1 to 3.
+        size: `(height, width)` of the picture before.
+
+    Returns:
+        The face; its landmarks keep their order, so they show how it is turned.
+    """
+    height, width = size
+
+    def back(points: NDArray[np.floating]) -> NDArray[np.float64]:
+        x, y = points.astype(np.float64).T
+        turned = {1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}[quarters]
+        return np.stack(turned, axis=1)
+
+    left, top, box_width, box_height = face.box
+    corners = back(np.array([[left, top], [left + box_width, top + box_height]]))
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    box = (float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
+    points = None if face.landmarks is None else back(face.landmarks).astype(np.float32)
+    return replace(face, box=box, landmarks=points)
+
+
+def moved(face: Face, left: float, top: float, scale: float = 1.0) -> Face:
+    """A face of a part of a picture, in pixels of the picture.
+
+    Args:
+        face: Found in the part.
+        left: Of the part, in pixels of the picture.
+        top: Of the part, in pixels of the picture.
+        scale: Pixels of the picture for each of the part.
+
+    Returns:
+        The face.
+    """
+    x, y, width, height = (value * scale for value in face.box)
+    points = face.landmarks
+    if points is not None:
+        points = (points * scale + (left, top)).astype(np.float32)
+    return replace(face, box=(left + x, top + y, width, height), landmarks=points)
+
+
+def _best_turn(find: Find, picture: Pixels, face: Face) -> Face:
+    square = square_box(face.box, _PATCH_MARGIN)
+    patch = crop_face(picture, face.box, (_PATCH_SIDE, _PATCH_SIDE), _PATCH_MARGIN)
+    # The patch upright too: in another size the same face has another score.
+    upright = [found.score for found in find(patch) if _holds_middle(found.box)]
+    best, least = face, max(face.score, *upright, 0.0) + _CLEARLY_SURER
+    for quarters in (1, 2, 3):
+        for found in find(np.ascontiguousarray(np.rot90(patch, quarters))):
+            turned = turned_back(found, quarters, (_PATCH_SIDE, _PATCH_SIDE))
+            if found.score > least and _is_upright(found) and _holds_middle(turned.box):
+                best = moved(turned, square[0], square[1], square[2] / _PATCH_SIDE)
+                least = found.score
+    return best
+
+
+def _is_upright(face: Face) -> bool:
+    """Whether a face is nearer to upright than to another turn."""
+    return face.landmarks is not None and abs(roll_degrees(face.landmarks)) <= 45 + _TILT_DEGREES
+
+
+def _holds_middle(box: Box) -> bool:
+    left, top, width, height = box
+    middle = _PATCH_SIDE / 2
+    return left < middle < left + width and top < middle < top + height

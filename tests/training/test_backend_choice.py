@@ -1,0 +1,149 @@
+"""Which backend trains: what was asked for, what was measured, what is worth measuring."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_keras.common.errors import ConfigError
+from fer_keras.common.installed import BACKENDS
+from fer_keras.config import Experiment, NetworkConfig, TrainingConfig
+from fer_keras.data import splits
+from fer_keras.data.samples import Samples, one_hot
+from fer_keras.training import backend_choice
+from fer_keras.training.backend_choice import (
+    Trial,
+    choose_backend,
+    kept_trial,
+    run_trial,
+    train_in_turns,
+    trial_words,
+)
+
+NAMES = ("neutral", "happiness", "anger")
+TINY = Experiment(
+    name="tiny",
+    network=NetworkConfig("compact", {"stem_filters": 4, "widths": [8], "depths": [1]}),
+    training=TrainingConfig(batch_size=8),
+)
+# What a worker says, without Keras: TensorFlow is slow to begin with, JAX fails.
+WORKER = """
+import json, os, sys
+rates = {"tensorflow": ["30", "31"], "torch": ["50", "52", "41"]}
+assert json.loads(json.loads(sys.stdin.readline()))["name"] == "tiny"
+backend = os.environ["KERAS_BACKEND"]
+if backend == "jax":
+    print("Traceback", file=sys.stderr)
+    sys.exit("RuntimeError: no device")
+print("ready", flush=True)
+for rate in rates[backend]:
+    sys.stdin.readline()
+    print(rate, flush=True)
+sys.exit("died")
+"""
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Workers of another program, on a processor without bfloat16; a cache that is empty."""
+    monkeypatch.setenv("FER_KERAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setattr(backend_choice, "_WORKER", [sys.executable, "-c", WORKER])
+    monkeypatch.setattr(backend_choice, "cpu_flags", frozenset)
+    monkeypatch.setattr(backend_choice, "is_installed", lambda name: True)
+
+
+@pytest.mark.backends
+def test_a_worker_trains_a_round_whenever_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.full((64, 16, 16, 1), 80, np.uint8)
+    samples = Samples("x", "train", NAMES, "hard", images, one_hot(np.arange(64) % 3, 3), {})
+    monkeypatch.setattr(splits, "load_splits", lambda *_: (samples, samples, samples))
+    monkeypatch.setattr(backend_choice, "_ROUND_S", 0.05)
+    said: list[str] = []
+    train_in_turns(TINY, lambda: len(said) < 3, said.append)
+    assert said[0] == "ready"
+    assert [float(rate) > 0 for rate in said[1:]] == [True, True]
+
+
+def test_a_trial_takes_the_best_round_of_each(workers: None) -> None:
+    trial = run_trial(TINY, list(BACKENDS))
+    # TensorFlow's worker died in its third round, which leaves what it had reached.
+    assert trial.rates == {"tensorflow": 31.0, "torch": 52.0}
+    assert trial.failed == {"jax": "RuntimeError: no device"}
+    assert trial.backend == "torch"
+
+
+def test_bfloat16_is_tried_where_the_processor_multiplies_it(
+    workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend_choice, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    rates = run_trial(TINY, ["tensorflow"]).rates
+    assert rates == {"tensorflow": 31.0, "tensorflow mixed_bfloat16": 31.0}
+    trial = Trial({"tensorflow": 30.0, "tensorflow mixed_bfloat16": 45.0}, {}, "2026-01-01")
+    assert trial.backend == "tensorflow"
+
+
+def test_auto_is_measured_once(workers: None) -> None:
+    said: list[str] = []
+
+    def choose() -> str:
+        return choose_backend(TINY, "auto", None, said.append, lambda: 0)
+
+    assert choose() == "torch"
+    assert "in turns" in said[0]
+    assert "torch 52, tensorflow 31; jax: RuntimeError: no device; taken: torch" in said[1]
+    backend_choice._WORKER[:] = ["no such program"]  # The fixture's list: put back after the test.
+    assert choose() == "torch"
+    assert len(said) == 3
+    kept = kept_trial(TINY)
+    assert kept is not None
+    assert kept.rates == {"tensorflow": 31.0, "torch": 52.0}
+    assert "torch 52" in trial_words(TINY)
+
+
+def test_only_a_long_training_is_worth_a_trial(workers: None) -> None:
+    said: list[str] = []
+    few = 200_000 // TINY.training.epochs - 1
+    assert choose_backend(TINY, "", None, said.append, lambda: few) == "tensorflow"
+    assert said == []
+    assert choose_backend(TINY, "", None, said.append, lambda: few + 2) == "torch"
+
+
+def test_what_the_user_says_comes_first(workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+
+    def never() -> int:
+        raise AssertionError
+
+    assert choose_backend(TINY, "", None, print, never) == "jax"
+    assert choose_backend(TINY, "torch", None, print, never) == "torch"
+    assert choose_backend(TINY, "auto", None, print, never) == "torch"
+
+
+def test_a_resumed_run_stays_on_its_backend(workers: None, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    facts = np.frombuffer(json.dumps({"step": 4, "backend": "jax"}).encode(), np.uint8)
+    np.savez(tmp_path / "checkpoint" / "state.npz", progress=facts)
+    assert choose_backend(TINY, "", tmp_path, print, lambda: 10**9) == "jax"
+    # Of an earlier version: nothing is known, and nothing is in the way.
+    assert choose_backend(TINY, "", tmp_path / "none", print, lambda: 0) == "tensorflow"
+
+
+def test_a_trial_without_an_answer(workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend_choice, "_WORKER", [sys.executable, "-c", "raise SystemExit('no')"])
+    said: list[str] = []
+    assert choose_backend(TINY, "", None, said.append, lambda: 10**9) == "tensorflow"
+    assert "no answer (tensorflow: no; jax: no; torch: no); tensorflow is taken" in said[-1]
+    with pytest.raises(ConfigError, match="no backend ran"):
+        choose_backend(TINY, "auto", None, said.append, lambda: 0)
+    assert kept_trial(TINY) is None
+
+
+def test_a_damaged_file_of_the_cache_is_measured_anew(workers: None) -> None:
+    path = backend_choice._kept(TINY)
+    path.parent.mkdir(parents=True)
+    path.write_text("{", encoding="utf-8")
+    assert kept_trial(TINY) is None
+    assert choose_backend(TINY, "auto", None, print, lambda: 0) == "torch"
