@@ -28,6 +28,11 @@ _SETTINGS = {
     "mlflow.settings.telemetry.enabled_v1": False,
     "mlflow.telemetry.info.alert.dismissed_v1": True,
 }
+# What it keeps too, and a user may change: the panel of the assistant opens by itself otherwise.
+_AT_FIRST = {
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,
+    "mlflow.assistant.panelOpen_v1": False,
+}
 
 
 def first_script(start: str) -> str:
@@ -43,6 +48,10 @@ def first_script(start: str) -> str:
     code = f"""
       const settings = {json.dumps(_SETTINGS)};
       for (const key in settings) localStorage.setItem(key, JSON.stringify(settings[key]));
+      const first = {json.dumps(_AT_FIRST)};
+      for (const key in first)
+        if (localStorage.getItem(key) === null)
+          localStorage.setItem(key, JSON.stringify(first[key]));
       const lead = () => {{
         const hash = location.hash.split("?")[0].replace(/\\/$/, "");
         if (hash === "" || hash === "#") location.replace({json.dumps(start)});

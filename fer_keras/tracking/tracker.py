@@ -29,7 +29,10 @@ RUN_ID_FILE = "mlflow_run_id.txt"
 
 _ALIAS = "champion"
 # Tags of a run that its model has too.
-_MODEL_TAGS = ("network", "method", "dataset", "label_rule", "label_order", "git_commit", "seed")
+_MODEL_TAGS = (
+    "network", "method", "dataset", "label_rule", "label_order", "git_commit", "seed",
+    "mlflow.note.content",
+)  # fmt: skip
 _SYSTEM_METRICS_EVERY_S = 30
 
 
@@ -308,6 +311,11 @@ class Tracker:
             model_id=model_id,
         )
         client.set_registered_model_alias(model_name, _ALIAS, version.version)
+        if model_id:
+            # By this MLflow's page leads from the model to the registry.
+            versions = [{"name": model_name, "version": int(version.version)}]
+            tag = {"mlflow.modelVersions": json.dumps(versions)}
+            client.set_logged_model_tags(model_id, tag)
 
     def _connect(self) -> Any:
         # MLflow's own defaults keep a run waiting for minutes when the server is gone.
