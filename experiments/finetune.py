@@ -1,11 +1,12 @@
 """A trained network, adapted to a folder of your own pictures.
 
 Source: ours. The network, its options and its input size are those of `network.weights`: a run
-folder, a `.keras` file, or a shipped model with trainable weights. Classes are matched by name;
-what is new to the network starts fresh. Three epochs train the classifier alone, then everything
-at a small rate, the classifier ten times as fast.
-Command: python -m fer_keras.train --exp finetune --set network.weights=runs/NAME
---set dataset.source=MY_FOLDER
+folder, a `.keras` file, an export or a shipped model. Classes are matched by name; what is new to
+the network starts fresh. Three epochs train the classifier alone, then everything at a small rate,
+the classifier ten times as fast.
+Command: python -m fer_keras.train --exp finetune --set dataset.source=MY_FOLDER
+--set network.weights=runs/NAME
+Cost: 15 epochs on 240 pictures, 20 seconds on two busy CPU cores.
 """
 
 from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingConfig

@@ -113,10 +113,9 @@ class NetworkConfig:
         name: The file; `as_weights` = the network of `weights` as it is, with a classifier for the
             classes of the data set. Its input size becomes `dataset.image_size` and `channels`.
         options: Keyword-only parameters of its `build`.
-        weights: A trained network to start from: a `.keras` file, a run folder, a shipped model
-            that has trainable weights, or an experiment, which is trained first where there is no
-            finished run of it; for `ddamfn` also a file
-            of its backbone's weights (docs/ddamfn.md); empty = fresh weights.
+        weights: A trained network to start from: a `.keras` file, a run folder, a shipped model,
+            or an experiment, which is trained first where there is no finished run of it; for
+            `ddamfn` also a file of its backbone's weights (docs/ddamfn.md); empty = fresh weights.
         keep_start: Share of the starting weights in the kept ones, which are a mean of both
             (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022): what the
             network could do before, and most of what it learned. 0 keeps the trained weights.

@@ -32,6 +32,7 @@ def test_a_model_that_says_little_is_listed_too(
     assert command.main(["--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["name"], facts["accuracy"], facts["precision"]) == ("mine", None, "float32")
+    assert facts["weights"].endswith("mine/model_float32.tflite")
     assert command.main([]) == 0
     assert fer_keras.Recognizer("mine", detector="none").manifest["name"] == "tiny"
     (folder / "manifest.json").write_text("{}")

@@ -34,7 +34,7 @@ class ShippedModel:
         num_bytes: Its size.
         ms_per_face: Its time for one face on the machine that exported it, or None.
         machine: That machine.
-        weights: The file of trainable weights (`.keras`); None where none is shipped.
+        weights: The file that can be trained on, `.keras` or float32; None where none is shipped.
     """
 
     name: str
@@ -121,6 +121,7 @@ def _from_manifest(name: str, folder: Path, manifest: dict[str, Any]) -> Shipped
     validation = manifest.get("validation", {})
     choices = manifest["precision_files"]
     precision = str(manifest.get("default_precision", min(choices)))
+    exported = folder / choices["float32"] if "float32" in choices else None
     height, width = manifest["image_size"]
     return ShippedModel(
         name,
@@ -138,5 +139,5 @@ def _from_manifest(name: str, folder: Path, manifest: dict[str, Any]) -> Shipped
         (folder / choices[precision]).stat().st_size,
         parity.get("models", {}).get(precision, {}).get("ms_per_face"),
         str(parity.get("machine", "")),
-        next(iter(sorted(folder.glob("*.keras"))), None),
+        next(iter(sorted(folder.glob("*.keras"))), exported),
     )
