@@ -7,11 +7,11 @@ never reach a module outside the folder.
 
 import ast
 import importlib
-import importlib.util
 import re
 import sys
 from collections.abc import Iterable
 from functools import cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -102,7 +102,14 @@ def load_plugin(
                 f"{what}: expected `{defines}` at the top level of the file, as in "
                 f"{folder}/*.py (docs/own-parts.md). Received a file without it: {path}"
             )
-        return _run_file(path, path.stat().st_mtime_ns, what, error)
+        try:
+            return _run_file(path, path.stat().st_mtime_ns)
+        except FerKerasError:
+            raise
+        except Exception as fault:
+            raise error(
+                f"{what}: the file fails ({type(fault).__name__}: {fault}): {path}"
+            ) from fault
     names = find_plugins(folder, defines)
     try:
         check_name(name, names, what, error)
@@ -112,21 +119,18 @@ def load_plugin(
 
 
 @cache
-def _run_file(path: Path, modified: int, what: str, error: type[FerKerasError]) -> ModuleType:
+def _run_file(path: Path, modified: int) -> ModuleType:
     """Runs a file of the user's own; a changed file is run again."""
-    spec = importlib.util.spec_from_file_location(f"fer_keras_own_{path.stem}_{modified}", path)
-    if spec is None or spec.loader is None:
-        raise error(f"{what}: expected a Python file: {path}")
-    module = importlib.util.module_from_spec(spec)
+    loader = SourceFileLoader(f"fer_keras_own_{path.stem}_{modified}", str(path))
+    module = ModuleType(loader.name)
+    module.__file__ = str(path)
     # Classes of the file are looked up there, by dataclasses for instance.
-    sys.modules[spec.name] = module
+    sys.modules[loader.name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as fault:
-        del sys.modules[spec.name]
-        if isinstance(fault, FerKerasError):
-            raise
-        raise error(f"{what}: the file fails ({type(fault).__name__}: {fault}): {path}") from fault
+        loader.exec_module(module)
+    except BaseException:
+        del sys.modules[loader.name]
+        raise
     return module
 
 

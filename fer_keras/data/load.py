@@ -200,7 +200,7 @@ def load_samples(
     whole = len(kept) == len(images)
     del facts["label"]
     return Samples(
-        name=name,
+        name=module.INFO.name,
         split=split,
         class_names=content.class_names,
         label_rule=rule,

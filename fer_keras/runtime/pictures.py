@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +75,7 @@ def each_picture(images: Pixels | Iterable[Picture]) -> Iterator[Pixels]:
             f"{images.shape}. For one picture: images[np.newaxis]"
         )
     for picture in images:
-        yield as_pixels(cast(Picture, picture))
+        yield as_pixels(picture)
 
 
 def refuse_url(picture: str) -> None:

@@ -214,7 +214,7 @@ class Recognizer(PretrainedClassifier):
         crops = self.ready_crops(images)
         return self._probabilities(crops, [None] * len(crops))
 
-    def ready_crops(self, images: Pixels | Sequence[Picture]) -> list[Pixels]:
+    def ready_crops(self, images: Pixels | Iterable[Picture]) -> list[Pixels]:
         """Face crops as the model wants them: the first half of `predict_proba`.
 
         Args:

@@ -88,7 +88,7 @@ def write_export_model(export: Path, folder: Path, *, precision: str | None = No
     """
     import cv2
     import mlflow
-    import pandas
+    import pandas  # type: ignore[import-untyped]
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 

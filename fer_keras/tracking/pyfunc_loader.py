@@ -33,7 +33,7 @@ class NetworkOfRun:
         Returns:
             A `pandas.DataFrame`, a column for each class.
         """
-        import pandas
+        import pandas  # type: ignore[import-untyped]
 
         values = np.asarray(self.network.predict(np.asarray(images), verbose=0), np.float64)
         return pandas.DataFrame(values, columns=self.class_names)

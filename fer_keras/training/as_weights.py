@@ -39,6 +39,8 @@ def with_input_of_weights(experiment: Experiment) -> Experiment:
             "network.name=as_weights: expected a trained network and no options of one. Received: "
             f"{received}. Mend: --set network.weights=RUN_FOLDER, a .keras file or an experiment"
         )
+    size: int
+    channels: int
     if start.weights in list_experiments():
         dataset = load_experiment(start.weights).dataset
         size, channels = dataset.image_size, dataset.channels

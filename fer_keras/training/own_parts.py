@@ -8,11 +8,12 @@ import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 from fer_keras.common.constraints import option_hints
 from fer_keras.common.errors import ConfigError, did_you_mean
 from fer_keras.common.plugins import is_own_file
-from fer_keras.config import Experiment
+from fer_keras.config import Experiment, MethodConfig, NetworkConfig
 from fer_keras.training.as_weights import AS_WEIGHTS
 
 _CLASSES_TRIED = 8
@@ -53,7 +54,9 @@ def check_parts(experiment: Experiment) -> None:
     from fer_keras.methods import method_module
     from fer_keras.models import build_network, network_module
 
-    found = [("Method", experiment.method, method_module(experiment.method.name))]
+    found: list[tuple[str, MethodConfig | NetworkConfig, ModuleType]] = [
+        ("Method", experiment.method, method_module(experiment.method.name))
+    ]
     network = experiment.network
     if network.name != AS_WEIGHTS:
         found.append(("Network", network, network_module(network.name)))

@@ -144,7 +144,9 @@ def test_full_paths_and_files_that_changed(files: Path, monkeypatch: pytest.Monk
         ),
         (
             NETWORK.replace(
-                "def build", "class Odd(keras.layers.Layer):\n    pass\n\ndef build"
+                "def build",
+                "class Odd(keras.layers.Layer):\n    def call(self, x):\n        return x\n\n"
+                "def build",
             ).replace("(x)\n    logits", '(x)\n    x = Odd(name="odd")(x)\n    logits'),
             ModelFileError,
             r"holds .*Odd; only Keras' own layers and those of fer_keras",
