@@ -151,7 +151,9 @@ class _Watcher:
 
 def _described(value: Any) -> str:
     """A loss or a learning rate in a word."""
-    if value is None or isinstance(value, str | int | float):
+    if isinstance(value, float):
+        return f"{value:.6g}"  # 0.001 in float32 is 0.0010000000474974513.
+    if value is None or isinstance(value, str | int):
         return str(value or "")
     if isinstance(value, Mapping):
         return str(value.get("class_name", value))
