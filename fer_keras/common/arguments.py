@@ -26,6 +26,30 @@ def face_pixels(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> float:
+    """A number in 0..1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    # Written so that NaN fails.
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number in 0..1, received {text!r}")
+    return value
+
+
+def add_min_quality(parser: argparse.ArgumentParser) -> None:
+    """Add `--min-quality` (see `fer_keras.runtime.faces.look.quality`)."""
+    parser.add_argument(
+        "--min-quality",
+        type=share,
+        default=0.0,
+        metavar="Q",
+        help="leave out faces of a lower quality, 0..1: small, blurred, turned away or cut by the "
+        "border (default: 0)",
+    )
+
+
 def seconds(text: str) -> float:
     """A finite number of seconds from 0."""
     try:

@@ -16,15 +16,14 @@ import numpy as np
 
 from fer_keras.common.errors import ModelFileError
 from fer_keras.common.files import read_json
+from fer_keras.common.hub import local_model
 from fer_keras.loading.checks import (
     check_tflite_operators,
 )
 from fer_keras.loading.classifier import Images, LoadedModel, Scores, from_network
 from fer_keras.loading.keras_files import load_network
 from fer_keras.loading.tflite_files import load_tflite_bytes
-from fer_keras.runtime.clips import ClipNetwork
 from fer_keras.runtime.export_files import read_model_files
-from fer_keras.runtime.network import Network
 from fer_keras.runtime.shipped import find_shipped, list_models
 
 if TYPE_CHECKING:
@@ -43,7 +42,8 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
         path: A run folder (its `best.keras`, with the temperature of `calibration.json` where it
             belongs to that file), a `.keras` file, a `.tflite` file with `manifest.json` or,
             where it is another project's, `NAME.card.json` beside it, an export folder, or the name
-            of a shipped model (`fer_keras.list_models()`); what is on the disk comes first.
+            of a shipped model (`fer_keras.list_models()`); what is on the disk comes first; or
+            `hf://OWNER/NAME`, see `fer_keras.common.hub`.
         precision: Which file of an export folder: `float32`, `float16`, `dynamic` or `int8`.
         threads: Processor threads of a `.tflite` model.
 
@@ -53,7 +53,7 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
     Raises:
         ModelFileError: Missing, too large, damaged, of an untrusted kind, or without class names.
     """
-    where = Path(path)
+    where = local_model(path)
     if not where.exists():
         where = find_shipped(str(path)) or where
     if where.is_dir():
@@ -138,6 +138,8 @@ def _name(files: "ModelFiles") -> str:
 
 def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
     """Another project's file, run as its card says."""
+    from fer_keras.runtime.network import Network
+
     # Checks its operators and its size before the network of the runtime runs it.
     load_tflite_bytes(files.content, files.path, threads=threads)
     network = Network(files, threads)
@@ -158,6 +160,8 @@ def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
 
 def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:
     """Encoder and head of a clip model, one clip a call."""
+    from fer_keras.runtime.clips import ClipNetwork
+
     for content in (files.content, files.head):
         check_tflite_operators(content, files.path)
     network = ClipNetwork(files, threads)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fer_keras.common.errors import ModelFileError
+from fer_keras.common.hub import local_model
 from fer_keras.runtime.peer_card import PeerCard, card_beside, card_to_write, read_card
 from fer_keras.runtime.shipped import MANIFEST as MANIFEST
 from fer_keras.runtime.shipped import find_shipped, list_models
@@ -58,7 +59,8 @@ def read_model_files(model: str | PathLike[str], precision: str | None = None) -
     Args:
         model: An export folder (with `manifest.json`), a `.tflite` file inside one, a `.tflite`
             file of its own with a card, `NAME.card.json`, beside it, or the name of a shipped
-            model; a file or folder of that name comes first.
+            model; a file or folder of that name comes first; or `hf://OWNER/NAME`, see
+            `fer_keras.common.hub`.
         precision: Which of the folder's files: "float32", "float16", "dynamic" or "int8"; None
             takes the manifest's `default_precision`, otherwise float32, or the first there is.
             For a path to a file: None, or what the file is.
@@ -71,7 +73,7 @@ def read_model_files(model: str | PathLike[str], precision: str | None = None) -
             manifest or the card, the labels contradict each other, or nothing says what the
             numbers of a bare file mean.
     """
-    path = Path(model)
+    path = local_model(model)
     if not path.exists():
         path = find_shipped(str(model)) or path
     if path.is_dir():

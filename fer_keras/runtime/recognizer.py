@@ -26,6 +26,7 @@ from fer_keras.runtime.export_files import read_model_files
 from fer_keras.runtime.faces.align import crop_upright
 from fer_keras.runtime.faces.detect import BUILT_IN, BuiltInDetector, Detector, build_detector
 from fer_keras.runtime.faces.face import Face
+from fer_keras.runtime.faces.look import Look, is_turned_away, look_at
 from fer_keras.runtime.network import Network
 from fer_keras.runtime.pictures import Picture, Pixels, as_pixels, each_picture, with_channels
 from fer_keras.runtime.shipped import default_model
@@ -43,12 +44,18 @@ class FaceResult(TypedDict):
         emotions: Label -> probability; they sum to 1.
         dominant: The label with the highest probability.
         score: The detector's confidence in the face (see `fer_keras.runtime.faces.Face`).
-        unsure: Whether the highest probability is below the model's rejection threshold; False
-            where the model has none, or with shares or labels of your own.
+        unsure: Whether the highest probability is below the model's rejection threshold (never
+            where the model has none, or with shares or labels of your own), or the head is turned
+            farther than the faces that the models were measured on
+            (`fer_keras.runtime.faces.look.is_turned_away`).
         label_set: The labels that cannot be ruled out at the coverage that the model states, the
             most probable first; the dominant one alone where the model has no threshold, or with
             shares or labels of your own.
         track: Number of the person in a stream; None for single pictures.
+        pose: Where the head looks: yaw, pitch and roll in degrees, as
+            `fer_keras.runtime.faces.look.HeadPose`; None from detectors without landmarks.
+        quality: How well the face can be read, 0 to 1: see `fer_keras.runtime.faces.look.quality`;
+            None where nobody asked for it.
     """
 
     box: tuple[float, float, float, float]
@@ -59,6 +66,8 @@ class FaceResult(TypedDict):
     unsure: bool
     label_set: list[str]
     track: int | None
+    pose: dict[str, float] | None
+    quality: float | None
 
 
 class Recognizer(PretrainedClassifier):
@@ -76,8 +85,9 @@ class Recognizer(PretrainedClassifier):
 
     Args:
         model: An export folder (with `manifest.json`) or a `.tflite` file inside one; the name of a
-            shipped model (`fer_keras.list_models()`); or another project's `NAME.tflite` with a
-            card, `NAME.card.json`, beside it. None takes `ferplus`, which is shipped.
+            shipped model (`fer_keras.list_models()`); another project's `NAME.tflite` with a
+            card, `NAME.card.json`, beside it; or `hf://OWNER/NAME`, which huggingface_hub fetches.
+            None takes `ferplus`, which is shipped.
         detector: "mtcnn", "haar", "yunet", "blazeface", "none" (every picture is one face), or a
             detector of your own.
         threads: How many threads LiteRT uses, at least 1.
@@ -92,6 +102,7 @@ class Recognizer(PretrainedClassifier):
             out. None looks for all from 48 pixels on in single pictures (what the models read),
             and in frames of streams, for speed, from a sixteenth of the longer side on; blazeface
             looks at whole pictures only. A detector of your own has a size of its own.
+        min_quality: Faces of a lower `quality` are left out, 0..1.
 
     A face that lies or stands on its head is turned upright before it is read, by the landmarks of
     mtcnn or yunet. In a single picture where nobody stands upright, mtcnn looks for such faces.
@@ -129,10 +140,11 @@ class Recognizer(PretrainedClassifier):
         prior: str | Sequence[str] | Mapping[str, float] | None = None,
         labels: Sequence[str] | None = None,
         min_face: int | None = None,
+        min_quality: float = 0.0,
     ) -> None:
         self._parameters = {
             "model": model, "detector": detector, "threads": threads, "precision": precision,
-            "prior": prior, "labels": labels,
+            "prior": prior, "labels": labels, "min_face": min_face, "min_quality": min_quality,
         }  # fmt: skip
         if threads < 1:
             raise ConfigError(f"threads: expected at least 1, received {threads}")
@@ -140,6 +152,10 @@ class Recognizer(PretrainedClassifier):
             raise ConfigError(
                 f"min_face: expected at least {LEAST_MIN_FACE} pixels, received {min_face}"
             )
+        # Written so that NaN fails.
+        if not 0 <= min_quality <= 1:
+            raise ConfigError(f"min_quality: expected a number in 0..1, received {min_quality}")
+        self._min_quality = min_quality
         files = read_model_files(default_model() if model is None else model, precision)
         self._own_scaling = files.card is not None
         self._network = (
@@ -193,7 +209,7 @@ class Recognizer(PretrainedClassifier):
                 self.notes = (
                     "the thresholds of the model are fitted to other probabilities and are not "
                     f"used with prior {choice}{' and these labels' if labels else ''}: unsure is "
-                    "never said, label_set is the dominant label",
+                    "said of turned heads alone, label_set is the dominant label",
                 )
 
     def predict_proba(self, images: Pixels | Iterable[Picture]) -> NDArray[np.float32]:
@@ -276,9 +292,33 @@ class Recognizer(PretrainedClassifier):
             DataError: The picture cannot be read, or the array is not of that kind.
         """
         pixels = as_pixels(picture)
-        faces = self.detect(pixels)
+        faces, looks = self.worth_reading(pixels, self.detect(pixels))
         rows = self.read_faces(pixels, faces)
-        return [self.result(face, row) for face, row in zip(faces, rows, strict=True)]
+        return [
+            self.result(face, row, look=look)
+            for face, row, look in zip(faces, rows, looks, strict=True)
+        ]
+
+    def worth_reading(
+        self, picture: Picture, faces: Sequence[Face]
+    ) -> tuple[list[Face], list[Look]]:
+        """How faces are seen, and which of them are good enough for `min_quality`.
+
+        Args:
+            picture: As for `recognize`.
+            faces: Of this picture.
+
+        Returns:
+            Those that are good enough, in their order, and the look of each.
+
+        Raises:
+            DataError: The picture cannot be read, the array is not of that kind, or a box lies
+                outside the picture.
+        """
+        pixels = as_pixels(picture)
+        looks = [look_at(pixels, face, self._detector.margin) for face in faces]
+        good = [i for i, look in enumerate(looks) if look.quality >= self._min_quality]
+        return [faces[i] for i in good], [looks[i] for i in good]
 
     def detect(self, picture: Picture, *, is_frame: bool = False) -> list[Face]:
         """Find the faces of one picture: the first step of `recognize`.
@@ -391,7 +431,12 @@ class Recognizer(PretrainedClassifier):
         return self._adjusted(rows[0]), self._adjusted(rows[1])
 
     def result(
-        self, face: Face, probabilities: NDArray[np.floating], track: int | None = None
+        self,
+        face: Face,
+        probabilities: NDArray[np.floating],
+        track: int | None = None,
+        *,
+        look: Look | None = None,
     ) -> FaceResult:
         """What is said about a face: the last step of `recognize`.
 
@@ -399,12 +444,14 @@ class Recognizer(PretrainedClassifier):
             face: Where it is.
             probabilities: `(classes,)`, for instance smoothed over time; columns as in `classes_`.
             track: Number of the person in a stream.
+            look: From `worth_reading`; None where nobody asked.
 
         Returns:
             Plain Python values, ready for JSON.
         """
         names = [str(name) for name in self.classes_]
         label_set = self.decision.label_set(probabilities)
+        pose = None if look is None else look.pose
         points = face.landmarks
         return {
             "box": face.box,
@@ -412,9 +459,11 @@ class Recognizer(PretrainedClassifier):
             "emotions": {name: float(p) for name, p in zip(names, probabilities, strict=True)},
             "dominant": names[label_set[0]],
             "score": face.score,
-            "unsure": self.decision.unsure(probabilities),
+            "unsure": self.decision.unsure(probabilities) or is_turned_away(pose),
             "label_set": [names[i] for i in label_set],
             "track": track,
+            "pose": None if pose is None else pose._asdict(),
+            "quality": None if look is None else look.quality,
         }
 
     def recognize_many(self, pictures: Pixels | Iterable[Picture]) -> Any:
