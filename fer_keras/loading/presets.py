@@ -19,7 +19,7 @@ from fer_keras.loading.transfer import (
 )
 from fer_keras.models import build_network
 from fer_keras.models.graphs import plain_network
-from fer_keras.runtime.shipped import MANIFEST, find_shipped, list_models
+from fer_keras.runtime.shipped import MANIFEST, find_shipped, list_models, place_of
 
 Outputs = Literal["probabilities", "logits", "named"]
 
@@ -95,8 +95,7 @@ def _trained_network(
     """The network of a file, or one for other classes, shapes or options that starts with it."""
     from fer_keras.models.layers import class_names_of, with_class_names
 
-    folder = find_shipped(str(weights)) if not Path(weights).exists() else None
-    place = folder or Path(weights)
+    place = place_of(str(weights))
     if is_export(place) and not list(place.glob("*.keras")):
         return _exported_network(name, place, image_shape, num_classes, names, options)
     file = trained_file(weights)

@@ -75,6 +75,16 @@ def find_shipped(name: str) -> Path | None:
     return next(place / name for place in _PLACES if (place / name / MANIFEST).is_file())
 
 
+def place_of(model: str) -> Path:
+    """The path of a model: as it is given where it is there, else below the shipped models.
+
+    Args:
+        model: A path, the name of a shipped model, or a file of one, `NAME/FILE`.
+    """
+    there = (place / model for place in _PLACES if (place / model).exists())
+    return Path(model) if Path(model).exists() else next(there, Path(model))
+
+
 def default_model() -> Path:
     """The export folder of the model that is run where none is named.
 

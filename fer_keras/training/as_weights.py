@@ -5,14 +5,13 @@ may still have to be chosen.
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.config import Experiment, list_experiments, load_experiment, override
 from fer_keras.loading.exported_weights import is_export, read_exported_weights
 from fer_keras.loading.keras_files import input_shape
 from fer_keras.loading.presets import trained_file
-from fer_keras.runtime.shipped import find_shipped
+from fer_keras.runtime.shipped import place_of
 
 AS_WEIGHTS = "as_weights"
 
@@ -44,7 +43,7 @@ def with_input_of_weights(experiment: Experiment) -> Experiment:
     if start.weights in list_experiments():
         dataset = load_experiment(start.weights).dataset
         size, channels = dataset.image_size, dataset.channels
-    elif is_export(place := find_shipped(start.weights) or Path(start.weights)):
+    elif is_export(place := place_of(start.weights)):
         # Its graph is built anew, with the options that the manifest has.
         exported = read_exported_weights(place)
         size, _, channels = exported.image_shape

@@ -43,7 +43,7 @@ from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface
 from fer_keras.models.face_resnet import fill
 from fer_keras.models.fusion import in_order
 from fer_keras.models.layers import class_names_of
-from fer_keras.runtime.shipped import find_shipped
+from fer_keras.runtime.shipped import place_of
 
 # Training pictures whose statistics batch normalisation starts with.
 _STATISTICS_OF = 512
@@ -78,7 +78,7 @@ def with_earlier_stages(
     def trained(key: str, value: str) -> str:
         known = list_experiments()
         if value not in known:
-            path = _shipped(value)
+            path = place_of(value)
             if path.exists():
                 return str(path)
             raise ConfigError(
@@ -299,18 +299,12 @@ def with_teacher(options: dict[str, Any]) -> tuple[dict[str, Any], str]:
             notes.append(f"{file} ({sha256[:12]})")
     if _SEVERAL in options:
         models = [
-            load_model(_shipped(each)) if isinstance(each, str) else each
+            load_model(place_of(each)) if isinstance(each, str) else each
             for each in options[_SEVERAL]
         ]
         notes += [f"{each.path} ({each.sha256[:12]})" for each in models]
         options[_SEVERAL] = models
     return options, "; ".join(notes)
-
-
-def _shipped(name: str) -> Path:
-    """The path of a model: as it is given, else that of a shipped model of that name."""
-    path = Path(name)
-    return path if path.exists() else find_shipped(name) or path
 
 
 def with_bases(options: dict[str, Any], class_names: tuple[str, ...]) -> tuple[dict[str, Any], str]:
