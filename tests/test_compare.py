@@ -94,6 +94,10 @@ def test_one_table_of_all_models(
     dark = [row for row in answers if row["true"] == "sadness"]
     assert {(row["tiny float32"], row["theirs"]) for row in dark} == {("sadness", "happiness")}
     page = (tmp_path / "comparison.html").read_text()
+    # The table is what is looked for; how it was made stands below it.
+    text = (tmp_path / "comparison.md").read_text()
+    for shown, table in ((text, "| Model"), (page, "<table")):
+        assert shown.index(table) < shown.index("models on the same 12 pictures")
     assert not re.findall(r"(?:src|href)=.(?!data:)", page)
     assert 'data-value="0.666666667"' in page
     for name in ("disagreement.png", "mistakes.png"):

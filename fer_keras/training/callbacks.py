@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +11,10 @@ from types import FrameType
 from typing import Any
 
 import keras
-from tqdm import tqdm
 
 from fer_keras.common.errors import Stopped, TrainingError
 from fer_keras.common.files import write_text
+from fer_keras.common.progress import open_progress
 from fer_keras.config import TrainingConfig
 from fer_keras.training.checkpoint import Progress, save_checkpoint
 from fer_keras.training.distribution import ONE_DEVICE, Distribution
@@ -190,31 +189,43 @@ class ProgressBar(keras.callbacks.Callback):
     Args:
         epochs: Epochs of the whole run.
         steps_per_epoch: Steps of one pass.
+        held_out_steps: Steps of the validation.
     """
 
-    def __init__(self, epochs: int, steps_per_epoch: int) -> None:
+    def __init__(self, epochs: int, steps_per_epoch: int, held_out_steps: int) -> None:
         super().__init__()
         self._epochs = epochs
         self._steps = steps_per_epoch
-        self._bar: Any = None
+        self._held_out_steps = held_out_steps
+        self._bar = open_progress("starting")
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Opens the bar of the epoch."""
-        self._bar = tqdm(
-            total=self._steps,
-            desc=f"epoch {epoch + 1}/{self._epochs}",
-            unit="step",
-            leave=False,
-            disable=not sys.stderr.isatty(),
-        )
+        self._show(f"epoch {epoch + 1}/{self._epochs}", self._steps)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Moves the bar."""
+        self._bar.update()
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Opens the bar of the validation."""
+        self._show("validation", self._held_out_steps)
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar."""
         self._bar.update()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Closes the bar."""
         self._bar.close()
+
+    def close(self) -> None:
+        """Takes the bar away, wherever the training stopped."""
+        self._bar.close()
+
+    def _show(self, what: str, steps: int) -> None:
+        self._bar.close()
+        self._bar = open_progress(what, steps, "step")
 
 
 def epoch_line(row: dict[str, float], epochs: int) -> str:

@@ -39,6 +39,7 @@ from fer_keras.studies.shared.models import run_of
 from fer_keras.tracking.tracker import git_commit
 
 if TYPE_CHECKING:
+    from fer_keras.common.decode import Enlarge
     from fer_keras.data.samples import Samples
     from fer_keras.studies.comparison.contenders import Contender
 
@@ -172,21 +173,25 @@ class _Pictures:
         self.name = str(name)
         self._source = arguments.source or own_source(first.model.path, self.name)
         self._arguments = arguments
-        self._loaded: dict[tuple[int | tuple[int, int], int], Samples] = {}
+        self._loaded: dict[tuple[int | tuple[int, int], int, str], Samples] = {}
 
-    def samples(self, size: int | tuple[int, int], channels: int) -> "Samples":
+    def samples(
+        self, size: int | tuple[int, int], channels: int, enlarge: "Enlarge" = "cubic"
+    ) -> "Samples":
         """The split in one size, read once."""
-        if (size, channels) not in self._loaded:
-            self._loaded[size, channels] = load_samples(
+        key = (size, channels, enlarge)
+        if key not in self._loaded:
+            self._loaded[key] = load_samples(
                 self.name,
                 self._arguments.split,
                 label_rule=self._arguments.label_rule,
                 image_size=size,
                 channels=channels,
+                enlarge=enlarge,
                 source=self._source,
                 limit=self._arguments.limit,
             )
-        return self._loaded[size, channels]
+        return self._loaded[key]
 
     def duplicates(self, samples: "Samples") -> npt.NDArray[np.bool_] | None:
         """Which pictures have exactly the pixels of one of the training split."""
@@ -212,7 +217,9 @@ def _score(
         bar.set_description(model.name)
         height, width, channels = model.image_shape
         samples = data.samples(
-            peer_size if model.is_peer else height if height == width else (height, width), channels
+            peer_size if model.is_peer else height if height == width else (height, width),
+            channels,
+            contender.enlarge,
         )
         file = folder / f"{contender.answers_name}-{samples.fingerprint[:16]}.npz"
         if not file.is_file():

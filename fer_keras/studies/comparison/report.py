@@ -187,7 +187,7 @@ def markdown(
         pairs: Any two of them.
         ceiling: Of `scores.annotator_ceiling`; None without votes.
     """
-    parts = [f"# {title}", *facts, main_table(rows), *annotator_lines(ceiling), _legend(rows)]
+    parts = [f"# {title}", main_table(rows), *facts, *annotator_lines(ceiling), _legend(rows)]
     if pairs:
         parts += ["## Two models on the same pictures", pair_table(pairs)]
     return "\n\n".join(parts) + "\n"
