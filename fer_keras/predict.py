@@ -234,8 +234,8 @@ def _parser() -> argparse.ArgumentParser:
     videos.add_argument(
         "--identities",
         action="store_true",
-        help="who comes back after an absence or a cut keeps the number, by the colours of face and "
-        "hair; remembered in memory only, for each video anew",
+        help="who comes back after an absence or a cut keeps the number, by the colours of face "
+        "and hair; remembered in memory only, for each video anew",
     )
     videos.add_argument("--no-images", action="store_true", help="no pictures in the report")
     videos.add_argument(
