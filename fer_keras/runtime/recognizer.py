@@ -22,7 +22,7 @@ from fer_keras.common.prior import (
 from fer_keras.runtime.clips import ClipBuffers, ClipNetwork, single_pictures_refused
 from fer_keras.runtime.decision import Decision, read_decision
 from fer_keras.runtime.export_files import default_model, read_model_files
-from fer_keras.runtime.faces.align import crop_upright
+from fer_keras.runtime.faces.align import Box, crop_upright
 from fer_keras.runtime.faces.detect import BUILT_IN, BuiltInDetector, Detector, build_detector
 from fer_keras.runtime.faces.face import Face
 from fer_keras.runtime.network import Network
@@ -273,13 +273,16 @@ class Recognizer:
         rows = self.read_faces(pixels, faces)
         return [self.result(face, row) for face, row in zip(faces, rows, strict=True)]
 
-    def detect(self, picture: Picture, *, is_frame: bool = False) -> list[Face]:
+    def detect(
+        self, picture: Picture, *, is_frame: bool = False, upright: Sequence[Box] = ()
+    ) -> list[Face]:
         """Find the faces of one picture: the first step of `recognize`.
 
         Args:
             picture: As for `recognize`.
             is_frame: Whether it is one of a stream, in which time counts: then only `min_face`, if
                 it was given, makes the detector look for small faces.
+            upright: Where faces stood upright in the frame before, as boxes.
 
         Returns:
             The faces, the largest first.
@@ -292,7 +295,7 @@ class Recognizer:
             with self._detector_lock:
                 return self._detector.detect(pixels)
         least = self._min_face if is_frame else self._picture_min_face
-        faces = self._built_in.detect(pixels, least, turned=not is_frame)
+        faces = self._built_in.detect(pixels, least, turned=not is_frame, upright=upright)
         wanted = self._min_face or 0
         return [face for face in faces if max(face.box[2:]) >= wanted]
 
