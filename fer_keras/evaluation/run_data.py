@@ -91,6 +91,7 @@ def requested_samples(
     common: dict[str, Any] = {
         "image_size": arguments.ten_crop or (height if height == width else (height, width)),
         "channels": channels,
+        "enlarge": model.pictures.enlarge,
         "source": source,
     }
     samples = load_samples(name, arguments.split, label_rule=rule, **common)

@@ -73,7 +73,11 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         "## Data",
         _data(manifest, training),
         "## Figures",
-        _figures(validation, manifest.get("class_prior") or {}),
+        _figures(
+            validation,
+            manifest.get("class_prior") or {},
+            is_published=bool(training.get("published")),
+        ),
         *(
             ["## The class prior it answers by", _prior_choice(manifest)]
             if "prior_figures" in manifest
@@ -157,7 +161,7 @@ def training_facts(
     facts: dict[str, Any] = {
         "experiment": experiment.name,
         "seed": experiment.seed,
-        "network": experiment.network.name,
+        "network": result.get("network", experiment.network.name),
         "network_options": dict(experiment.network.options),
         "method": experiment.method.name,
         "method_options": dict(experiment.method.options),
@@ -170,7 +174,7 @@ def training_facts(
     }
     taken = (
         "fallback", "train_images", "trainable_parameters", "initial_weights", "teacher", "epochs",
-        "best_epoch", "backend", "command", "model_sha256",
+        "best_epoch", "backend", "command", "model_sha256", "published",
     )  # fmt: skip
     facts |= {name: result.get(name) for name in taken}
     if facts["command"]:
@@ -210,9 +214,15 @@ def without_places(text: Any) -> Any:
 
 def _summary(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     low, high = manifest["validation"]["accuracy_interval"]
+    published = training.get("published")
+    origin = (
+        f"with weights of {published['source']}, measured on `{manifest['dataset']}`"
+        if published
+        else f"trained by `{training['method']}` on `{manifest['dataset']}`"
+    )
     return (
         f"Facial expression recognition, {len(manifest['class_names'])} classes: network "
-        f"`{training['network']}` trained by `{training['method']}` on `{manifest['dataset']}`. "
+        f"`{training['network']}` {origin}. "
         f"Validation accuracy {manifest['validation']['accuracy']:.1%} (95 % interval "
         f"{low:.1%} to {high:.1%}, n = {manifest['validation']['n']:,}, label rule "
         f"`{manifest['validation']['label_rule']}`)."
@@ -220,6 +230,23 @@ def _summary(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
 
 
 def _data(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    published = training.get("published")
+    if published:
+        rows = [
+            ("Weights", f"{published['file']}, sha256 {published['sha256']}"),
+            ("Program of the authors", published["source"]),
+            ("Order of the classes in the file", ", ".join(published["labels"])),
+            ("How the authors decide", published["decision"]),
+            ("Measured and calibrated on", training.get("dataset_title") or manifest["dataset"]),
+            ("Licence of these data", training.get("dataset_licence")),
+            ("Cite", training.get("dataset_citation")),
+            ("Trained parameters", _count(training.get("trainable_parameters"))),
+        ]
+        return (
+            "How the network was trained is not known here. The class prior in `manifest.json` is "
+            "that of the training split of the data set below.\n\n"
+            + _table(("", ""), [row for row in rows if row[1]])
+        )
     rows = [
         ("Data set", training.get("dataset_title") or manifest["dataset"]),
         ("Licence of the data", training.get("dataset_licence")),
@@ -271,7 +298,9 @@ def _share_of_answers(row: Mapping[str, Any]) -> float:
     return float(row["recall"] / row["precision"]) if row["recall"] and row["precision"] else 0.0
 
 
-def _figures(validation: Mapping[str, Any], class_prior: Mapping[str, float]) -> str:
+def _figures(
+    validation: Mapping[str, Any], class_prior: Mapping[str, float], *, is_published: bool
+) -> str:
     low, high = validation["accuracy_interval"]
     rows = [("Accuracy", f"{validation['accuracy']:.4f} [{low:.4f}, {high:.4f}]")]
     without = validation.get("without_duplicates")
@@ -299,8 +328,12 @@ def _figures(validation: Mapping[str, Any], class_prior: Mapping[str, float]) ->
     return "\n\n".join(
         [
             f"On the validation split, n = {validation['n']:,}, label rule "
-            f"`{validation['label_rule']}`; intervals are 95 % Wilson intervals. The epoch was "
-            "chosen on this split, so expect slightly less on new pictures.",
+            f"`{validation['label_rule']}`; intervals are 95 % Wilson intervals. "
+            + (
+                "Whether its authors trained or chose on these pictures is not known here."
+                if is_published
+                else "The epoch was chosen on this split, so expect slightly less on new pictures."
+            ),
             _table(("Figure", "Value"), rows),
             f"Calibration: one temperature, {validation['temperature']:.3f}, fitted on this "
             "validation split; it divides the logits inside every file and changes no arg max."
@@ -375,16 +408,30 @@ def _unsure(block: Mapping[str, Any]) -> str:
     by_class = next(iter(block["measured"].values()))["coverage_by_class"]
     prior = block.get("prior", "training")
     name, worst = min(by_class.items(), key=lambda item: item[1]["coverage"])
+    least = f"{name}, {worst['coverage']:.0%} of {worst['n']} pictures"
+    if block.get("conformal_by_class"):
+        few = block.get("conformal_too_few", [])
+        hold = (
+            "every label with a probability of at least its own threshold "
+            f"(`decision.conformal_by_class`), and the most probable one "
+            f"({block['conformal_method']}). It holds the true label for "
+            f"{block['conformal_coverage']:.0%} of the pictures of each class, if they are like "
+            f"those of the split; measured least often for {least}."
+            + (f" Too few pictures for a threshold of their own: {', '.join(few)}." if few else "")
+        )
+    else:
+        hold = (
+            f"every label with a probability of at least {block['conformal_threshold']:.3f}, or "
+            f"the most probable one ({block['conformal_method']}). It holds the true label for "
+            f"{block['conformal_coverage']:.0%} of all pictures like those of the split, not of "
+            f"each class: least often for {least}."
+        )
     return (
         (f"For the prior `{prior}`.\n\n" if prior != "training" else "")
         + f"- **Unsure** is an answer whose highest probability is below "
         f"{block['reject_threshold']:.3f}: the smallest threshold at which the kept answers reach "
         f"an accuracy of {block['reject_accuracy_target']:.0%}, but at most half of all answers.\n"
-        f"- **Label set**: every label with a probability of at least "
-        f"{block['conformal_threshold']:.3f}, or the most probable one "
-        f"({block['conformal_method']}). It holds the true label for "
-        f"{block['conformal_coverage']:.0%} of all pictures like those of the split, not of each "
-        f"class: least often for {name}, {worst['coverage']:.0%} of {worst['n']} pictures.\n\n"
+        f"- **Label set**: {hold}\n\n"
         + _table(
             ("", "Kept", "Accuracy of those", "Sets with the true label", "Labels in a set"), rows
         )
@@ -397,7 +444,8 @@ def _unsure(block: Mapping[str, Any]) -> str:
 def _files(manifest: Mapping[str, Any]) -> str:
     parity, rows = manifest["parity"], []
     for precision, figures in parity["models"].items():
-        name = manifest["precision_files"].get(precision, "saved_model/")
+        names = {**manifest["precision_files"], **manifest.get("engine_files", {})}
+        name = names.get(precision, "saved_model/")
         rows.append(
             (
                 f"`{name}`",
@@ -426,6 +474,8 @@ def _files(manifest: Mapping[str, Any]) -> str:
         if any(row.get("ms_per_face") for row in parity["models"].values())
         else ""
     )
+    opset = parity["models"].get("onnx", {}).get("opset")
+    kept += [f" The ONNX file is of opset {opset}."] if opset else []
     return (
         f"{text}\n\nCompared with Keras (accuracy {parity['keras_accuracy']:.4f}) on "
         f"{parity['n']:,} validation images.{time} Every file's sha256 is in `manifest.json`."
@@ -468,6 +518,8 @@ def _robustness(record: Mapping[str, Any]) -> str:
 
 
 def _again(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    if training.get("published"):
+        return f"Its weights come from elsewhere. This export:\n\n```\n{training['command']}\n```"
     command = training.get("command") or (
         f"python -m fer_keras.train --exp {training['experiment']} --seed {training['seed']}"
     )

@@ -16,6 +16,7 @@ from fer_keras.common.errors import ConfigError
 from fer_keras.runtime.faces.align import Box
 from fer_keras.runtime.faces.face import Face
 from fer_keras.runtime.faces.identities import Identities
+from fer_keras.runtime.faces.look import Look
 from fer_keras.runtime.faces.track import FaceSource, TrackedFace, Tracker
 from fer_keras.runtime.faces.turn import is_upright
 from fer_keras.runtime.recognizer import FaceResult, Recognizer
@@ -63,6 +64,7 @@ class Moment:
         waiting: Those that a pair model waits for.
         ended: Numbers of the faces that have gone for good.
         state: Of the source.
+        boxes: Of all faces that are followed, also those that were not read; in pixels.
     """
 
     frame: Frame | None
@@ -70,6 +72,7 @@ class Moment:
     waiting: Sequence[WaitingFace] = ()
     ended: Sequence[int] = ()
     state: State = "live"
+    boxes: Sequence[Box] = ()
 
 
 @dataclass
@@ -181,7 +184,8 @@ class Follower:
         faces = self._classify(frame, ready, {seen.number: seen.source for seen in tracked})
         self.num_frames += 1
         self.num_faces += len(faces)
-        return Moment(frame, faces, waiting, ended)
+        boxes = [seen.face.box for seen in tracked]
+        return Moment(frame, faces, waiting, ended, boxes=boxes)
 
     def _follow(self, frame: Frame) -> list[TrackedFace]:
         found = self._detect(frame) if self._is_due(frame.time_s) else None
@@ -222,28 +226,38 @@ class Follower:
     ) -> list[StreamFace]:
         if not ready:
             return []
-        tracks, faces = [track for track, _ in ready], [face for _, face in ready]
         start = time.perf_counter()
+        faces, looks = self.recognizer.worth_reading(frame.pixels, [face for _, face in ready])
+        track_of = {id(face): track for track, face in ready}
+        tracks = [track_of[id(face)] for face in faces]
         crops = self.recognizer.crop_faces(frame.pixels, faces)
         cropped = time.perf_counter()
         probabilities, alone = self.recognizer.read_over_time(crops, tracks)
         self.times.add("align", cropped - start, len(ready))
         self.times.add("classify", time.perf_counter() - cropped, len(ready))
         return [
-            StreamFace(self._result(track, face, row, frame.time_s), raw, sources[track])
-            for track, face, row, raw in zip(tracks, faces, probabilities, alone, strict=True)
+            StreamFace(self._result(track, face, look, row, frame.time_s), raw, sources[track])
+            for track, face, look, row, raw in zip(
+                tracks, faces, looks, probabilities, alone, strict=True
+            )
         ]
 
     def _result(
-        self, track: int, face: Face, probabilities: NDArray[np.float32], time_s: float
+        self,
+        track: int,
+        face: Face,
+        look: Look,
+        probabilities: NDArray[np.float32],
+        time_s: float,
     ) -> FaceResult:
         smooth = self._smoother.update(track, probabilities, time_s)
-        result = self.recognizer.result(face, smooth, track)
+        result = self.recognizer.result(face, smooth, track, look=look)
         shown = str(self.recognizer.classes_[self._smoother.dominant(track)])
         if shown != result["dominant"]:
             # Hysteresis holds it; the set keeps what is in it by its threshold.
-            threshold = self.recognizer.decision.conformal_threshold
-            others = [name for name in result["label_set"] if result["emotions"][name] >= threshold]
+            threshold_of = self.recognizer.decision.threshold_of
+            least = {name: threshold_of(i) for i, name in enumerate(self.recognizer.classes_)}
+            others = [n for n in result["label_set"] if result["emotions"][n] >= least[n]]
             result["label_set"] = [shown, *(name for name in others if name != shown)]
             result["dominant"] = shown
         return result
