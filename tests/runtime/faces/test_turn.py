@@ -81,6 +81,11 @@ def test_doubtful_faces_alone_are_looked_at_again() -> None:
     assert calls == []
     assert with_true_turns(find, picture, [doubtful])[0] is doubtful
     assert len(calls) == 4
+    # Who stood upright in the frame before is not asked again.
+    assert with_true_turns(find, picture, [doubtful], [(8, 8, 40, 40)])[0] is doubtful
+    assert len(calls) == 4
+    with_true_turns(find, picture, [doubtful], [(60, 8, 40, 40)])
+    assert len(calls) == 8
 
 
 def test_unsure_faces_of_a_turned_picture_are_not_believed() -> None:
