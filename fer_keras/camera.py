@@ -11,9 +11,11 @@ from pathlib import Path
 
 from fer_keras.common.arguments import add_prior, face_pixels, positive, rate, seconds, words
 from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.common.installed import require
 from fer_keras.runtime.stream.session import (
     STILL_S,
     _outputs,
+    _publisher,
     _Session,
     _summary,
     _terminated_as_interrupted,
@@ -41,13 +43,17 @@ output:
   the rows go to the terminal. Rows are
   written as they come; Ctrl-C ends cleanly and keeps them.
 
+smart home:
+  --mqtt HOST tells a broker how many faces there are and the expression of the largest one, in the
+  manner of Home Assistant's discovery; no picture and no probability (docs/smart-home.md).
+
 pictures:
   Nothing is written unless you ask by --video or by the key s; --no-images refuses both.
 
 exit code:
   0  the end of the file, --max-frames, q, or Ctrl-C on a camera     130  Ctrl-C before a file's end
-  2  the source, the model or an option cannot be used, or a video is cut off; the rows so far are
-     kept
+  2  the source, the model or an option cannot be used, a video is cut off, or pictures of a folder
+     cannot be read; the rows of the others are kept
 """
 
 
@@ -58,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes the command line's.
 
     Returns:
-        Exit code: 0, 130 where a file was interrupted, or 2 where it is cut off.
+        Exit code: 0, 130 where a file was interrupted, or 2 where not all of it could be read.
 
     Raises:
         FerKerasError: Something cannot be used; rows that were written stay.
@@ -66,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.no_images and arguments.video:
         raise ConfigError("--no-images never writes a picture, so it does not go with --video")
+    if arguments.mqtt:
+        require("python -m fer_keras.camera --mqtt", "paho")
 
     # Imported only now, so that --help and a wrong option are answered at once.
     from fer_keras.common.opencv import cv2
@@ -93,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     interrupted = False
     with ExitStack() as stack:
         window, recorder, rows = _outputs(stack, arguments, source, recognizer)
+        publisher = _publisher(stack, arguments, recognizer)
         stream = Stream(
             source,
             recognizer,
@@ -103,13 +112,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             still_s=None if arguments.may_stand_still else STILL_S,
         )
         stack.enter_context(stream)
-        session = _Session(stream, arguments, window, recorder, rows)
+        session = _Session(stream, arguments, window, recorder, rows, publisher)
         try:
             with _terminated_as_interrupted():
                 session.run()
         except KeyboardInterrupt:
             interrupted = True
     print(_summary(stream, session.people, arguments), file=sys.stderr)
+    if session.num_unreadable:
+        return 2
     if session.broken_off:
         print(
             f"error: {stream.num_frames} of {source.num_frames} frames could be read, the rows of "
@@ -175,6 +186,13 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="show the picture as in a mirror (default: cameras only)",
     )
+    add("--mqtt", metavar="HOST[:PORT]", help="tell a smart home's broker what is seen")
+    add(
+        "--mqtt-name",
+        metavar="NAME",
+        help="of this camera in the smart home (default: fer_keras and the machine's name)",
+    )
+    add("--mqtt-user", metavar="NAME", help="its password is in FER_KERAS_MQTT_PASSWORD")
     add("--max-frames", type=positive, metavar="N", help="end after so many frames")
     add(
         "--detect-every",

@@ -84,7 +84,7 @@ many pictures:
 
 exit code:
   0  every picture and video was read, with or without a face; with --output-dir also where some
-     could not be read: their rows say why
+     pictures could not be read (their rows say why), but not where a folder could not
   2  nothing was done (a path is missing, a folder is empty, the model cannot be used), or some
      files could not be read, or a video not to its end: each is named on stderr, the rows of the
      others, and those until the end, are written
@@ -185,10 +185,12 @@ def _predict_in_bulk(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"--output-dir writes Parquet files. Leave out --{left_out}")
     if any(map(is_video, arguments.paths)):
         raise ConfigError("--output-dir: expected pictures, received a video. Use --output")
-    total, passed_over = bulk.predict_in_bulk(arguments)
+    total, plan = bulk.predict_in_bulk(arguments)
     counts = _Counts(**asdict(total))
-    print(_summary(counts, passed_over, arguments.output_dir), file=sys.stderr)
-    return 0
+    counts.unreadable += plan.unreadable
+    print(_summary(counts, plan.passed_over, arguments.output_dir), file=sys.stderr)
+    # A picture has a row that says why; a folder has none.
+    return 2 if plan.unreadable else 0
 
 
 def _parser() -> argparse.ArgumentParser:

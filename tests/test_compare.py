@@ -15,6 +15,7 @@ from fer_keras.common.opencv import cv2
 from fer_keras.compare import main
 from fer_keras.studies.comparison.contenders import Contender, find_contenders
 from fer_keras.studies.comparison.report import published
+from fer_keras.studies.shared.models import run_of
 
 # The tiny model says happiness to a bright picture, sadness to a dark one, else neutral.
 BRIGHTNESS = {"happiness": 250, "sadness": 5, "anger": 128}
@@ -112,7 +113,6 @@ def test_answers_are_kept_for_another_time(
         raise AssertionError("asked again")
 
     monkeypatch.setattr("fer_keras.loading.classifier.LoadedModel.predict", never)
-    monkeypatch.setattr("fer_keras.loading.peer.PeerModel.predict", never)
     again = compare(models, pictures, tmp_path, "--precision", "float32")
     assert again["models"] == first["models"]
     # Other pictures are another question, and so is another card for the same file.
@@ -196,12 +196,12 @@ def test_runs_by_path_by_experiment_and_from_mlflow(store: Path, tmp_path: Path)
         "mine seed 3 learning_rate=0.5 (2)",
         "mine seed 3 learning_rate=0.5 (3)",
     ]
-    assert by_id.model.mlflow_run_id == run_id
+    assert run_of(by_id.model) == run_id
     assert by_id.parameters == 12 * 12 * 3 + 3
     assert by_id.training["images_per_second"] == 200.0
-    assert by_id.temperature == 1.0
+    assert by_id.model.temperature == 1.0
     images = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 1), dtype=np.uint8)
-    np.testing.assert_array_equal(by_id.scores(images), by_path.scores(images))
+    np.testing.assert_array_equal(by_id.model.logits(images), by_path.model.logits(images))
     with pytest.raises(ConfigError, match="cannot be read"):
         find("0" * 32, **places)
 

@@ -23,8 +23,20 @@ _EXTRAS: dict[str, str] = {
     "optuna": "train",
     "jax": "jax",
     "torch": "torch",
+    "paho": "mqtt",
+    **dict.fromkeys(
+        (
+            "fastapi",
+            "fastapi_offline",
+            "uvicorn",
+            "websockets",
+            "python_multipart",
+            "prometheus_client",
+        ),
+        "serve",
+    ),
 }
-_TITLES = {"jax": "JAX", "torch": "PyTorch", "sklearn": "scikit-learn"}
+_TITLES = {"jax": "JAX", "torch": "PyTorch", "sklearn": "scikit-learn", "paho": "paho-mqtt"}
 
 
 def is_installed(package: str) -> bool:

@@ -372,12 +372,23 @@ def _crop(arguments: argparse.Namespace) -> int:
         undetected=arguments.undetected,
         draw=arguments.draw,
     )
-    rows, passed_over = crop_folder(arguments.source, out, settings, progress=sys.stderr.isatty())
+    folders: list[str] = []
+
+    def unreadable_folder(error: OSError) -> None:
+        folders.append(f"cannot be read ({error.strerror}): {error.filename}")
+
+    rows, passed_over = crop_folder(
+        arguments.source,
+        out,
+        settings,
+        progress=sys.stderr.isatty(),
+        unreadable=unreadable_folder,
+    )
     print(_table(detection_table(rows)))
     print(f"\n{out / TABLE}\n{out / PICTURES}")
     if passed_over:
         print(f"{len(passed_over)} other files passed over, the first: {passed_over[0]}")
-    unreadable = [row["reason"] for row in rows if row["status"] == "unreadable"]
+    unreadable = folders + [row["reason"] for row in rows if row["status"] == "unreadable"]
     for reason in unreadable:
         print(f"error: {reason}", file=sys.stderr)
     return 2 if unreadable else 0

@@ -253,6 +253,14 @@ def _read_records(folder: Path, split: str, count: int) -> Iterator[dict[str, An
         raise _damaged(folder.parent.parent, error) from error
 
 
+def _read_outside(cache: Path, error: Exception) -> Path | None:
+    """The file of the source that the error is about; None where it is about the cache."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str):
+        return None
+    path = Path(error.filename).absolute()
+    return None if path.is_relative_to(cache.absolute()) else path
+
+
 @contextlib.contextmanager
 def _written_whole(final: Path) -> Iterator[Path]:
     """A temporary folder that takes the name `final` at the end, or vanishes after an error."""
@@ -277,6 +285,9 @@ def _written_whole(final: Path) -> Iterator[Path]:
         if getattr(error, "errno", None) is None and not _out_of_space(error):
             raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        source = _read_outside(final.parent, error)
+        if source is not None:
+            raise DataError(f"The data set cannot be read: {reason}: {source}") from error
         raise DataError(
             f"Cannot write the cache: {reason}. Free some space or name another folder with "
             f"FER_KERAS_CACHE or cache_dir; nothing was changed: {final.parent}"

@@ -1,29 +1,38 @@
-"""A network that classifies faces: labels, input, logits or probabilities."""
+"""Something that classifies faces, wherever it comes from: labels, input, probabilities.
 
-from collections.abc import Callable, Mapping
+Commands and studies see a run, an export, a network in memory and another project's model as one
+class. What differs is the function that it runs, which the readers of `fer_keras.loading` make.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_keras.common.decode import resize
 from fer_keras.common.errors import FerKerasError, ModelFileError
+from fer_keras.common.labels import class_name
 from fer_keras.common.progress import progress
+from fer_keras.runtime.pictures import with_channels
+
+if TYPE_CHECKING:
+    from fer_keras.runtime.peer_card import PeerCard
 
 Images = npt.NDArray[np.uint8]
-
-
 Scores = npt.NDArray[np.float32]
+Aligned = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network that is ready to predict.
+    """A model that is ready to predict.
 
     Attributes:
         path: Where it was read from.
-        kind: `"keras"` or `"tflite"`.
+        kind: `"keras"`, `"tflite"`, or of another project `"onnx"` or `"hdf5"`.
         class_names: Ordered names of the outputs.
         image_shape: `(height, width, channels)` of one picture.
         sha256: Checksum of the model file, hexadecimal; empty for a network in memory.
@@ -33,6 +42,9 @@ class LoadedModel:
             then `(n, 2, height, width, channels)`; `"clip"`: `(n, frames, height, width,
             channels)`.
         num_pictures: Pictures of an input: 1, 2 of a pair, the frames of a clip.
+        name: For tables and figures.
+        card: What the numbers of another project's model mean; such a model takes pictures of any
+            size.
     """
 
     path: Path
@@ -47,11 +59,18 @@ class LoadedModel:
     input_kind: str = "image"
     num_pictures: int = 1
     _run_frames: Callable[[Images], Scores] | None = field(default=None, repr=False)
+    name: str = ""
+    card: "PeerCard | None" = field(default=None, repr=False)
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether it is another project's, run as its card says."""
+        return self.card is not None
 
     @property
     def has_logits(self) -> bool:
         """Whether `logits` works: only where the softmax is not part of the file."""
-        return self.kind == "keras"
+        return self.kind == "keras" and not self.is_peer
 
     def logits(self, images: Images, batch_size: int = 64) -> Scores:
         """The scores before temperature and softmax.
@@ -76,7 +95,8 @@ class LoadedModel:
         """The probability of every class.
 
         Args:
-            images: `(n, height, width, channels)` uint8, raw pixels 0..255.
+            images: `(n, height, width, channels)` uint8, raw pixels 0..255; of any height and
+                width for another project's model.
             batch_size: Images per call of the network.
 
         Returns:
@@ -86,7 +106,7 @@ class LoadedModel:
             ModelFileError: The images do not fit, or the outputs are not finite.
         """
         scores = self._scores(images, batch_size)
-        if self.kind == "keras":
+        if self.has_logits:
             scaled = scores.astype(np.float64) / self.temperature
             scaled -= scaled.max(axis=1, keepdims=True)
             exponentials = np.exp(scaled)
@@ -94,9 +114,69 @@ class LoadedModel:
         if len(scores) and not np.abs(scores.sum(axis=1) - 1).max() < 0.05:
             raise ModelFileError(
                 f"Expected probabilities that sum to 1 from {self.path}. "
-                "Received other numbers; is it a model that gives logits?"
+                "Received other numbers; is its output logits?"
             )
         return scores
+
+    def probabilities(self, images: Images, class_names: Sequence[str]) -> Aligned:
+        """The probability of each class of a data set, for pictures of any size.
+
+        Args:
+            images: `(n, height, width, 1 or 3)` uint8 face crops, grey or RGB.
+            class_names: Those of the data set, as for `aligned`.
+
+        Returns:
+            `(n, len(class_names))` float64.
+
+        Raises:
+            ModelFileError: The outputs are not finite or no probabilities.
+        """
+        return self.aligned(self.predict(self.as_input(images)), class_names)
+
+    def as_input(self, images: Images) -> Images:
+        """Pictures in the channels and the size that the model takes.
+
+        Args:
+            images: `(n, height, width, 1 or 3)` uint8, grey or RGB.
+
+        Returns:
+            `(n, *image_shape)`; another project's model resizes by itself.
+        """
+        fitting = in_channels(images, self.image_shape[2])
+        size = self.image_shape[:2]
+        if self.is_peer or fitting.shape[1:3] == size:
+            return fitting
+        return np.stack([resize(image, size) for image in fitting])
+
+    def aligned(
+        self, probabilities: npt.NDArray[np.floating[Any]], class_names: Sequence[str]
+    ) -> Aligned:
+        """Probabilities of this model in the order of a data set's classes.
+
+        Args:
+            probabilities: `(n, own classes)`.
+            class_names: Those of the data set. A class that the model does not know has
+                probability 0; classes that only the model knows are left out and the rest
+                renormalised.
+
+        Returns:
+            `(n, len(class_names))` float64.
+        """
+        raw = probabilities.astype(np.float64)
+        own = [class_name(name) for name in self.class_names]
+        wanted = [class_name(name) for name in class_names]
+        aligned = np.zeros((len(raw), len(wanted)))
+        for column, name in enumerate(wanted):
+            if name in own:
+                aligned[:, column] = np.maximum(raw[:, own.index(name)], 0.0)
+        if set(own) <= set(wanted):
+            return aligned
+        total = aligned.sum(axis=1, keepdims=True)
+        return np.where(total > 0, aligned / np.where(total > 0, total, 1.0), 1.0 / len(wanted))
+
+    def knows(self, name: str) -> bool:
+        """Whether the model has an output for this class, in whatever spelling."""
+        return class_name(name) in [class_name(own) for own in self.class_names]
 
     def frame_scores(self, clips: Images, batch_size: int = 64) -> Scores:
         """The scores of every frame of clips; those of padding mean nothing.
@@ -119,6 +199,14 @@ class LoadedModel:
         return np.concatenate([self._run_frames(clips[i : i + size]) for i in starts])
 
     def _check(self, images: Images) -> None:
+        if self.is_peer:
+            channels = self.image_shape[2]
+            if images.ndim != 4 or images.shape[3] != channels or images.dtype != np.uint8:
+                raise ModelFileError(
+                    f"Expected uint8 images (n, height, width, {channels}). Received: "
+                    f"{images.dtype} {images.shape}: {self.path}"
+                )
+            return
         several = () if self.input_kind == "image" else (self.num_pictures,)
         shape = (*several, *self.image_shape)
         if images.shape[1:] != shape or images.dtype != np.uint8:
@@ -220,6 +308,7 @@ def from_network(
         input_kind=kind,
         num_pictures=num_pictures,
         _run_frames=_frame_scorer(network) if kind == "clip" else None,
+        name=where.resolve().name if where.is_dir() else where.stem,
     )
 
 
@@ -232,6 +321,13 @@ def _frame_scorer(network: Any) -> Callable[[Images], Scores]:
         return np.asarray(scorer.predict_on_batch(clips.astype(np.float32)), np.float32)
 
     return run
+
+
+def in_channels(images: Images, channels: int) -> Images:
+    """Pictures `(n, height, width, 1 or 3)` as grey or as RGB, with the runtime's grey."""
+    if images.shape[3] == channels:
+        return images
+    return np.stack([with_channels(np.ascontiguousarray(image), channels) for image in images])
 
 
 def input_kind_of(num_pictures: int) -> str:

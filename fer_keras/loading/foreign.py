@@ -5,7 +5,6 @@ other is refused, and so is whatever could run code or point to other files. A `
 the checks of `fer_keras.loading.checks`. TFLite and ONNX files go to `fer_keras.loading.peer`.
 """
 
-import hashlib
 import io
 import json
 import tempfile
@@ -19,8 +18,9 @@ import numpy as np
 from fer_keras.common.errors import FerKerasError, ModelFileError
 from fer_keras.common.files import MAX_CONFIG_BYTES, first_line
 from fer_keras.loading.checks import REFUSED_CLASSES, check_config
+from fer_keras.loading.classifier import LoadedModel
 from fer_keras.loading.keras_files import network_of
-from fer_keras.loading.peer import PeerModel, model_bytes, model_suffix, open_peer
+from fer_keras.loading.peer import carded_model, model_bytes, model_suffix, open_peer
 from fer_keras.runtime.peer_card import PeerCard, Values
 
 HDF5_SUFFIXES = (".hdf5", ".h5")
@@ -30,7 +30,7 @@ _NETWORK_CLASSES = {"Model", "Functional", "Sequential"}
 
 def open_foreign(
     card: PeerCard, path: str | PathLike[str], threads: int = 1
-) -> tuple[PeerModel, Any]:
+) -> tuple[LoadedModel, Any]:
     """Opens a model of another project, of any format that is read.
 
     Args:
@@ -67,8 +67,8 @@ def open_foreign(
             (scores,) = scores.values()
         return np.asarray(scores, np.float32)[: len(values)]
 
-    sha256 = hashlib.sha256(content).hexdigest()
-    return PeerModel(run, card, path=where, batch_size=_BATCH_SIZE, sha256=sha256), network
+    kind_name = "keras" if kind == ".keras" else "hdf5"
+    return carded_model(run, card, where, kind_name, content, _BATCH_SIZE), network
 
 
 def load_hdf5(content: bytes, where: Path) -> Any:

@@ -121,8 +121,14 @@ def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel
     sha256 = hashlib.sha256(files.content).hexdigest()
     return LoadedModel(
         files.path, "tflite", files.class_names, image_shape, sha256, temperature, manifest, run, 1,
-        input_kind, 2 if input_kind == "pair" else 1,
+        input_kind, 2 if input_kind == "pair" else 1, name=_name(files),
     )  # fmt: skip
+
+
+def _name(files: "ModelFiles") -> str:
+    """Export and precision, such as `ferplus_tiny int8`, or the name of a file alone."""
+    stem = files.path.stem.removeprefix("model_")
+    return f"{files.manifest['name']} {stem}" if "name" in files.manifest else stem
 
 
 def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
@@ -140,6 +146,8 @@ def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
         {},
         lambda images: network.probabilities(list(images)),
         1,
+        name=_name(files),
+        card=files.card,
     )
 
 
@@ -175,6 +183,7 @@ def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:
         "clip",
         network.num_frames,
         run_frames,
+        name=_name(files),
     )
 
 

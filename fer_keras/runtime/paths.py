@@ -55,8 +55,8 @@ def find_pictures(
 
     Args:
         paths: Files and folders.
-        unreadable: Called with the error of a folder that cannot be read, or of a link that leads
-            in a circle, below one of the paths; None raises it.
+        unreadable: Called with the error of a path or a folder below it that cannot be read, or of
+            a link that leads in a circle; None raises it.
 
     Returns:
         The files, each once: in the order given, those of a folder sorted by path; and how many
@@ -70,10 +70,28 @@ def find_pictures(
 
     found: list[Path] = []
     passed_over = 0
+    errors: list[OSError] = []
+
+    def note(error: OSError) -> None:
+        if unreadable is None:
+            raise error
+        errors.append(error)
+        unreadable(error)
+
     for path in paths:
-        if path.is_dir():
-            visible = sorted(map(Path, visible_files(path, unreadable)))
+        known_errors = len(errors)
+        try:
+            # Below a folder that may not be entered nothing can be told, not even this.
+            is_folder, is_there = path.is_dir(), path.exists()
+        except OSError as error:
+            note(error)
+            continue
+        if is_folder:
+            visible = sorted(map(Path, visible_files(path, note)))
             pictures = [file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES]
+            if not pictures and len(errors) > known_errors:
+                # That was said already.
+                continue
             if not pictures:
                 raise DataError(
                     f"the folder holds no picture ({', '.join(IMAGE_SUFFIXES)}; {len(visible)} "
@@ -81,7 +99,7 @@ def find_pictures(
                 )
             found += pictures
             passed_over += len(visible) - len(pictures)
-        elif not path.exists():
+        elif not is_there:
             raise DataError(
                 f"expected a picture, a video or a folder, found nothing. Check the path: {path}"
             )

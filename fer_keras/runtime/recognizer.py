@@ -1,5 +1,6 @@
 """Facial expressions from pictures with an exported model: NumPy, OpenCV and LiteRT only."""
 
+import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -104,6 +105,8 @@ class Recognizer:
         channels: 1 (grey) or 3 (RGB).
         input_kind: "image", "pair" for a pair model, "clip" for a clip model.
         manifest: The model's `manifest.json`; empty for a bare file.
+        file_name: Of the model's file.
+        file_sha256: Of its content.
         prior: The prior that the answers are for, as `fer_keras.common.prior.parse_prior` reads it.
         decision: The thresholds behind `unsure` and `label_set`.
         notes: What a user should be told about the choices above.
@@ -163,6 +166,8 @@ class Recognizer:
         self.channels = self._network.channels
         self.input_kind = self._network.input_kind
         self.manifest = files.manifest
+        self.file_name = files.path.name
+        self.file_sha256 = hashlib.sha256(files.content).hexdigest()
         default = read_default_prior(files.manifest, files.path)
         choice = default if prior is None else parse_prior(prior)
         self.prior = str(choice)
@@ -199,8 +204,22 @@ class Recognizer:
             DataError: A picture cannot be read, or an array is not of that kind.
             ConfigError: A pair model has no neutral face for everybody, or it is a clip model.
         """
-        crops = [self._input(pixels) for pixels in each_picture(images)]
+        crops = self.ready_crops(images)
         return self._probabilities(crops, [None] * len(crops))
+
+    def ready_crops(self, images: Pixels | Sequence[Picture]) -> list[Pixels]:
+        """Face crops as the model wants them: the first half of `predict_proba`.
+
+        Args:
+            images: As for `predict_proba`.
+
+        Returns:
+            What `read_crops` takes, one for each.
+
+        Raises:
+            DataError: A picture cannot be read, or an array is not of that kind.
+        """
+        return [self._input(pixels) for pixels in each_picture(images)]
 
     def predict_clip(
         self, frames: Pixels | Sequence[Picture]

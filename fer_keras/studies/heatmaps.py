@@ -38,15 +38,16 @@ from fer_keras.common.labels import EMOTIONS
 from fer_keras.common.metrics import accuracy_report
 from fer_keras.data.datasets.synthetic_faces import generate
 from fer_keras.data.samples import Samples, one_hot
+from fer_keras.loading.classifier import LoadedModel
 from fer_keras.loading.keras_files import load_network
 from fer_keras.reporting.plots import plot_pictures
 from fer_keras.reporting.tables import file_stem, markdown_table, write_csv
 from fer_keras.studies.shared.models import (
-    StudiedModel,
     add_model_arguments,
     describe,
     load_data,
     load_models,
+    run_of,
 )
 from fer_keras.studies.shared.output import output_folder, track
 
@@ -130,11 +131,11 @@ def run(arguments: argparse.Namespace) -> str:
         if not arguments.no_mlflow and track(
             model, "heatmaps", steps, written, about["studied_on"]
         ):
-            lines.append(f"added to MLflow run {model.mlflow_run_id}: {model.name}")
+            lines.append(f"added to MLflow run {run_of(model)}: {model.name}")
     return "\n".join([*lines, f"written to {folder}"])
 
 
-def _network_file(model: StudiedModel) -> Path:
+def _network_file(model: LoadedModel) -> Path:
     if model.is_peer or model.path.suffix == ".tflite":
         raise ConfigError(
             "Expected a run folder or a .keras file: a .tflite file gives no feature maps. "
@@ -143,7 +144,7 @@ def _network_file(model: StudiedModel) -> Path:
     return model.path / "best.keras" if model.path.is_dir() else model.path
 
 
-def measure(model: StudiedModel, explainer: "Explainer", samples: "Samples") -> dict[str, Any]:
+def measure(model: LoadedModel, explainer: "Explainer", samples: "Samples") -> dict[str, Any]:
     """Makes the maps of all pictures, and lets the model answer with parts of them hidden.
 
     Args:
@@ -164,7 +165,7 @@ def measure(model: StudiedModel, explainer: "Explainer", samples: "Samples") -> 
         for start in range(0, len(samples), _BLOCK):
             images = np.asarray(samples.images[start : start + _BLOCK])
             labels = samples.labels[start : start + _BLOCK]
-            answers = model.predict_proba(images).argmax(axis=1)
+            answers = model.predict(model.as_input(images)).argmax(axis=1)
             clean.append(_right(model, samples, images, labels))
             for name, maps in explainer.maps(images, answers).items():
                 large = _large(maps, images)
@@ -224,7 +225,7 @@ def hide(images: Images, mask: npt.NDArray[np.bool_]) -> Images:
 
 
 def _right(
-    model: StudiedModel, samples: "Samples", images: Images, labels: npt.NDArray[np.int64]
+    model: LoadedModel, samples: "Samples", images: Images, labels: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.bool_]:
     return model.probabilities(images, samples.class_names).argmax(axis=1) == labels
 
@@ -313,7 +314,7 @@ def _spread(samples: "Samples", per_class: int) -> npt.NDArray[np.int64]:
     return np.array(chosen, np.int64)
 
 
-def _drawn(model: StudiedModel, arguments: argparse.Namespace) -> "Samples":
+def _drawn(model: LoadedModel, arguments: argparse.Namespace) -> "Samples":
     """Drawn faces of the model's size, some of each emotion, at full strength."""
     wanted: dict[str, list[Any]] = {emotion: [] for emotion in EMOTIONS}
     side, channels = model.image_shape[0], model.image_shape[2]
@@ -339,14 +340,12 @@ def _drawn(model: StudiedModel, arguments: argparse.Namespace) -> "Samples":
     )
 
 
-def _draw_faces(
-    path: Path, model: StudiedModel, explainer: "Explainer", samples: "Samples"
-) -> None:
+def _draw_faces(path: Path, model: LoadedModel, explainer: "Explainer", samples: "Samples") -> None:
     """Draws a row for each picture: the picture, then each map over it."""
     from fer_keras.studies.shared.maps import enlarged, overlay
 
     images = np.asarray(samples.images)
-    probabilities = model.predict_proba(images)
+    probabilities = model.predict(model.as_input(images))
     answers = probabilities.argmax(axis=1)
     found = explainer.maps(images, answers)
     size = (_SHOWN_PX, _SHOWN_PX)
@@ -362,7 +361,7 @@ def _draw_faces(
 
 def _draw_means(
     path: Path,
-    model: StudiedModel,
+    model: LoadedModel,
     means: Mapping[str, Mapping[str, npt.NDArray[np.float64]]],
     studied_on: str,
 ) -> None:

@@ -33,14 +33,15 @@ from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
 from fer_keras.common.metrics import accuracy_report
 from fer_keras.common.opencv import cv2
+from fer_keras.loading.classifier import LoadedModel
 from fer_keras.reporting.plots import Line, Panel, plot_panels
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.shared.models import (
-    StudiedModel,
     add_model_arguments,
     describe,
     load_data,
     load_models,
+    run_of,
 )
 from fer_keras.studies.shared.output import output_folder, track
 
@@ -111,7 +112,7 @@ def run(arguments: argparse.Namespace) -> str:
     for model in models:
         steps, files = _steps(rows, model.name), sorted(folder.iterdir())
         if not arguments.no_mlflow and track(model, "resize", steps, files, about["studied_on"]):
-            lines.append(f"added to MLflow run {model.mlflow_run_id}: {model.name}")
+            lines.append(f"added to MLflow run {run_of(model)}: {model.name}")
     return "\n".join([*lines, f"written to {folder}"])
 
 
@@ -139,7 +140,7 @@ def through_size(images: Images, size: int, down: int, up: int) -> Images:
 
 
 def measure(
-    models: Sequence[StudiedModel], samples: "Samples", sizes: Sequence[int]
+    models: Sequence[LoadedModel], samples: "Samples", sizes: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Lets every model read every picture through every size by every pair.
 

@@ -32,10 +32,10 @@ from fer_keras.common.labels import class_name
 from fer_keras.common.metrics import wilson_interval
 from fer_keras.data.load import describe
 from fer_keras.evaluation.run_data import run_samples
+from fer_keras.loading.classifier import in_channels
 from fer_keras.loading.load import load_model
 from fer_keras.reporting.plots import plot_intervals
 from fer_keras.reporting.tables import markdown_table, write_csv
-from fer_keras.studies.shared.models import in_channels
 from fer_keras.studies.shared.output import output_folder
 from fer_keras.studies.shared.series import parent_run
 from fer_keras.studies.shared.trained_rows import Row, train_row

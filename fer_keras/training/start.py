@@ -27,6 +27,7 @@ from fer_keras.common.files import file_sha256
 from fer_keras.common.labels import name_mapping
 from fer_keras.config import Experiment, list_experiments, load_experiment, override
 from fer_keras.loading.ddamfn_torch import load_ddamfn
+from fer_keras.loading.exported_weights import is_export, read_exported_weights
 from fer_keras.loading.face_features import LICENCE, is_face_features, read_face_features
 from fer_keras.loading.keras_files import load_network
 from fer_keras.loading.load import load_model
@@ -69,7 +70,7 @@ def with_earlier_stages(
     def trained(key: str, value: str) -> str:
         known = list_experiments()
         if value not in known:
-            path = _shipped(value) if key.endswith(_SEVERAL) else Path(value)
+            path = _shipped(value)
             if path.exists():
                 return str(path)
             raise ConfigError(
@@ -136,6 +137,8 @@ def load_start(
         path: A `.keras` file or a run folder. For `ddamfn` also the weights of its backbone alone:
             `.weights.h5` of Keras, or `.pt` / `.pth`, a state dict of the authors' PyTorch program
             (`fer_keras.loading.ddamfn_torch`).
+            Also an export folder with a float32 file, such as that of a shipped model, or that
+            file; a `compact` network that is narrower than it gets the channels that matter most.
             For `face_resnet` also the package of face features that
             `fer_keras.loading.face_features` reads, its folder or its manifest.
         whole: Every layer must fit.
@@ -151,6 +154,8 @@ def load_start(
     """
     if is_face_features(path):
         return _load_face_features(network, Path(path), pictures, whole=whole)
+    if is_export(Path(path)):
+        return _load_export(network, class_names, Path(path), pictures, whole=whole)
     file = _model_file(path)
     if file.name.endswith((".pt", ".pth", ".h5")):
         fresh = _load_backbone(network, file)
@@ -195,6 +200,50 @@ def _load_face_features(
         digest.update(name.encode() + values.tobytes())
     line = _start_line(network, path, fresh, digest.hexdigest(), whole=whole)
     return f"{line}; {LICENCE}"
+
+
+def _load_export(
+    network: Any,
+    class_names: tuple[str, ...],
+    path: Path,
+    pictures: np.ndarray | None,
+    *,
+    whole: bool,
+) -> str:
+    """Fills a network from an exported one, narrower or not; returns the line of `load_start`."""
+    from fer_keras.models import build_model
+    from fer_keras.models.compact import narrow
+    from fer_keras.models.folded import fill_folded
+
+    weights = read_exported_weights(path)
+    if pictures is not None:
+        pictures = pictures[:: max(1, len(pictures) // _STATISTICS_OF)][:_STATISTICS_OF]
+    layers, how = dict(weights.layers), ""
+    ours = {layer.name: layer for layer in network.layers}
+    narrower = network.name == weights.network == "compact" and any(
+        name in ours and tuple(ours[name].kernel.shape) != kernel.shape
+        for name, (kernel, _) in layers.items()
+        if name != "logits"
+    )
+    if narrower:
+        if pictures is None:
+            raise ConfigError(
+                "network.weights: expected pictures, by which the channels of a narrower network "
+                f"are chosen. Received none: {weights.path}"
+            )
+        wide = build_model(
+            "compact", weights.image_shape, len(weights.class_names), **weights.options
+        )
+        fill_folded(wide, layers)
+        layers, how = narrow(layers, wide, network, pictures), ", narrowed"
+    if "logits" in layers:
+        kernel_and_bias = list(layers.pop("logits"))
+        classifier = _by_class(kernel_and_bias, weights.class_names, class_names, -1)
+        if classifier is not None:
+            layers["logits"] = (classifier[0], classifier[1])
+    fresh = fill_folded(network, layers, pictures)
+    line = _start_line(network, weights.path, fresh, weights.sha256, whole=whole)
+    return f"{line}{how}"
 
 
 def _start_line(

@@ -1,5 +1,6 @@
 """The trust boundary: what is read, what is refused, and that a save never costs the old file."""
 
+import dataclasses
 import json
 import os
 import warnings
@@ -14,7 +15,8 @@ import tiny_models
 
 from fer_keras.common.errors import ExportError, ModelFileError, TrainingError
 from fer_keras.loading import keras_files
-from fer_keras.loading.classifier import from_network
+from fer_keras.loading.cards import shipped_card
+from fer_keras.loading.classifier import LoadedModel, from_network
 from fer_keras.loading.keras_files import load_network, save_network
 from fer_keras.loading.load import load_model
 
@@ -322,3 +324,30 @@ def test_weights_that_are_not_finite_are_never_saved(saved: Path, tmp_path: Path
     with pytest.raises(TrainingError, match=r"logits/kernel holds NaN"):
         save_network(network, path)
     assert path.read_bytes() == saved.read_bytes()
+
+
+def test_one_interface_for_our_models_and_other_projects() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def answer(images: np.ndarray) -> np.ndarray:
+        seen.append(images.shape)
+        return np.tile(np.float32([0.2, 0.3, 0.5]), (len(images), 1))
+
+    names = ("anger", "contempt", "happiness")
+    ours = LoadedModel(Path("m.tflite"), "tflite", names, (4, 4, 1), "", 1.0, {}, answer)
+    theirs = dataclasses.replace(ours, card=shipped_card("fer"))
+    colour = np.zeros((2, 8, 6, 3), np.uint8)
+    for model in (ours, theirs):
+        # By name: sadness it does not know, contempt is left out.
+        found = model.probabilities(colour, ("happiness", "sadness", "anger"))
+        np.testing.assert_allclose(found, [[0.5 / 0.7, 0, 0.2 / 0.7]] * 2, rtol=1e-6)
+        assert model.knows("anger")
+        assert not model.knows("sadness")
+        with pytest.raises(ModelFileError, match="no logits"):
+            model.logits(ours.as_input(colour))
+        with pytest.raises(ModelFileError, match="Expected uint8 images"):
+            model.predict(colour)
+    # A card says how pictures are resized.
+    assert seen == [(2, 4, 4, 1), (2, 8, 6, 1)]
+    with pytest.raises(ModelFileError, match="Expected uint8 images"):
+        ours.predict(np.zeros((2, 8, 6, 1), np.uint8))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from fer_keras.runtime.faces import Face
+from fer_keras.runtime.stream.follow import Moment, StreamFace
 from fer_keras.runtime.stream.neutral import WaitingFace
 from fer_keras.runtime.stream.overlay import Status, draw_moment
 from fer_keras.runtime.stream.recording import VideoRecorder
 from fer_keras.runtime.stream.sources import Frame
-from fer_keras.runtime.stream.stream import Moment, StreamFace
 
 BLUE, YELLOW = (86, 180, 233), (240, 200, 60)
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")

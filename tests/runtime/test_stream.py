@@ -15,6 +15,7 @@ from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.runtime import Recognizer
 from fer_keras.runtime.faces import Face
 from fer_keras.runtime.faces.centre_box import CentreBoxDetector
+from fer_keras.runtime.stream.follow import Moment
 from fer_keras.runtime.stream.smoothing import ProbabilitySmoother
 from fer_keras.runtime.stream.sources import (
     ArraySource,
@@ -22,7 +23,7 @@ from fer_keras.runtime.stream.sources import (
     VideoFile,
     open_source,
 )
-from fer_keras.runtime.stream.stream import Moment, Stream
+from fer_keras.runtime.stream.stream import Stream
 
 Pixels = np.ndarray[Any, Any]
 

@@ -1,5 +1,7 @@
 """Every base dependency has a wheel for Raspberry Pi OS, 64 bit: nothing is compiled on a Pi.
 
+Nor for the server's container on such processors.
+
 A resolver run for the platform, without an emulator. It needs a package index, and is skipped where
 there is none. Run by hand: `python -m pytest tests/slow/test_aarch64_wheels.py`.
 """
@@ -48,7 +50,9 @@ def test_base_dependencies_resolve_to_wheels(
 ) -> None:
     project = tomllib.loads(_PYPROJECT.read_text(encoding="utf-8"))["project"]
     report = tmp_path / "report.json"
-    complaint = resolve(project["dependencies"], platform_options(python, tmp_path), report)
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["serve"], *extras["mqtt"]]
+    complaint = resolve(wanted, platform_options(python, tmp_path), report)
     assert complaint is None, complaint
     wheels = {
         item["metadata"]["name"].lower(): item["download_info"]["url"].rpartition("/")[2]

@@ -12,11 +12,11 @@ import pytest
 from fer_keras.common.errors import ConfigError
 from fer_keras.config import load_experiment, override
 from fer_keras.data.samples import Samples, one_hot
+from fer_keras.loading.classifier import in_channels
 from fer_keras.loading.keras_files import save_network
 from fer_keras.models.layers import with_class_names
 from fer_keras.runtime.pictures import with_channels
 from fer_keras.studies import transfer
-from fer_keras.studies.shared.models import in_channels
 from fer_keras.studies.shared.trained_rows import Outcome, Row
 
 

@@ -7,10 +7,10 @@ be read as data set `folder` where the source could; see `crop_table` for the fi
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,12 @@ class CropSettings:
 
 
 def crop_folder(
-    source: Path, out: Path, settings: CropSettings, *, progress: bool = False
+    source: Path,
+    out: Path,
+    settings: CropSettings,
+    *,
+    progress: bool = False,
+    unreadable: Callable[[OSError], None] | None = None,
 ) -> tuple[list[Row], list[Path]]:
     """Cut the faces out of every photo below a folder.
 
@@ -77,6 +82,8 @@ def crop_folder(
         out: A folder that is empty, not there yet, or from an earlier run.
         settings: What to do.
         progress: Show a progress bar on stderr.
+        unreadable: Called with the error of a folder below the source that cannot be read; the
+            photos of the others are cut out. None raises it.
 
     Returns:
         The rows of `OUT/crops.csv`, sorted by path: one for each photo, with faces `"all"` one for
@@ -89,7 +96,7 @@ def crop_folder(
     """
     detector = build_detector(settings.detector)
     settings = _resolved(settings, detector)
-    photos, passed_over = _list_photos(source)
+    photos, passed_over = _list_photos(source, unreadable)
     root, target = source.resolve(), out.resolve()
     if target == root or root in target.parents or target in root.parents:
         raise DataError(f"--out: expected a folder apart from the source {source}: {out}")
@@ -163,13 +170,17 @@ def _resolved(settings: CropSettings, detector: Detector) -> CropSettings:
     return replace(settings, align=align, margin=detector.margin if margin is None else margin)
 
 
-def _list_photos(source: Path) -> tuple[dict[str, Path], list[Path]]:
+def _list_photos(
+    source: Path, unreadable: Callable[[OSError], None] | None
+) -> tuple[dict[str, Path], list[Path]]:
     """Path below the source as text -> photo; and the other files; both sorted."""
     if not source.is_dir():
         raise DataError(f"expected a folder of photos, found none. Check the path: {source}")
 
-    def refuse(error: OSError) -> NoReturn:
-        raise error
+    def refuse(error: OSError) -> None:
+        if unreadable is None:
+            raise error
+        unreadable(error)
 
     photos: list[Path] = []
     passed_over: list[Path] = []

@@ -208,6 +208,8 @@ def _columns() -> tuple[str, ...]:
 
 def read_pictures(folder: Path, faults: list[str]) -> Iterator[Path]:
     """The pictures of one class, sorted; anything else, or nothing, is added to `faults`."""
+    # A folder that cannot be read is one fault, not two.
+    known_faults = len(faults)
     is_empty = True
     for path in list_folder(folder, faults):
         is_empty = False
@@ -217,7 +219,7 @@ def read_pictures(folder: Path, faults: list[str]) -> Iterator[Path]:
             faults.append(f"{path}: not a picture. Known: {', '.join(IMAGE_SUFFIXES)}")
         else:
             yield path
-    if is_empty:
+    if is_empty and len(faults) == known_faults:
         faults.append(f"{folder}: empty")
 
 

@@ -71,14 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def predict_in_bulk(arguments: argparse.Namespace) -> "tuple[ShardCounts, int]":
+def predict_in_bulk(arguments: argparse.Namespace) -> "tuple[ShardCounts, Plan]":
     """Read all shards that are not done yet.
 
     Args:
         arguments: Of `predict`, with those of `add_arguments`.
 
     Returns:
-        What became of all pictures, earlier runs' too; and how many other files the folders hold.
+        What became of all pictures, earlier runs' too; and the plan that they were read by.
 
     Raises:
         FerKerasError: Nothing could be done, or the work could not go on; shards that are done
@@ -134,7 +134,7 @@ def predict_in_bulk(arguments: argparse.Namespace) -> "tuple[ShardCounts, int]":
                     f"{len(plan.shards) - len(finished)} shards were read and are not there. Do "
                     f"all machines see this folder under this path: {folder}"
                 )
-    return sum(finished.values(), ShardCounts()), plan.passed_over
+    return sum(finished.values(), ShardCounts()), plan
 
 
 def _read(

@@ -62,12 +62,14 @@ class Plan:
         facts: What the rows depend on; a run goes on only where they are the same.
         shards: All of them, also those that are done.
         passed_over: Files of other types in the folders that were walked.
+        unreadable: Folders and links that could not be read when they were walked.
     """
 
     folder: Path
     facts: Mapping[str, Any]
     shards: tuple[Shard, ...]
     passed_over: int
+    unreadable: int = 0
 
     @property
     def num_pictures(self) -> int:
@@ -92,6 +94,7 @@ class Listing:
 
     Attributes:
         passed_over: How many other files the folders hold; complete after the iteration.
+        unreadable: How many paths, folders and links could not be read; complete likewise.
 
     Raises:
         DataError: A path or the list does not exist.
@@ -99,7 +102,7 @@ class Listing:
 
     def __init__(self, paths: Sequence[Path], list_file: Path | None = None) -> None:
         for path in [*paths, *([] if list_file is None else [list_file])]:
-            if not path.exists():
+            if not _may_exist(path):
                 raise DataError(
                     f"expected a picture, a folder or a list, found nothing. Check the path: {path}"
                 )
@@ -111,6 +114,7 @@ class Listing:
         self._paths = tuple(paths)
         self._list_file = list_file
         self.passed_over = 0
+        self.unreadable = 0
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -123,12 +127,17 @@ class Listing:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yields: The paths as the file system writes them."""
-        self.passed_over = 0
+        self.passed_over = self.unreadable = 0
         for path in self._paths:
-            if not path.is_dir():
+            try:
+                is_folder = path.is_dir()
+            except OSError as error:
+                self._say_unreadable(error)
+                continue
+            if not is_folder:
                 yield os.fsencode(path)
                 continue
-            for name in visible_files(path, _say_unreadable):
+            for name in visible_files(path, self._say_unreadable):
                 if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
                     yield os.fsencode(name)
                 else:
@@ -144,9 +153,17 @@ class Listing:
                     if on_line := line.rstrip(b"\r\n"):
                         yield on_line
 
+    def _say_unreadable(self, error: OSError) -> None:
+        self.unreadable += 1
+        _LOGGER.warning("passed over, cannot be read (%s): %s", error.strerror, error.filename)
 
-def _say_unreadable(error: OSError) -> None:
-    _LOGGER.warning("passed over, cannot be read (%s): %s", error.strerror, error.filename)
+
+def _may_exist(path: Path) -> bool:
+    """False where there is nothing; below a folder that may not be entered nobody can tell."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 def visible_files(
@@ -231,9 +248,14 @@ def open_plan(folder: Path, listing: Listing, facts: Mapping[str, Any], shard_si
             f"no picture found ({', '.join(IMAGE_SUFFIXES)}; {listing.passed_over} other files). "
             f"Check the paths: {listing.facts['paths'] or listing.facts['list']}"
         )
-    plan = Plan(folder, wanted, shards, listing.passed_over)
+    plan = Plan(folder, wanted, shards, listing.passed_over, listing.unreadable)
     ranges = [[shard.start, shard.end, shard.num_pictures] for shard in shards]
-    content = {"facts": wanted, "passed_over": plan.passed_over, "shards": ranges}
+    content = {
+        "facts": wanted,
+        "passed_over": plan.passed_over,
+        "unreadable": plan.unreadable,
+        "shards": ranges,
+    }
     write_text(folder / PLAN, json.dumps(content) + "\n")
     return plan
 
@@ -255,7 +277,14 @@ def _read_plan(folder: Path) -> Plan:
         content = json.loads(where.read_text("utf-8"))
         ranges = [(int(start), int(end), int(num)) for start, end, num in content["shards"]]
         shards = tuple(Shard(number, *values) for number, values in enumerate(ranges))
-        plan = Plan(folder, dict(content["facts"]), shards, int(content["passed_over"]))
+        plan = Plan(
+            folder,
+            dict(content["facts"]),
+            shards,
+            int(content["passed_over"]),
+            # Earlier versions did not count them.
+            int(content.get("unreadable", 0)),
+        )
         complete = (folder / PICTURES).stat().st_size == shards[-1].end
     except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
         raise DataError(

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from fer_keras.common.opencv import cv2
 from fer_keras.runtime.faces.align import Box
 from fer_keras.runtime.recognizer import FaceResult
+from fer_keras.runtime.stream.follow import Moment, StreamFace
 from fer_keras.runtime.stream.neutral import WaitingFace
 from fer_keras.runtime.stream.sources import Frame
-from fer_keras.runtime.stream.stream import Moment, StreamFace
 
 Pixels = NDArray[np.uint8]
 Colour = tuple[int, int, int]

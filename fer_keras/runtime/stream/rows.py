@@ -24,8 +24,8 @@ from typing import Any, Literal, Self, TextIO
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.runtime.recognizer import FaceResult
+from fer_keras.runtime.stream.follow import StreamFace
 from fer_keras.runtime.stream.sources import Frame
-from fer_keras.runtime.stream.stream import StreamFace
 
 TableFormat = Literal["csv", "jsonl"]
 

@@ -1,7 +1,9 @@
 """One session of the camera: window, keys, snapshots, what is written."""
 
 import argparse
+import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -15,10 +17,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fer_keras.runtime.recognizer import Recognizer
+    from fer_keras.runtime.stream.follow import Moment
+    from fer_keras.runtime.stream.mqtt import MqttPublisher
     from fer_keras.runtime.stream.recording import VideoRecorder
     from fer_keras.runtime.stream.rows import RowWriter
     from fer_keras.runtime.stream.sources import Source
-    from fer_keras.runtime.stream.stream import Moment, Stream
+    from fer_keras.runtime.stream.stream import Stream
     from fer_keras.runtime.stream.window import Window
 
 
@@ -52,9 +56,27 @@ def _outputs(
         stack.callback(window.close)
     else:
         print("no screen, so there is no window", file=sys.stderr)
-    if window is None and rows is None:
+    if window is None and rows is None and not arguments.mqtt:
         rows = stack.enter_context(RowWriter(sys.stdout, chosen, names, all_frames=every))
     return window, recorder, rows
+
+
+def _publisher(
+    stack: ExitStack, arguments: argparse.Namespace, recognizer: "Recognizer"
+) -> "MqttPublisher | None":
+    """What tells the smart home, where that is wanted; the stack says goodbye."""
+    if not arguments.mqtt:
+        return None
+    from fer_keras.runtime.stream.mqtt import MqttPublisher, parse_broker
+
+    publisher = MqttPublisher(
+        parse_broker(arguments.mqtt),
+        arguments.mqtt_name or f"fer_keras {socket.gethostname()}",
+        [str(name) for name in recognizer.classes_],
+        arguments.mqtt_user,
+        os.environ.get("FER_KERAS_MQTT_PASSWORD"),
+    )
+    return stack.enter_context(publisher)
 
 
 class _Session:
@@ -67,6 +89,7 @@ class _Session:
         window: "Window | None",
         recorder: "VideoRecorder | None",
         rows: "RowWriter | None",
+        publisher: "MqttPublisher | None" = None,
     ) -> None:
         source = stream.source
         self._stream = stream
@@ -74,6 +97,8 @@ class _Session:
         self._window = window
         self._recorder = recorder
         self._rows = rows
+        self._publisher = publisher
+        self._trouble: str | None = None
         self._mirrored = source.is_camera if arguments.mirror is None else arguments.mirror
         self._picture: NDArray[np.uint8] | None = None
         self._note = ""
@@ -83,10 +108,12 @@ class _Session:
         self._last_s = 0.0
         # Whether a film ended long before its header says.
         self.broken_off = False
+        # Pictures of a folder; each was named.
+        self.num_unreadable = 0
 
     def run(self) -> None:
         """Go on until the stream or the user ends."""
-        from fer_keras.runtime.stream.sources import VideoFile
+        from fer_keras.runtime.stream.sources import PictureFolder, VideoFile
 
         lost = False
         with self._progress() as progress:
@@ -95,6 +122,8 @@ class _Session:
                     lost = moment.state == "lost"
                     text = "lost, trying again" if lost else "back"
                     progress.write(f"{self._stream.source.name}: {text}", file=sys.stderr)
+                if self._publisher is not None:
+                    self._publish(moment, progress)
                 if moment.frame is not None:
                     self._picture, self._last_s = moment.frame.pixels, moment.frame.time_s
                     self.people.update(face.track for face in moment.faces)
@@ -109,6 +138,18 @@ class _Session:
         source = self._stream.source
         if isinstance(source, VideoFile):
             self.broken_off = source.breaks_off(self._stream.num_frames, self._last_s)
+        elif isinstance(source, PictureFolder):
+            self.num_unreadable = source.num_unreadable
+
+    def _publish(self, moment: "Moment", progress: Any) -> None:
+        publisher = cast("MqttPublisher", self._publisher)
+        if moment.frame is not None:
+            publisher.update(moment.faces)
+        elif moment.state == "lost":
+            publisher.lost()
+        if publisher.trouble != self._trouble:
+            self._trouble = publisher.trouble
+            progress.write(self._trouble or "mqtt: back", file=sys.stderr)
 
     def _show(self, moment: "Moment") -> bool:
         """Draw a moment, show and record it, do what the keys say; False ends."""

@@ -4,6 +4,7 @@ A source is opened as often as needed; every time it gives a capture of its own,
 whose capture hangs can be left behind and replaced (see `fer_keras.runtime.stream.reader`).
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,8 @@ from fer_keras.common.files import is_litter
 from fer_keras.common.opencv import cv2
 
 Pixels = NDArray[np.uint8]
+
+_LOGGER = logging.getLogger(__name__)
 
 DEFAULT_FPS = 25.0
 # FFmpeg gives up by itself after these; without them a dead host blocks for half a minute.
@@ -238,6 +241,9 @@ class PictureFolder:
         path: The folder; its subfolders are not looked into.
         fps: How many pictures make a second, over 0.
 
+    Attributes:
+        num_unreadable: How many pictures could not be read so far; the others keep their times.
+
     Raises:
         DataError: It holds no picture.
     """
@@ -258,10 +264,20 @@ class PictureFolder:
                 f"the folder holds no picture ({', '.join(IMAGE_SUFFIXES)}). Check the path: {path}"
             )
         self.num_frames: int | None = len(self._pictures)
+        self.num_unreadable = 0
 
     def open(self) -> Capture:
         """Start with the first picture; see `Source.open`."""
-        return _IteratorCapture(map(read_image, self._pictures), self.fps or DEFAULT_FPS)
+        return _IteratorCapture(self._read(), self.fps or DEFAULT_FPS)
+
+    def _read(self) -> Iterator[Pixels | None]:
+        for picture in self._pictures:
+            try:
+                yield read_image(picture)
+            except DataError as error:
+                self.num_unreadable += 1
+                _LOGGER.warning("passed over: %s", error)
+                yield None
 
 
 class ArraySource:
@@ -367,22 +383,21 @@ class _FileCapture:
 
 
 class _IteratorCapture:
-    def __init__(self, frames: Iterator[Pixels], fps: float) -> None:
-        self._frames = frames
+    """Frames at an even rate; None in the place of one is passed over, and has its time."""
+
+    def __init__(self, frames: Iterator[Pixels | None], fps: float) -> None:
+        self._frames = enumerate(frames)
         self._fps = fps
-        self._index = 0
 
     def read(self) -> Frame | None:
         start = time.perf_counter()
-        pixels = next(self._frames, None)
-        if pixels is None:
-            return None
-        decode_s = time.perf_counter() - start
-        self._index += 1
-        return Frame(self._index - 1, (self._index - 1) / self._fps, pixels, decode_s)
+        for index, pixels in self._frames:
+            if pixels is not None:
+                return Frame(index, index / self._fps, pixels, time.perf_counter() - start)
+        return None
 
     def close(self) -> None:
-        self._frames = iter(())
+        self._frames = enumerate(())
 
 
 def _check_size(capture: Any, name: str) -> None:

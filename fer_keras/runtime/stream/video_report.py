@@ -21,8 +21,8 @@ from fer_keras.common.files import write_text
 from fer_keras.common.html_page import render
 from fer_keras.common.opencv import cv2
 from fer_keras.runtime.faces.align import crop_face
+from fer_keras.runtime.stream.follow import StreamFace
 from fer_keras.runtime.stream.sources import Frame
-from fer_keras.runtime.stream.stream import StreamFace
 
 _MAX_POINTS = 600
 _MAX_TRACKS = 40

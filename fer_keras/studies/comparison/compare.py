@@ -32,6 +32,7 @@ from fer_keras.studies.comparison.scores import (
     emotion_votes,
     model_figures,
 )
+from fer_keras.studies.shared.models import run_of
 from fer_keras.tracking.tracker import git_commit
 
 if TYPE_CHECKING:
@@ -72,11 +73,11 @@ def compare(
     for contender, (scores, seconds), cost in zip(contenders, scored, costs, strict=True):
         model = contender.model
         plain = None
-        if contender.temperature is None:
-            p = model.aligned(scores, names)
-        else:
+        if model.has_logits:
             plain = model.aligned(softmax(scores), names)
-            p = model.aligned(softmax(scores, contender.temperature), names)
+            p = model.aligned(softmax(scores, model.temperature), names)
+        else:
+            p = model.aligned(scores, names)
         probabilities[model.name] = p
         known = [model.knows(name) for name in names]
         figures = model_figures(
@@ -188,7 +189,7 @@ def _score(
         file = folder / f"{contender.answers_name}-{samples.fingerprint[:16]}.npz"
         if not file.is_file():
             start = time.perf_counter()
-            scores = contender.scores(samples.images)
+            scores = (model.logits if model.has_logits else model.predict)(samples.images)
             seconds = time.perf_counter() - start
             with atomic_path(file) as temporary:
                 np.savez(temporary, scores=scores, seconds=seconds)
@@ -243,9 +244,9 @@ def _row(
         "published": published(samples.name, contender.key),
         "seconds_per_1000": 1000 * seconds / len(samples),
         "is_peer": contender.model.is_peer,
-        "kind": contender.kind,
+        "kind": f".{contender.model.kind}",
         "sha256": contender.model.sha256,
-        "mlflow_run_id": contender.model.mlflow_run_id,
+        "mlflow_run_id": run_of(contender.model),
         "path": str(contender.model.path),
     }  # fmt: skip
 

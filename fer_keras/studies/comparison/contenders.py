@@ -12,21 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fer_keras.common.errors import ConfigError, ExportError, ModelFileError, did_you_mean
 from fer_keras.common.files import read_json
 from fer_keras.loading.cards import shipped_card
+from fer_keras.loading.classifier import LoadedModel
 from fer_keras.loading.keras_files import load_network
 from fer_keras.loading.load import load_model
 from fer_keras.loading.peer import model_bytes, model_suffix
 from fer_keras.runtime.peer_card import card_beside, card_to_write, read_card
 from fer_keras.studies.comparison.complexity import onnx_parameters, tflite_parameters
-from fer_keras.studies.shared.models import Images, StudiedModel, mlflow_run_id, unique_name
+from fer_keras.studies.shared.models import unique_name
 from fer_keras.tracking.tracker import fetch_run
 
 if TYPE_CHECKING:
-    from fer_keras.loading.classifier import LoadedModel
     from fer_keras.runtime.peer_card import PeerCard
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
@@ -39,29 +38,22 @@ class Contender:
     """One model of a comparison.
 
     Attributes:
-        model: Names, input and probabilities.
+        model: Names, input and probabilities, under a name that no other one has.
         key: What published figures are looked up by: its experiment, or the name of its card.
-        kind: Suffix of the model file.
         num_bytes: Of the model file.
         parameters: Trainable parameters, of a foreign model the weights in the file; None where
             unknown.
         training: `experiment`, `seed`, `dataset`, `train_label_rule`, `training_minutes`,
             `images_per_second`, `trainable_parameters`, `command`, those that are known.
-        scores: From images of the model's size (of any size for another project's) to logits
-            without temperature where the file has them, else to probabilities.
-        temperature: What logits are divided by; None where `scores` gives probabilities.
         answers_name: By which its scores are kept: other scores have another name.
         graph: Makes the file that is timed and whose products are counted: its suffix and content.
     """
 
-    model: StudiedModel
+    model: LoadedModel
     key: str
-    kind: str
     num_bytes: int
     parameters: int | None
     training: Mapping[str, Any]
-    scores: Callable[[Images], npt.NDArray[np.float32]] = field(repr=False)
-    temperature: float | None
     answers_name: str
     graph: Callable[[], tuple[str, bytes]] = field(repr=False)
 
@@ -176,35 +168,16 @@ def _own(path: Path, precision: str | None, threads: int) -> Contender:
     # A run folder, or that of which an export is.
     folder = next((one for one in (path, path.parent) if (one / "result.json").is_file()), path)
     training = _training(folder, loaded.manifest)
-    if loaded.kind == "tflite":
-        stem = loaded.path.stem.removeprefix("model_")
-        name = f"{loaded.manifest['name']} {stem}" if "name" in loaded.manifest else stem
-        file, kind = loaded.path, ".tflite"
-    else:
-        name = path.resolve().name if path.is_dir() else path.stem
-        if "experiment" in training and path.is_dir():
-            name = _run_name(training)
-        file, kind = (path / "best.keras" if path.is_dir() else path), ".keras"
+    file = loaded.path / "best.keras" if loaded.path.is_dir() else loaded.path
+    if file != loaded.path and "experiment" in training:
+        loaded = replace(loaded, name=_run_name(training))
     parameters = training.get("trainable_parameters")
-    model = StudiedModel(
-        name,
-        loaded.path,
-        loaded.class_names,
-        loaded.image_shape,
-        False,
-        mlflow_run_id(loaded.path),
-        loaded.sha256,
-        loaded.predict,
-    )
     return Contender(
-        model,
-        str(training.get("experiment", name)),
-        kind,
+        loaded,
+        str(training.get("experiment", loaded.name)),
         file.stat().st_size,
-        parameters if isinstance(parameters, int) else _counted(file, kind),
+        parameters if isinstance(parameters, int) else _counted(file, loaded.kind),
         training,
-        loaded.logits if loaded.has_logits else loaded.predict,
-        loaded.temperature if loaded.has_logits else None,
         loaded.sha256[:16],
         lambda: (".tflite", _as_tflite(file, loaded)),
     )
@@ -233,7 +206,7 @@ def _training(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {key: facts[key] for key in keys if facts.get(key) is not None}
 
 
-def _as_tflite(file: Path, loaded: "LoadedModel") -> bytes:
+def _as_tflite(file: Path, loaded: LoadedModel) -> bytes:
     """The file itself, or a Keras network as the float32 file that an export would hold."""
     if loaded.kind == "tflite":
         return file.read_bytes()
@@ -254,33 +227,20 @@ def _converted(network: Any) -> bytes:
 
 
 def _foreign(card: "PeerCard", path: Path, threads: int) -> Contender:
-    from fer_keras.loading.foreign import HDF5_SUFFIXES, open_foreign
+    from fer_keras.loading.foreign import open_foreign
 
     peer, network = open_foreign(card, path, threads)
     content = model_bytes(card, path)
     kind = model_suffix(card, path)
-    model = StudiedModel(
-        peer.name,
-        peer.path,
-        peer.class_names,
-        peer.image_shape,
-        True,
-        "",
-        peer.sha256,
-        peer.predict,
-    )
     converts = network is not None
     return Contender(
-        model,
+        peer,
         card.name,
-        ".hdf5" if kind in HDF5_SUFFIXES else kind,
         len(content),
         sum(int(np.prod(weight.shape)) for weight in network.trainable_variables)
         if converts
         else _count(content, kind),
         {},
-        peer.predict,
-        None,
         # The same file with another card answers otherwise.
         f"{peer.sha256[:16]}-{hashlib.sha256(repr(card).encode()).hexdigest()[:8]}",
         lambda: (".tflite", _converted(network)) if converts else (kind, content),
@@ -305,9 +265,9 @@ def _card_beside(path: Path) -> "PeerCard | None":
 
 
 def _counted(file: Path, kind: str) -> int | None:
-    if kind == ".keras":
+    if kind == "keras":
         return sum(int(np.prod(v.shape)) for v in load_network(file)[0].trainable_variables)
-    return _count(file.read_bytes(), kind)
+    return _count(file.read_bytes(), f".{kind}")
 
 
 def _count(content: bytes, kind: str) -> int | None:

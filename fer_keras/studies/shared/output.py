@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from fer_keras.studies.shared.models import StudiedModel
+from fer_keras.loading.classifier import LoadedModel
+from fer_keras.studies.shared.models import run_of
 from fer_keras.tracking.tracker import Tracker
 
 
@@ -26,7 +27,7 @@ def output_folder(arguments: argparse.Namespace, study: str) -> Path:
 
 
 def track(
-    model: StudiedModel,
+    model: LoadedModel,
     study: str,
     steps: Mapping[int, Mapping[str, float]],
     files: Sequence[Path],
@@ -46,8 +47,8 @@ def track(
     Returns:
         Whether the run was found and everything was written.
     """
-    tracker = Tracker(bool(model.mlflow_run_id))
-    if not tracker.attach(model.mlflow_run_id):
+    tracker = Tracker(bool(run_of(model)))
+    if not tracker.attach(run_of(model)):
         return False
     if model.path.suffix == ".tflite":
         study = f"{study}_{model.path.stem.removeprefix('model_')}"

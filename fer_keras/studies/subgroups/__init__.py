@@ -35,7 +35,13 @@ from fer_keras.common.errors import ConfigError, DataError, did_you_mean
 from fer_keras.common.files import write_text
 from fer_keras.common.opencv import cv2
 from fer_keras.reporting.tables import read_csv, write_csv
-from fer_keras.studies.shared.models import add_model_arguments, describe, load_data, load_models
+from fer_keras.studies.shared.models import (
+    add_model_arguments,
+    describe,
+    load_data,
+    load_models,
+    run_of,
+)
 from fer_keras.studies.shared.output import output_folder, track
 from fer_keras.studies.subgroups.gaps import compare_groups, published_gap
 from fer_keras.studies.subgroups.report import draw, figures_of, report, rows_of
@@ -114,7 +120,7 @@ def run(arguments: argparse.Namespace) -> str:
         files = sorted(folder.iterdir())
         steps = {0: figures_of(result)}
         if not arguments.no_mlflow and track(model, "subgroups", steps, files, about["studied_on"]):
-            lines.append(f"added to MLflow run {model.mlflow_run_id}: {model.name}")
+            lines.append(f"added to MLflow run {run_of(model)}: {model.name}")
     return "\n".join([*lines, f"written to {folder}"])
 
 

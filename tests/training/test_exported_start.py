@@ -1,0 +1,99 @@
+"""A training starts from an exported network, and a narrower one from its best channels."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.loading.exported_weights import read_exported_weights
+from fer_keras.loading.load import load_model
+from fer_keras.models import build_model
+from fer_keras.training.start import load_start
+
+MODELS = Path(__file__).parents[2] / "saved_models"
+TINY = MODELS / "ferplus_tiny"
+OPTIONS = read_exported_weights(TINY).options
+NAMES = read_exported_weights(TINY).class_names
+
+
+def faces(n: int = 48) -> np.ndarray:
+    """Pictures with structure: blobs of light."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:48, :48]
+    centre = rng.uniform(8, 40, (n, 2, 1, 1))
+    blobs = np.exp(-((x - centre[:, 0]) ** 2 + (y - centre[:, 1]) ** 2) / 120)
+    return (
+        (60 + 150 * blobs + rng.normal(0, 8, blobs.shape)).clip(0, 255).astype(np.uint8)[..., None]
+    )
+
+
+def build(seed: int = 0, **options: Any) -> Any:
+    keras.utils.set_random_seed(seed)
+    return build_model("compact", (48, 48, 1), len(NAMES), **{**OPTIONS, **options})
+
+
+def probabilities(network: Any, pictures: np.ndarray, *, training: bool = False) -> np.ndarray:
+    logits = network(pictures.astype(np.float32), training=training)["logits"]
+    return keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+
+
+def test_it_computes_what_the_file_computes() -> None:
+    pictures, network = faces(), build()
+    line = load_start(network, NAMES, str(TINY), whole=True, pictures=pictures)
+    assert "model_float32.tflite" in line
+    model = load_model(TINY)
+    # The file averages logits over the mirror image and divides them by its temperature.
+    logits = sum(
+        keras.ops.convert_to_numpy(network(x.astype(np.float32), training=False)["logits"])
+        for x in (pictures, pictures[:, :, ::-1])
+    )
+    expected = keras.ops.softmax(logits / 2 / model.temperature)
+    np.testing.assert_allclose(model.predict(pictures), expected, atol=1e-4)
+    # The statistics are those of the pictures: a training step starts from the same function.
+    no_dropout = build(dropout=0.0)
+    no_dropout.set_weights(network.get_weights())
+    np.testing.assert_allclose(
+        probabilities(no_dropout, pictures, training=True),
+        probabilities(network, pictures),
+        atol=0.02,
+    )
+
+
+def test_a_narrower_network_gets_the_channels_that_matter() -> None:
+    pictures = faces()
+    wide = build()
+    load_start(wide, NAMES, str(TINY), pictures=pictures)
+    expected = probabilities(wide, pictures)
+    widths = [width - 8 for width in OPTIONS["widths"]]
+    narrow = build(widths=widths)
+    line = load_start(narrow, NAMES, str(TINY), whole=True, pictures=pictures)
+    assert line.endswith("narrowed")
+    off = np.abs(probabilities(narrow, pictures) - expected).mean()
+    fresh = np.abs(probabilities(build(seed=3, widths=widths), pictures) - expected).mean()
+    assert off < 0.5 * fresh
+
+
+def test_other_classes_keep_a_fresh_classifier() -> None:
+    network = build_model("compact", (48, 48, 1), 2, **OPTIONS)
+    line = load_start(network, ("happiness", "boredom"), str(TINY), pictures=faces(8))
+    assert "fresh: logits" in line
+    part = build_model("compact", (48, 48, 1), 2, **OPTIONS)
+    assert "fresh" not in load_start(part, ("fear", "anger"), str(TINY), pictures=faces(8))
+    bias = read_exported_weights(TINY).layers["logits"][1]
+    order = [NAMES.index("fear"), NAMES.index("anger")]
+    np.testing.assert_allclose(part.get_layer("logits").get_weights()[1], bias[order])
+
+
+def test_what_cannot_be_started_from_is_refused() -> None:
+    with pytest.raises(ModelFileError, match="float32"):
+        load_start(build(), NAMES, str(TINY / "model_dynamic.tflite"))
+    with pytest.raises(ConfigError, match=r"not wider .*Received: 48"):
+        load_start(build(widths=[48, 72, 96]), NAMES, str(TINY), pictures=faces(8))
+    network = build(widths=[32, 64], depths=[1, 1])
+    with pytest.raises(ConfigError, match=r"Lacking in 'compact': stage3_block1_conv1"):
+        load_start(network, NAMES, str(TINY), pictures=faces(8))
+    with pytest.raises(ConfigError, match="expected pictures"):
+        load_start(build(widths=[32, 64, 96]), NAMES, str(TINY))
