@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from fer_keras.common.arguments import add_prior, every, face_pixels, positive, seconds, words
+from fer_keras.common.arguments import (
+    add_engine,
+    add_min_quality,
+    add_prior,
+    every,
+    face_pixels,
+    positive,
+    seconds,
+    words,
+)
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.quiet import without_log_lines
 from fer_keras.runtime.bulk import predict as bulk
@@ -44,18 +53,20 @@ output:
   One row per face, the largest face of a picture first: path, face (its number in the picture,
   from 0), box in pixels, dominant emotion, score (the detector's confidence: a probability for
   mtcnn, a weight for haar, 1 for none), unsure (the model would rather not say), label_set (the
-  emotions that cannot be ruled out, joined by |; see the model's card) and the probability of
-  every emotion. JSON Lines has the landmarks too. A picture without a face has one row with empty
-  face fields, and a warning on stderr. An --output file appears when all pictures are done, in
-  place of the old one. --save-images writes each picture again with the faces in it drawn, numbered
-  as in the table. Missing folders are made.
+  emotions that cannot be ruled out, joined by |; see the model's card), the probability of
+  every emotion, then yaw, pitch and roll of the head in degrees (where landmarks are known) and
+  quality, 0 to 1 (docs/usage.md). JSON Lines has the landmarks too. A picture without a face has
+  one row with empty face fields, and a warning on stderr. An --output file appears when all
+  pictures are done, in place of the old one. --save-images writes each picture again with the faces
+  in it drawn, numbered as in the table. Missing folders are made.
 
 prior:
   A model has learned how frequent every emotion is in its training, and answers as if it were a
   little less uneven, by default_prior in its manifest. --prior says how frequent they are where you
   look, --prior training takes the model as it is; --labels leaves emotions out. With shares of your
-  own or --labels, unsure is never said and label_set is the dominant emotion: no thresholds are
-  known for those. Options that take several words stand after PATH, or have commas (docs/prior.md).
+  own or --labels, unsure is said of turned heads alone, label_set is the dominant emotion: no
+  thresholds are known for those. Options that take several words stand after PATH, or have commas
+  (docs/prior.md).
 
 videos:
   One row per face and frame that is read. Where there is a video among the paths, the columns frame
@@ -122,6 +133,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(
             f"--report: expected one video, received {len(paths)} files. Run it for each video"
         )
+    if arguments.no_storage and arguments.report is not None and not arguments.no_images:
+        raise ConfigError(
+            "--no-storage: the report shows small pictures of the faces. Add --no-images, or leave "
+            "--report out"
+        )
+    if arguments.no_storage and arguments.save_images is not None:
+        raise ConfigError("--no-storage: --save-images writes pictures. Leave one of them out")
     if arguments.save_images is not None and videos:
         first = next(path for path in paths if path in videos)
         raise ConfigError(
@@ -148,6 +166,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             prior=arguments.prior,
             labels=words(arguments.labels),
             min_face=arguments.min_face,
+            min_quality=arguments.min_quality,
+            engine=arguments.engine,
+            device=arguments.device,
         )
     for note in recognizer.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -241,8 +262,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precision",
         choices=("float32", "float16", "dynamic", "int8"),
-        help="which file of the export folder (default: float32)",
+        help="which file of the export folder (default: what its manifest says)",
     )
+    add_min_quality(parser)
+    add_engine(parser)
     add_prior(parser)
     bulk.add_arguments(parser)
     videos = parser.add_argument_group("videos")
@@ -252,7 +275,16 @@ def _parser() -> argparse.ArgumentParser:
     videos.add_argument(
         "--all-frames", action="store_true", help="a row also for every frame without a face"
     )
+    videos.add_argument(
+        "--identities",
+        action="store_true",
+        help="who comes back after an absence or a cut keeps the number, by the colours of face "
+        "and hair; remembered in memory only, for each video anew",
+    )
     videos.add_argument("--no-images", action="store_true", help="no pictures in the report")
+    videos.add_argument(
+        "--no-storage", action="store_true", help="refuse to write anything that shows a picture"
+    )
     videos.add_argument(
         "--every",
         type=every,

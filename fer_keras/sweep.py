@@ -27,7 +27,7 @@ _EXAMPLES = """examples:
   python -m fer_keras.sweep word2vec --search training.learning_rate=0.0003..0.03:log \\
       --search method.options.scale=8..32 --trials 20 --processes 2
   python -m fer_keras.sweep cross_entropy --set training.epochs=10 --trials 8 \\
-      --search network.options.widths=[32,64],[48,96,160] --search training.weight_decay=0..0.3
+      --search network.options.widths=[32,64,96],[48,96,160] --search training.weight_decay=0..0.3
   python -m fer_keras.sweep fer2013plus_ddamfn --runs ddamfn_runs            a table of runs
   python -m fer_keras.sweep --resume runs/sweep-word2vec-DATE                go on after a kill
   python -m fer_keras.sweep --resume runs/sweep-word2vec-DATE --trials 40    go on with more trials

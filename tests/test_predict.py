@@ -51,7 +51,11 @@ def test_csv_of_a_folder(
     assert predict.main(arguments) == 0
     text = output.read_bytes().decode()
     assert text.splitlines()[0] == ",".join(
-        ["path,face,x,y,width,height,dominant,score,unsure,label_set", *CLASS_NAMES]
+        [
+            "path,face,x,y,width,height,dominant,score,unsure,label_set",
+            *CLASS_NAMES,
+            "yaw,pitch,roll,quality",
+        ]
     )
     assert "\r" not in text
     rows = read_csv(text)
@@ -102,8 +106,24 @@ def test_picture_without_a_face(
     assert row == {"path": str(path), **dict.fromkeys(row.keys() - {"path"})}
     assert row.keys() == {
         "path", "face", "box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set",
-        "track",
+        "track", "pose", "quality",
     }  # fmt: skip
+
+
+def test_faces_of_low_quality_are_left_out(
+    export: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "sharp.png"), noise)
+    cv2.imwrite(str(tmp_path / "blurred.png"), cv2.GaussianBlur(noise, (0, 0), 3))
+    words = [str(tmp_path), "--model", export, "--detector", "none", "--format", "jsonl"]
+    assert predict.main([*words, "--min-quality", "0.8"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = {Path(row["path"]).name: row["face"] for row in rows}
+    assert found == {"blurred.png": None, "sharp.png": 0}
+    with pytest.raises(SystemExit):
+        predict.main([*words, "--min-quality", "2"])
+    assert "expected a number in 0..1, received '2'" in capsys.readouterr().err
 
 
 def test_unreadable_pictures_are_named_and_the_others_kept(

@@ -52,7 +52,7 @@ def test_row_per_face_and_frame(
     assert list(rows[0]) == [
         "path", "face", "frame", "time_s", "track", "face_source", "x", "y", "width", "height",
         "dominant", "score", "unsure", "label_set", *CLASS_NAMES,
-        *(f"raw_{name}" for name in CLASS_NAMES),
+        *(f"raw_{name}" for name in CLASS_NAMES), "yaw", "pitch", "roll", "quality",
     ]  # fmt: skip
     assert [int(row["frame"]) for row in rows] == list(range(60))
     assert [float(row["time_s"]) for row in rows] == [i / FPS for i in range(60)]
@@ -160,6 +160,16 @@ def test_report_without_pictures(export: str, video: Path, tmp_path: Path) -> No
     page = make_report(export, video, tmp_path / "report.html", "--no-images")
     assert "data:image" not in page
     assert page.count("<figcaption>") == 3
+
+
+def test_no_storage_refuses_a_report_with_pictures(
+    export: str, video: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    with pytest.raises(ConfigError, match="--no-storage: the report shows small pictures"):
+        make_report(export, video, path, "--no-storage")
+    assert not path.exists()
+    assert "data:image" not in make_report(export, video, path, "--no-storage", "--no-images")
 
 
 def test_report_wants_one_video(export: str, video: Path, tmp_path: Path) -> None:

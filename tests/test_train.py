@@ -258,6 +258,13 @@ def test_the_average_of_the_weights_is_validated_and_kept(tiny: Experiment, tmp_
         values = keras.ops.convert_to_numpy(variable.value)
         assert any(np.array_equal(values, each) for each in slots), variable.path
         assert not any(np.array_equal(values, each) for each in last), variable.path
+    averages = [values for name, values in state.items() if name.endswith("|average")]
+    norms = [each for each in kept.layers if isinstance(each, keras.layers.BatchNormalization)]
+    for layer in norms:
+        mean = keras.ops.convert_to_numpy(layer.moving_mean.value)
+        assert sum(np.array_equal(mean, each) for each in averages) == 1
+        assert sum(np.array_equal(mean, each) for each in last) == 1
+    assert len(averages) == 2 * len(norms) > 0
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["nll"] == pytest.approx(row["val_loss"], abs=1e-4)

@@ -19,12 +19,7 @@ from fer_keras.common.installed import require
 from fer_keras.common.progress import progress
 from fer_keras.common.quiet import load_keras
 from fer_keras.data import list_datasets
-from fer_keras.data.audit.duplicates import duplicate_audit
-from fer_keras.data.audit.near_duplicates import near_duplicate_audit
-from fer_keras.data.audit.page import PageContent, build_page, native_sizes
 from fer_keras.data.beam_records import beam_flags
-from fer_keras.data.crop.crop import CropSettings, crop_folder
-from fer_keras.data.crop.crop_table import PICTURES, TABLE, detection_table
 from fer_keras.data.load import describe, is_available, load_samples, prepare, require_source
 from fer_keras.data.prepared import PreparedContent, read_content
 from fer_keras.data.samples import DatasetInfo, Samples
@@ -269,6 +264,8 @@ def _write_page(
     duplicates: "DuplicateReport | None" = None,
     near: "NearDuplicateReport | None" = None,
 ) -> None:
+    from fer_keras.data.audit.page import PageContent, build_page, native_sizes
+
     found = PageContent()
     if splits:
         folder, content = _prepared(arguments)
@@ -308,6 +305,9 @@ def _beam(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _audit(arguments: argparse.Namespace) -> None:
+    from fer_keras.data.audit.duplicates import duplicate_audit
+    from fer_keras.data.audit.near_duplicates import near_duplicate_audit
+
     info = describe(arguments.name)
     page = _page_path(arguments)
     _, content = _prepared(arguments)
@@ -362,6 +362,10 @@ def _print_duplicates(
 
 
 def _crop(arguments: argparse.Namespace) -> int:
+    # Its detectors bring LiteRT.
+    from fer_keras.data.crop.crop import CropSettings, crop_folder
+    from fer_keras.data.crop.crop_table import PICTURES, TABLE, detection_table
+
     out: Path = arguments.out
     settings = CropSettings(
         detector=arguments.detector,

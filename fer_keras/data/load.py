@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_keras.common.decode import Enlarge
 from fer_keras.common.errors import DataError, did_you_mean
 from fer_keras.data.gathered import take_images
 from fer_keras.data.prepared import cache_folder, decode_once, prepare_once, read_content
@@ -144,6 +145,7 @@ def load_samples(
     label_rule: str | None = None,
     image_size: int | tuple[int, int] = 48,
     channels: int = 1,
+    enlarge: Enlarge = "cubic",
     source: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     limit: int | None = None,
@@ -157,6 +159,7 @@ def load_samples(
             `"majority"`; `"hard"` for the data set's own labels, the only rule without votes.
         image_size: Side of the square images in pixels, or `(height, width)`.
         channels: 1 for grey, 3 for RGB.
+        enlarge: How smaller pictures grow; larger ones are averaged over areas.
         source: A file or folder to use; without it, `$FER_KERAS_DATA` is searched.
         cache_dir: Where prepared data is kept; else `$FER_KERAS_CACHE` or `~/.cache/fer_keras`.
         limit: At most so many samples, spread evenly over the split; None or 0 for all.
@@ -188,7 +191,7 @@ def load_samples(
             f"{name} has no {split} split here{because}. Expected one of: "
             f"{', '.join(content.counts)}. Source: {found}"
         )
-    images, facts = decode_once(folder, split, (height, width), channels, cache)
+    images, facts = decode_once(folder, split, (height, width), channels, cache, enlarge)
     targets, kept = _targets(facts, rule, len(content.class_names))
     if limit and limit < len(kept):
         # Spread evenly: the first rows of a source are often all of one class.

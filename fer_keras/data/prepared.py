@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_keras.common.decode import decode_image, resize
+from fer_keras.common.decode import Enlarge, decode_image, resize
 from fer_keras.common.errors import DataError
 from fer_keras.common.progress import each, progress
 from fer_keras.data.beam_records import beam_config, collect_faults
@@ -126,7 +126,12 @@ def read_content(folder: Path) -> PreparedContent:
 
 
 def decode_once(
-    folder: Path, split: str, image_size: tuple[int, int], channels: int, cache: Path
+    folder: Path,
+    split: str,
+    image_size: tuple[int, int],
+    channels: int,
+    cache: Path,
+    enlarge: Enlarge = "cubic",
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The images of a prepared split at one size, decoded the first time and mapped from then on.
 
@@ -136,6 +141,7 @@ def decode_once(
         image_size: `(height, width)` in pixels.
         channels: 1 or 3.
         cache: Cache folder.
+        enlarge: How smaller pictures grow.
 
     Returns:
         Images `(n, height, width, channels)` uint8 and columns of length n, all memory-mapped:
@@ -145,12 +151,12 @@ def decode_once(
         DataError: The cache cannot be written, or was damaged.
     """
     height, width = image_size
-    size = f"{height}x{width}x{channels}"
+    size = f"{height}x{width}x{channels}{'' if enlarge == 'cubic' else f'-{enlarge}'}"
     final = cache / "decoded" / f"{folder.parent.parent.name}-{split}-{size}-{_DECODING}"
     if not final.is_dir():
         count = read_content(folder).counts[split]
         with _written_whole(final) as temporary:
-            _decode_records(folder, split, count, (height, width, channels), temporary)
+            _decode_records(folder, split, count, (height, width, channels), temporary, enlarge)
     try:
         images = np.load(final / "images.npy", mmap_mode="r", allow_pickle=False)
         facts = read_columns(final / "facts")
@@ -217,7 +223,12 @@ def _write_records(
 
 
 def _decode_records(
-    folder: Path, split: str, count: int, shape: tuple[int, int, int], target: Path
+    folder: Path,
+    split: str,
+    count: int,
+    shape: tuple[int, int, int],
+    target: Path,
+    enlarge: Enlarge,
 ) -> None:
     height, width, channels = shape
     facts = ColumnWriter(target / "facts")
@@ -233,7 +244,7 @@ def _decode_records(
                 pixels = decode_image(data, channels=1 if channels == 1 else 3, source=source)
             except DataError as error:
                 raise _damaged(folder.parent.parent, error) from error
-            stream.write(np.ascontiguousarray(resize(pixels, (height, width))).tobytes())
+            stream.write(np.ascontiguousarray(resize(pixels, (height, width), enlarge)).tobytes())
             facts.add(record | attributes)
         _flush(stream)
     facts.finish()

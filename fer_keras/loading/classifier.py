@@ -16,7 +16,7 @@ from fer_keras.common.decode import resize
 from fer_keras.common.errors import FerKerasError, ModelFileError
 from fer_keras.common.labels import class_name
 from fer_keras.common.progress import progress
-from fer_keras.runtime.pictures import with_channels
+from fer_keras.runtime.pictures import AS_THEY_ARE, PictureRule, with_channels
 
 if TYPE_CHECKING:
     from fer_keras.runtime.peer_card import PeerCard
@@ -45,6 +45,8 @@ class LoadedModel:
         name: For tables and figures.
         card: What the numbers of another project's model mean; such a model takes pictures of any
             size.
+        pictures: How the pictures of its training were made. Colour that it does not know is taken
+            off here; who reads pictures for it enlarges them in its way.
     """
 
     path: Path
@@ -66,6 +68,8 @@ class LoadedModel:
     def is_peer(self) -> bool:
         """Whether it is another project's, run as its card says."""
         return self.card is not None
+
+    pictures: PictureRule = AS_THEY_ARE
 
     @property
     def has_logits(self) -> bool:
@@ -146,7 +150,7 @@ class LoadedModel:
         size = self.image_shape[:2]
         if self.is_peer or fitting.shape[1:3] == size:
             return fitting
-        return np.stack([resize(image, size) for image in fitting])
+        return np.stack([resize(image, size, self.pictures.enlarge) for image in fitting])
 
     def aligned(
         self, probabilities: npt.NDArray[np.floating[Any]], class_names: Sequence[str]
@@ -196,7 +200,8 @@ class LoadedModel:
         self._check(clips)
         starts = range(0, len(clips), self._batch_size or batch_size)
         size = starts.step
-        return np.concatenate([self._run_frames(clips[i : i + size]) for i in starts])
+        blocks = (self.pictures.applied(np.asarray(clips[i : i + size])) for i in starts)
+        return np.concatenate([self._run_frames(block) for block in blocks])
 
     def _check(self, images: Images) -> None:
         if self.is_peer:
@@ -222,7 +227,7 @@ class LoadedModel:
         out = np.empty((len(images), len(self.class_names)), np.float32)
         with progress(f"reading by {self.path.name}", len(images), "picture") as bar:
             for start in range(0, len(images), size):
-                block = np.asarray(images[start : start + size])
+                block = self.pictures.applied(np.asarray(images[start : start + size]))
                 n = len(block)
                 if n < size and start:
                     # One shape for all calls: a second one would compile the graph again.
@@ -236,7 +241,12 @@ class LoadedModel:
 
 
 def from_network(
-    network: Any, *, path: Path | None = None, sha256: str = "", temperature: float = 1.0
+    network: Any,
+    *,
+    path: Path | None = None,
+    sha256: str = "",
+    temperature: float = 1.0,
+    pictures: PictureRule = AS_THEY_ARE,
 ) -> LoadedModel:
     """A network in memory, behind the same interface as a file.
 
@@ -245,6 +255,7 @@ def from_network(
         path: Named in messages.
         sha256: Of the file it came from.
         temperature: For `predict`.
+        pictures: How the pictures of its training were made.
 
     Returns:
         The model.
@@ -309,6 +320,7 @@ def from_network(
         num_pictures=num_pictures,
         _run_frames=_frame_scorer(network) if kind == "clip" else None,
         name=where.resolve().name if where.is_dir() else where.stem,
+        pictures=pictures,
     )
 
 

@@ -169,6 +169,7 @@ def _video_rows(
         recognizer,
         detect_every=arguments.detect_every,
         half_life_s=arguments.half_life,
+        identities=arguments.identities,
     )
     bar = tqdm(total=source.num_frames, unit="frame", leave=False, disable=not sys.stderr.isatty())
     last_s = 0.0

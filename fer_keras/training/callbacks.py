@@ -18,7 +18,7 @@ from fer_keras.common.progress import open_progress
 from fer_keras.config import TrainingConfig
 from fer_keras.training.checkpoint import Progress, save_checkpoint
 from fer_keras.training.distribution import ONE_DEVICE, Distribution
-from fer_keras.training.optimizers import averaged_weights
+from fer_keras.training.weight_average import WeightAverage
 
 # Reading the loss waits for the step, so it is not done at every one.
 _CHECK_EVERY = 25
@@ -43,6 +43,7 @@ class RunState(keras.callbacks.Callback):
         seed: The run's seed.
         save_best: Writes the network to a path, atomically.
         on_epoch: Called with the row of each finished epoch.
+        average: Of the weights; what is validated and kept.
         distribution: The devices and processes; only one process writes.
     """
 
@@ -55,6 +56,7 @@ class RunState(keras.callbacks.Callback):
         seed: int,
         save_best: Callable[[Any, Path], None],
         on_epoch: Callable[[dict[str, float]], None],
+        average: WeightAverage,
         distribution: Distribution = ONE_DEVICE,
     ) -> None:
         super().__init__()
@@ -65,6 +67,7 @@ class RunState(keras.callbacks.Callback):
         self._seed = seed
         self._save_best = save_best
         self._on_epoch = on_epoch
+        self._average = average
         self._distribution = distribution
         self._clock = time.monotonic()
         self._saved = time.monotonic()
@@ -104,6 +107,7 @@ class RunState(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Counts the step, looks at the loss now and then, saves when it is time."""
         self._progress.step += 1
+        self._average.update(self._progress.step)
         if self._progress.step % _CHECK_EVERY == 0:
             self._check_loss(logs or {})
         due = time.monotonic() - self._saved > 60 * self._training.checkpoint_minutes
@@ -127,7 +131,7 @@ class RunState(keras.callbacks.Callback):
         best = self._progress.best(self._training.select_by)
         if self._distribution.writes:
             if best is row:
-                with averaged_weights(self.model.optimizer):
+                with self._average.in_place():
                     self._save_network(self.model.network)
             self._save()
             lines = "".join(json.dumps(each) + "\n" for each in history)
@@ -140,7 +144,7 @@ class RunState(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Validates the weights that would be kept."""
-        self._averaged.enter_context(averaged_weights(self.model.optimizer))
+        self._averaged.enter_context(self._average.in_place())
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Gives the weights of the last step back."""

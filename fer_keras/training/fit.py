@@ -59,6 +59,7 @@ def fit(
         experiment.seed,
         task.save,
         report,
+        task.average,
         distribution,
     )
     held_out = evaluation_dataset(

@@ -14,7 +14,9 @@ from fer_keras.config import Experiment
 from fer_keras.data.load import tracked_name
 from fer_keras.data.pipeline import training_prior
 from fer_keras.data.samples import Samples
+from fer_keras.runtime.pictures import picture_rule_of
 from fer_keras.tracking.champion import pictures_id
+from fer_keras.tracking.run_names import data_tag, run_name
 from fer_keras.tracking.tracker import git_commit
 from fer_keras.training.checkpoint import Progress
 from fer_keras.training.task import Task
@@ -63,9 +65,7 @@ class RunRecord:
         Args:
             part: Which part of a whole it is, such as `fold 3`; may be empty.
         """
-        experiment = self.experiment
-        tag = f" {data_tag(experiment)}" if experiment.dataset.fallback_for else ""
-        return f"{experiment.name}-seed{experiment.seed}{tag}{f' {part}' if part else ''}"
+        return run_name(self.experiment, part)
 
     def tags(self) -> dict[str, str]:
         """What MLflow shows beside the settings."""
@@ -97,7 +97,10 @@ class RunRecord:
         experiment, training = self.experiment, self.experiment.training
         best = progress.best(training.select_by) or {}
         prior = training_prior(
-            self.train, class_weights=self.task.class_weights, sampling=training.sampling
+            self.train,
+            class_weights=self.task.class_weights,
+            sampling=training.sampling,
+            prior_tau=experiment.method.options.get("prior_tau", 0.0),
         )
         return {
             **figures,
@@ -110,6 +113,7 @@ class RunRecord:
             "train_images": len(self.train),
             "train_label_rule": self.train.label_rule,
             "class_prior": prior,
+            "pictures": picture_rule_of(self.train.images, experiment.dataset.enlarge).record(),
             "trainable_parameters": self.num_parameters,
             "initial_weights": self.task.weights_from,
             "teacher": self.task.teacher,
@@ -153,13 +157,3 @@ class RunRecord:
         if tracked:
             commands.append("python -m fer_keras.ui   all runs in MLflow")
         return "next:\n" + "\n".join(f"  {command}" for command in commands)
-
-
-def data_tag(experiment: Experiment) -> str:
-    """The data set as lines about a run name it.
-
-    Args:
-        experiment: What runs.
-    """
-    fallback = " (fallback)" if experiment.dataset.fallback_for else ""
-    return f"dataset={experiment.dataset.name}{fallback}"

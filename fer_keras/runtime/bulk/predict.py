@@ -113,6 +113,9 @@ def predict_in_bulk(arguments: argparse.Namespace) -> "tuple[ShardCounts, Plan]"
         None if arguments.prior is None else str(parse_prior(arguments.prior)),
         tuple(words(arguments.labels)),
         arguments.min_face,
+        arguments.min_quality,
+        arguments.engine,
+        arguments.device,
     )
     facts = settings.facts()
     folder.mkdir(parents=True, exist_ok=True)

@@ -133,6 +133,7 @@ def _read_model(
             f"image_size: the page cuts out squares and needs a square input, received "
             f"{[height, width]}: {files.path}"
         )
+    own = recognizer.decision.class_thresholds
     precisions = {name: kind for kind, name in files.manifest.get("precision_files", {}).items()}
     return files.content, {
         "format": _MODEL_FORMAT,
@@ -146,6 +147,7 @@ def _read_model(
         "decision": {
             "reject_threshold": recognizer.decision.reject_threshold,
             "conformal_threshold": recognizer.decision.conformal_threshold,
+            **({"conformal_by_class": list(own)} if own else {}),
         },
         **_read_priors(files),
         "runtime": f"{PACKAGES[0].name} {PACKAGES[0].version} ({PACKAGES[0].licence})",

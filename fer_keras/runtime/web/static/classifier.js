@@ -108,11 +108,14 @@ export class Classifier {
     const { decision } = this;
     const { class_names: names } = this.facts;
     const order = probabilities.map((_, i) => i).sort((i, j) => probabilities[j] - probabilities[i]);
-    const members = probabilities.filter((p) => p >= decision.conformal_threshold).length;
+    const own = decision.conformal_by_class;
+    const needed = (i) => (own ? own[i] : decision.conformal_threshold);
+    const [first, ...rest] = order;
+    const members = [first, ...rest.filter((i) => probabilities[i] >= needed(i))];
     return {
       dominant: names[order[0]],
       unsure: probabilities[order[0]] < decision.reject_threshold,
-      labelSet: order.slice(0, Math.max(1, members)).map((i) => names[i]),
+      labelSet: members.map((i) => names[i]),
     };
   }
 }
