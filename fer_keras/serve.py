@@ -11,6 +11,7 @@ from fer_keras.common.arguments import (
     add_prior,
     face_pixels,
     positive,
+    rate,
     words,
 )
 from fer_keras.common.errors import ConfigError, run_command
