@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.common.errors import run_command
 from fer_keras.common.files import write_text
 from fer_keras.runtime.timing.machine import describe_machine, machine_state, summary
 from fer_keras.runtime.timing.tables import speed_table, stage_table, state_line, summarise
@@ -55,8 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     output: Path | None = arguments.output
-    if output is not None and not output.parent.is_dir():
-        raise ConfigError(f"--output: the folder does not exist. Create it first: {output.parent}")
     from fer_keras.runtime.timing.turns import ROUNDS, find_choices, measure
 
     machine = describe_machine()
@@ -87,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(state_line(report["before"], report["after"]))
     print(f"\n{speed_table(report['models'])}\n\n{stage_table(report['models'])}")
     if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
         write_text(output, json.dumps(report, indent=2) + "\n")
     return 0
 

@@ -123,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             detect_every=1 if is_fixed or arguments.blur_faces else arguments.detect_every,
             half_life_s=arguments.half_life,
             neutral_s=arguments.neutral_seconds,
+            identities=arguments.identities,
             still_s=None if arguments.may_stand_still else STILL_S,
         )
         stack.enter_context(stream)
@@ -143,6 +144,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     return 130 if interrupted and not source.live else 0
+
+
+def _add_mqtt(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--mqtt", metavar="HOST[:PORT]", help="tell a smart home's broker what is seen")
+    add(
+        "--mqtt-name",
+        metavar="NAME",
+        help="of this camera in the smart home (default: fer_keras and the machine's name)",
+    )
+    add("--mqtt-user", metavar="NAME", help="its password is in FER_KERAS_MQTT_PASSWORD")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -183,6 +195,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--output", type=Path, metavar="FILE", help=".csv or .jsonl file for the rows")
     add("--all-frames", action="store_true", help="a row also for every frame without a face")
+    add(
+        "--identities",
+        action="store_true",
+        help="who comes back after an absence keeps the number, by the colours of the face and the "
+        "hair; remembered in memory only",
+    )
     add("--append", action="store_true", help="go on with an --output file that is there already")
     add("--format", choices=("csv", "jsonl"), help="default: by the name of FILE, else csv")
     add("--video", type=Path, metavar="FILE", help="write what is shown, .mp4 or .avi")
@@ -211,13 +229,7 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="show the picture as in a mirror (default: cameras only)",
     )
-    add("--mqtt", metavar="HOST[:PORT]", help="tell a smart home's broker what is seen")
-    add(
-        "--mqtt-name",
-        metavar="NAME",
-        help="of this camera in the smart home (default: fer_keras and the machine's name)",
-    )
-    add("--mqtt-user", metavar="NAME", help="its password is in FER_KERAS_MQTT_PASSWORD")
+    _add_mqtt(parser)
     add("--max-frames", type=positive, metavar="N", help="end after so many frames")
     add(
         "--detect-every",

@@ -153,9 +153,9 @@ class TrainingConfig:
             parameters are left out.
         clip_norm: Global gradient norm limit (0 = none).
         clip_value: Element-wise gradient limit (0 = none).
-        ema_momentum: Evaluate and keep a moving average of the weights over the steps. This share
-            of the average stays at every step, for instance 0.999 (0 = off). The statistics of
-            batch norm, which are moving averages themselves, are those of the last step.
+        ema_momentum: Evaluate and keep a moving average of the weights, and of the statistics of
+            batch norm, over the steps. This share of the average stays at every step, for instance
+            0.999 (0 = off).
         sam_rho: Sharpness-aware minimisation (Foret et al. 2021) around any optimizer: the gradient
             is that of the weights with the highest loss within this radius, 0.05 in the paper; a
             step takes twice as long (0 = off).

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fer_keras.common.errors import run_command
 from fer_keras.common.installed import TRAINING, require_keras
+from fer_keras.common.quiet import load_keras
 
 _EXAMPLES = """examples:
   python -m fer_keras.export runs/word2vec-seed0                 -> runs/word2vec-seed0/export
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before the first import of Keras and TensorFlow, which read these once.
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    load_keras()
     # Only now, so that --help is answered at once.
     from fer_keras.conversion.export_run import export_run
     from fer_keras.conversion.summary import report

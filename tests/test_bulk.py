@@ -210,8 +210,8 @@ def test_wrong_arguments(
         predict.main(["--list", "list.txt"])
     with pytest.raises(DataError, match=r"found nothing.*missing"):
         predict.main([str(tmp_path / "missing"), *arguments])
-    with pytest.raises(ConfigError, match="parent does not exist"):
-        predict.main([*arguments, "--output-dir", str(tmp_path / "no" / "out")])
+    with pytest.raises(ConfigError, match="Leave out --save-images"):
+        predict.main([*arguments, "--save-images", str(tmp_path / "drawn")])
     with pytest.raises(ConfigError, match="received a file"):
         predict.main([*arguments, "--output-dir", arguments[0] + "/notes.txt"])
     with pytest.raises(ConfigError, match="unknown face detector"):

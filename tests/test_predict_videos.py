@@ -178,8 +178,21 @@ def test_report_wants_one_video(export: str, video: Path, tmp_path: Path) -> Non
     for paths in ([picture], [video, picture]):
         with pytest.raises(ConfigError, match="--report: expected one video"):
             predict.main([*map(str, paths), "--model", export, "--report", "r.html"])
-    with pytest.raises(ConfigError, match="Create it first"):
-        predict.main([str(video), "--model", export, "--report", str(tmp_path / "no" / "r.html")])
+
+
+def test_missing_folders_are_made(export: str, video: Path, tmp_path: Path) -> None:
+    output, report = tmp_path / "a" / "b" / "faces.csv", tmp_path / "c" / "r.html"
+    words = [str(video), "--model", export, "--output", str(output), "--report", str(report)]
+    assert predict.main(words) == 0
+    assert output.is_file()
+    assert report.is_file()
+
+
+def test_videos_are_not_drawn_as_pictures(export: str, video: Path, tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn"
+    with pytest.raises(ConfigError, match=rf"camera --source {video} --video"):
+        predict.main([str(video), "--model", export, "--save-images", str(drawn)])
+    assert not drawn.exists()
 
 
 @pytest.mark.parametrize("table", ["csv", "jsonl"])

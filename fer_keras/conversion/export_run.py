@@ -23,6 +23,7 @@ from fer_keras.common.metrics import (
     negative_log_likelihood,
     softmax,
 )
+from fer_keras.common.progress import progress
 from fer_keras.common.risk_coverage import risk_coverage
 from fer_keras.config import load_experiment
 from fer_keras.conversion import tflite as conversion
@@ -129,7 +130,9 @@ def export_run(
     prior = choose_prior(
         probabilities, validation, _class_prior(experiment, fed), measured_by="Keras"
     )
-    fitted = fit_decision(prior.adjust(probabilities), validation, accuracy_target=reject_accuracy)
+    with progress("fitting thresholds"):
+        adjusted = prior.adjust(probabilities)
+        fitted = fit_decision(adjusted, validation, accuracy_target=reject_accuracy)
     held_out = validation.take(_spread(len(validation), parity_images))
     calibration = train.images[_random_rows(len(train), 0 if is_clip else calibration_images)]
     building = _folder_beside(target)
@@ -243,7 +246,12 @@ def _class_prior(experiment: "Experiment", fed: "Samples") -> dict[str, float]:
     """The share of each class among the training targets."""
     training = experiment.training
     weights = balanced_class_weights(fed) if training.class_weights == "balanced" else None
-    return training_prior(fed, class_weights=weights, sampling=training.sampling)
+    return training_prior(
+        fed,
+        class_weights=weights,
+        sampling=training.sampling,
+        prior_tau=experiment.method.options.get("prior_tau", 0.0),
+    )
 
 
 def _export_on_tensorflow(
@@ -362,7 +370,8 @@ def _build_files(
             problems.append(problem)
 
     saved_model = folder / "saved_model"
-    conversion.quietly(lambda: conversion.write_saved_model(deploy, saved_model))
+    with progress("writing the SavedModel"):
+        conversion.quietly(lambda: conversion.write_saved_model(deploy, saved_model))
     probabilities = conversion.saved_model_probabilities(saved_model, images)
     size = sum(path.stat().st_size for path in saved_model.rglob("*") if path.is_file())
     note("saved_model", compare(probabilities, reference, labels), size)

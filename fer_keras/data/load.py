@@ -115,7 +115,6 @@ def prepare(
     name: str,
     source: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    progress: bool = False,
     beam: Sequence[str] = (),
 ) -> Path:
     """Prepares a data set for TFDS, once; a second call returns at once.
@@ -124,7 +123,6 @@ def prepare(
         name: As listed by `list_datasets`.
         source: A file or folder to use; without it, `$FER_KERAS_DATA` is searched.
         cache_dir: Where prepared data is kept; else `$FER_KERAS_CACHE` or `~/.cache/fer_keras`.
-        progress: Shows a progress bar on stderr.
         beam: Flags of Apache Beam, which then makes the records in parallel; see
             `fer_keras.data.beam_records.beam_flags`.
 
@@ -136,7 +134,7 @@ def prepare(
             written; nothing half-done stays behind.
     """
     found = require_source(name, source)
-    return prepare_once(dataset_module(name), found, cache_folder(cache_dir), progress, beam)
+    return prepare_once(dataset_module(name), found, cache_folder(cache_dir), beam)
 
 
 def load_samples(
@@ -182,7 +180,7 @@ def load_samples(
     rule = _checked_rule(module.INFO, label_rule)
     cache = cache_folder(cache_dir)
     found = require_source(name, source)
-    folder = prepare_once(module, found, cache, progress=False)
+    folder = prepare_once(module, found, cache)
     content = read_content(folder)
     if split not in content.counts:
         because = f" ({'; '.join(content.notes)})" if content.notes else ""

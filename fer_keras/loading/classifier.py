@@ -15,6 +15,7 @@ import numpy.typing as npt
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import FerKerasError, ModelFileError
 from fer_keras.common.labels import class_name
+from fer_keras.common.progress import progress
 from fer_keras.runtime.pictures import with_channels
 
 if TYPE_CHECKING:
@@ -219,13 +220,16 @@ class LoadedModel:
         self._check(images)
         size = self._batch_size or batch_size
         out = np.empty((len(images), len(self.class_names)), np.float32)
-        for start in range(0, len(images), size):
-            block = np.asarray(images[start : start + size])
-            n = len(block)
-            if n < size and start:
-                # One shape for all calls: a second one would compile the graph again.
-                block = np.concatenate([block, np.zeros((size - n, *block.shape[1:]), np.uint8)])
-            out[start : start + n] = self._run(block)[:n]
+        with progress(f"reading by {self.path.name}", len(images), "picture") as bar:
+            for start in range(0, len(images), size):
+                block = np.asarray(images[start : start + size])
+                n = len(block)
+                if n < size and start:
+                    # One shape for all calls: a second one would compile the graph again.
+                    rest = np.zeros((size - n, *block.shape[1:]), np.uint8)
+                    block = np.concatenate([block, rest])
+                out[start : start + n] = self._run(block)[:n]
+                bar.update(n)
         if not np.isfinite(out).all():
             raise ModelFileError(f"The model gives NaN or infinity for some images: {self.path}")
         return out

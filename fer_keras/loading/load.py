@@ -23,9 +23,7 @@ from fer_keras.loading.checks import (
 from fer_keras.loading.classifier import Images, LoadedModel, Scores, from_network
 from fer_keras.loading.keras_files import load_network
 from fer_keras.loading.tflite_files import load_tflite_bytes
-from fer_keras.runtime.clips import ClipNetwork
 from fer_keras.runtime.export_files import read_model_files
-from fer_keras.runtime.network import Network
 
 if TYPE_CHECKING:
     from fer_keras.runtime.export_files import ModelFiles
@@ -135,6 +133,8 @@ def _name(files: "ModelFiles") -> str:
 
 def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
     """Another project's file, run as its card says."""
+    from fer_keras.runtime.network import Network
+
     # Checks its operators and its size before the network of the runtime runs it.
     load_tflite_bytes(files.content, files.path, threads=threads)
     network = Network(files, threads)
@@ -155,6 +155,8 @@ def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
 
 def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:
     """Encoder and head of a clip model, one clip a call."""
+    from fer_keras.runtime.clips import ClipNetwork
+
     for content in (files.content, files.head):
         check_tflite_operators(content, files.path)
     network = ClipNetwork(files, threads)

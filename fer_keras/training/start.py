@@ -32,8 +32,11 @@ from fer_keras.loading.face_features import LICENCE, is_face_features, read_face
 from fer_keras.loading.keras_files import load_network
 from fer_keras.loading.load import load_model
 from fer_keras.loading.weights import load_arrays, load_torch_tensors, load_weights
+from fer_keras.models import build_model
+from fer_keras.models.compact import narrow
 from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface2
 from fer_keras.models.face_resnet import fill
+from fer_keras.models.folded import fill_folded
 from fer_keras.models.fusion import in_order
 from fer_keras.models.layers import class_names_of
 
@@ -211,10 +214,6 @@ def _load_export(
     whole: bool,
 ) -> str:
     """Fills a network from an exported one, narrower or not; returns the line of `load_start`."""
-    from fer_keras.models import build_model
-    from fer_keras.models.compact import narrow
-    from fer_keras.models.folded import fill_folded
-
     weights = read_exported_weights(path)
     if pictures is not None:
         pictures = pictures[:: max(1, len(pictures) // _STATISTICS_OF)][:_STATISTICS_OF]

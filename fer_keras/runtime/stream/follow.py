@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fer_keras.common.errors import ConfigError
 from fer_keras.runtime.faces.align import Box
 from fer_keras.runtime.faces.face import Face
+from fer_keras.runtime.faces.identities import Identities
 from fer_keras.runtime.faces.look import Look
 from fer_keras.runtime.faces.track import FaceSource, TrackedFace, Tracker
 from fer_keras.runtime.recognizer import FaceResult, Recognizer
@@ -112,6 +113,8 @@ class Follower:
         hysteresis: By how much the shown emotion must be exceeded before it changes; see
             `fer_keras.runtime.stream.smoothing.ProbabilitySmoother`.
         neutral_s: For how long a pair model looks at a person's neutral face, in seconds.
+        identities: Whether somebody who comes back after an absence, or a cut, gets the number of
+            before, by appearance; see `fer_keras.runtime.faces.identities`.
 
     Attributes:
         recognizer: As given.
@@ -131,6 +134,7 @@ class Follower:
         half_life_s: float = HALF_LIFE_S,
         hysteresis: float = HYSTERESIS,
         neutral_s: float = 2.0,
+        identities: bool = False,
     ) -> None:
         if detect_every < 1:
             raise ConfigError(f"detect_every: expected at least 1, received {detect_every}")
@@ -142,6 +146,7 @@ class Follower:
         self._since_detection = detect_every
         self._last_s = self._detected_s = 0.0
         self._tracker = Tracker()
+        self._identities = Identities() if identities else None
         self._smoother = ProbabilitySmoother(half_life_s, hysteresis if half_life_s > 0 else 0.0)
         self._neutral = NeutralCalibration(recognizer, neutral_s)
         self._visible: tuple[int, ...] = ()
@@ -162,8 +167,13 @@ class Follower:
         """
         self.times.add("decode", frame.decode_s)
         tracked = self._follow(frame)
+        ended: Sequence[int] = self._tracker.ended
+        if self._identities is not None:
+            gone = self._identities.people(ended)
+            tracked = self._identities.update(frame.pixels, tracked, ended)
+            # Somebody may go and come back in one frame, across a cut.
+            ended = [person for person in gone if person not in {seen.number for seen in tracked}]
         self._visible = tuple(seen.number for seen in tracked)
-        ended = self._tracker.ended
         self._smoother.drop(ended)
         self._neutral.drop(ended)
         self.recognizer.clear_clips(ended)
@@ -242,8 +252,9 @@ class Follower:
         shown = str(self.recognizer.classes_[self._smoother.dominant(track)])
         if shown != result["dominant"]:
             # Hysteresis holds it; the set keeps what is in it by its threshold.
-            threshold = self.recognizer.decision.conformal_threshold
-            others = [name for name in result["label_set"] if result["emotions"][name] >= threshold]
+            threshold_of = self.recognizer.decision.threshold_of
+            least = {name: threshold_of(i) for i, name in enumerate(self.recognizer.classes_)}
+            others = [n for n in result["label_set"] if result["emotions"][n] >= least[n]]
             result["label_set"] = [shown, *(name for name in others if name != shown)]
             result["dominant"] = shown
         return result

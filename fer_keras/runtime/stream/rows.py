@@ -166,12 +166,10 @@ def table_format(output: Path | None, chosen: TableFormat | None) -> TableFormat
         chosen: What --format says, if anything.
 
     Raises:
-        ConfigError: The name means neither, the folder does not exist, or it is a folder.
+        ConfigError: The name means neither, or it is a folder.
     """
     if output is None:
         return chosen or "csv"
-    if not output.parent.is_dir():
-        raise ConfigError(f"--output: the folder does not exist. Create it first: {output.parent}")
     if output.is_dir():
         raise ConfigError(f"--output: expected a file, received a folder: {output}")
     suffix = output.suffix.lower()
@@ -189,7 +187,7 @@ def open_table(
     """Open a file for rows without losing those that are in it.
 
     Args:
-        path: The file; its folder exists.
+        path: The file; its folder is made if missing.
         chosen: "csv" or "jsonl".
         class_names: Of the rows to come.
         append: Whether to go on with a file that is there.
@@ -200,6 +198,7 @@ def open_table(
     Raises:
         ConfigError: The file is there and `append` is false, or its columns are others.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     # newline="" keeps Windows from doubling the ends of the lines.
     if not path.exists() or path.stat().st_size == 0:
         return path.open("w", encoding="utf-8", newline=""), True
