@@ -2,19 +2,16 @@
 
 Source: Zhang et al. 2023 (Electronics 12(17)), 67.03 % on AffectNet's validation pictures, with the
 recipe of their program: Adam at 1e-4, 0.6 times that every epoch, 40 epochs of batches of 256,
-classes drawn with equal chance. What differs:
-
-- They start from a backbone trained on MS-Celeb-1M faces, which is not shipped
-  (`network.weights` takes it, docs/ddamfn.md); for random weights the attention loss grows over the
-  first 500 steps.
-- AffectNet has no public test split: the validation split chooses the epoch and measures it, as in
-  the source, so the figure is better than one on new pictures.
+classes drawn with equal chance.
+AffectNet has no public test split: the validation split chooses the epoch and measures it, as in
+the source, so the figure is better than one on new pictures.
 
 Command: python -m fer_keras.train --exp affectnet7_ddamfn
 """
 
 from fer_keras.config import (
     DatasetConfig,
+    Deviation,
     Experiment,
     MethodConfig,
     NetworkConfig,
@@ -38,4 +35,19 @@ experiment = Experiment(
         weight_decay=0.0,
         sampling="balanced",
     ),
+)
+deviations = (
+    Deviation(
+        "start",
+        "face recognition on MS-Celeb-1M",
+        "random weights",
+        "the file is not shipped; network.weights=FILE takes it",
+    ),
+    Deviation(
+        "attention loss",
+        "weight 0.1 from the first step",
+        "grows to it over 500 steps",
+        "from random weights it is forty times the cross-entropy",
+    ),
+    Deviation("enlarging", "linear", "cubic", "dataset.enlarge=linear is theirs"),
 )

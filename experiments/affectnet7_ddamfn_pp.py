@@ -2,26 +2,33 @@
 
 Source: the DDAMFN++ program of the authors of Zhang et al. 2023, 67.36 % on AffectNet's validation
 pictures: SAM with a radius of 0.05 around Adam at 1e-5, 0.98 times that every epoch, 200 epochs of
-batches of 256, a twentieth of every picture erased. What differs:
-
-- They start from a backbone trained on MS-Celeb-1M faces, which is not shipped
-  (`network.weights` takes it, docs/ddamfn.md); for random weights the attention loss grows over the
-  first 500 steps. The rate of 1e-5 is one for trained weights: from random ones take more.
-- They cut the faces out anew by five landmarks of their RetinaFace:
-  `python -m fer_keras.data crop --size 112` does it by the project's detectors.
-- Their second pass moves the statistics of batch norm once more; here it does not, as its authors
-  have it.
-- AffectNet has no public test split: the validation split chooses the epoch and measures it, as in
-  the source, so the figure is better than one on new pictures.
+batches of 256, a twentieth of every picture erased.
+The validation split chooses the epoch and measures it, as in the source. The rate of 1e-5 is one
+for trained weights: from random ones take more.
 
 Command: python -m fer_keras.train --exp affectnet7_ddamfn_pp
 """
 
-from fer_keras.config import based_on
+from fer_keras.config import Deviation, based_on, deviations_of
 
 experiment = based_on(
     "affectnet7_ddamfn",
     name="affectnet7_ddamfn_pp",
     augmentation="ddamfn_affectnet_pp",
-    training={"epochs": 200, "learning_rate": 1e-5, "decay_rate": 0.98, "sam_rho": 0.05},
+    training={
+        "epochs": 200,
+        "learning_rate": 1e-5,
+        "decay_rate": 0.98,
+        "sam_rho": 0.05,
+        "sam_statistics": "twice",
+    },
+)
+deviations = (
+    *deviations_of("affectnet7_ddamfn"),
+    Deviation(
+        "faces",
+        "cut out anew by five landmarks of their RetinaFace",
+        "as the data set has them",
+        "`python -m fer_keras.data crop --size 112` does it by the detectors here",
+    ),
 )

@@ -2,11 +2,11 @@
 
 Source: Heidari and Iosifidis 2022 (arXiv:2210.09381): 60.02 % on the validation split is the best
 of their ESR and MA-Net. The stages are those of `affectnet_esr`; a new branch has to look elsewhere
-than the old ones do. What differs: what `ferplus_esr_diversified` says of the diversity.
+than the old ones do.
 Command: python -m fer_keras.train --exp affectnet_esr_diversified
 """
 
-from fer_keras.config import based_on
+from fer_keras.config import based_on, deviations_of
 
 experiment = based_on(
     "affectnet_esr",
@@ -19,3 +19,4 @@ experiment = based_on(
         }
     },
 )
+deviations = deviations_of("affectnet_esr")

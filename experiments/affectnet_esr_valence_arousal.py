@@ -2,16 +2,16 @@
 
 Source: Siqueira et al. 2020 (AAAI), section 4.4: RMSE 0.36 and 0.33 on the validation split. Starts
 from `affectnet_esr`, which is trained first where there is no run of it; all but the new neurons is
-frozen. What differs: all branches at once, four epochs in place of two for each branch, and faces
-without a rating count for nothing.
+frozen. At most 5000 pictures of each quadrant of the plane.
 Command: python -m fer_keras.train --exp affectnet_esr_valence_arousal
 """
 
-from fer_keras.config import GrowthConfig, MethodConfig, based_on
+from fer_keras.config import Deviation, GrowthConfig, MethodConfig, based_on, deviations_of
 
 experiment = based_on(
     "affectnet_esr",
     name="affectnet_esr_valence_arousal",
+    dataset={"per_class": 0, "per_quadrant": 5000},
     network={"options": {"valence_arousal": True}, "weights": "affectnet_esr"},
     method=MethodConfig("valence_arousal"),
     training={
@@ -23,4 +23,13 @@ experiment = based_on(
         "select_by": "val_loss",
     },
     growth=GrowthConfig(),
+)
+deviations = (
+    *deviations_of("affectnet_esr"),
+    Deviation(
+        "branches",
+        "one after the other, two epochs each, with new pictures",
+        "all at once, four epochs",
+        "the new neurons do not see each other: only the pictures differ",
+    ),
 )

@@ -2,14 +2,11 @@
 
 Source: Siqueira et al. 2020 (AAAI), section 4.1: 89.4 ± 2.2 % in ten folds by subject, with the
 base and the old branches frozen as branches are added (their level 3). The diversity is that of
-Heidari and Iosifidis 2022 (arXiv:2210.09381), who give no figure for CK+. What differs: a tenth of
-the epochs (2000, then 1000 a branch, halved every 250); all folds but two are trained on at every
-stage, where the source leaves out one fold for each branch; scaled to 0..1, not by the mean of all
-pictures, those of the test among them; `standard` augmentation.
+Heidari and Iosifidis 2022 (arXiv:2210.09381), who give no figure for CK+.
 Command: python -m fer_keras.train --exp ckplus_esr4_diversified
 """
 
-from fer_keras.config import based_on
+from fer_keras.config import based_on, deviations_of
 
 experiment = based_on(
     "ckplus_esr4",
@@ -22,3 +19,4 @@ experiment = based_on(
         }
     },
 )
+deviations = deviations_of("ckplus_esr4")

@@ -1,20 +1,12 @@
 """FER2013 by the VGG19 of the public baseline, trained from scratch.
 
 Source: WuJie1010/Facial-Expression-Recognition.Pytorch (VGG19, 44x44x3, 250 epochs of 128).
-What differs from it:
-- Pictures are resized to 44 pixels and shifted by up to a tenth with a little brightness and
-  contrast (`light`); the source cuts a random 44 of the 48 pixels. Both mirror.
-- The learning rate falls by a cosine; the source keeps .01 to epoch 80, then takes .9 of it every
-  5 epochs, to .0003.
-- Weight decay is decoupled and leaves out biases and batch normalisation. The source adds
-  5e-4 * weights to the gradient before a momentum of .9, which adds up to 5e-4 / (1 - .9) = 5e-3.
-- The kept epoch is chosen on PublicTest; the source chose it on PrivateTest, its test split.
 The source tests with ten crops of 48-pixel pictures: `python -m fer_keras.evaluate RUN
 --split test --ten-crop 48`. Faces are then 48 / 44 times as large as in training.
 Command: python -m fer_keras.train --exp fer2013_vgg19
 """
 
-from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, TrainingConfig
+from fer_keras.config import DatasetConfig, Deviation, Experiment, NetworkConfig, TrainingConfig
 
 experiment = Experiment(
     name="fer2013_vgg19",
@@ -31,5 +23,28 @@ experiment = Experiment(
         warmup_epochs=0.0,
         weight_decay=5e-3,
         clip_value=0.1,
+    ),
+)
+deviations = (
+    Deviation(
+        "augmentation",
+        "a random 44 of the 48 pixels; mirrored",
+        "resized to 44 pixels, shifted by up to a tenth, a little light; mirrored",
+        "`light` is the policy of the other runs",
+    ),
+    Deviation(
+        "schedule",
+        "0.01 to epoch 80, then 0.9 of it every 5 epochs, to 0.0003",
+        "a cosine from 0.01 to 0",
+        "the same range, smoothly",
+    ),
+    Deviation(
+        "weight decay",
+        "5e-4, part of the gradient, on all parameters",
+        "5e-3, beside the gradient, not on biases and batch norm",
+        "Keras' meaning; with momentum 0.9 theirs acts as ten times as much",
+    ),
+    Deviation(
+        "choice of the epoch", "PrivateTest", "PublicTest", "PrivateTest is for the last figure"
     ),
 )

@@ -1,15 +1,13 @@
 """FER+ by nine branches on a common base (ESR-9), each with its own cross-entropy.
 
 Source: Siqueira et al. 2020 (AAAI), section 4.3: 87.15 % on the test split after pre-training on
-AffectNet. What differs: no pre-training; all branches are trained at once and not added one after
-the other; one learning rate for all layers (the source has 0.1 for the base and the first branch
-and 0.02 for the others, and here nine gradients meet in the base); 100 epochs in place of 100 and
-60 for each later branch; `standard` augmentation, whose warps are smaller than the source's.
+AffectNet.
 Command: python -m fer_keras.train --exp ferplus_esr
 """
 
 from fer_keras.config import (
     DatasetConfig,
+    Deviation,
     Experiment,
     MethodConfig,
     NetworkConfig,
@@ -33,5 +31,29 @@ experiment = Experiment(
         decay_rate=0.75,
         warmup_epochs=0.0,
         weight_decay=0.0,
+    ),
+)
+deviations = (
+    Deviation("start", "AffectNet", "random weights", "`ferplus_esr_transfer` starts from it"),
+    Deviation(
+        "growth",
+        "branch after branch, 100 and 60 epochs",
+        "all branches at once, 100 epochs",
+        "the control of `ferplus_esr_transfer`",
+    ),
+    Deviation(
+        "rates",
+        "0.1 for the new branch, 0.02 for the rest",
+        "0.02 for all",
+        "nine gradients meet in the base",
+    ),
+    Deviation(
+        "augmentation",
+        "jitter 0.5, 30 degrees, shift 0.1, scale to 1.25",
+        "`standard`",
+        "chosen before theirs was there; --set augmentation=esr",
+    ),
+    Deviation(
+        "classes", "at most 5000 pictures of each", "all pictures", "--set dataset.per_class=5000"
     ),
 )

@@ -1,15 +1,11 @@
 """FER+ by nine branches with attention that are kept from looking at the same places and channels.
 
 Source: Heidari and Iosifidis 2022 (arXiv:2210.09381): gamma 10 and weight 1, as there, on the last
-gates of each branch. What differs: everything `ferplus_esr` says of itself; the diversity is
-`-log det` (one of the source's options; its program uses `-det`) of a matrix with ones on the
-diagonal, where the source's has zeros, with which nine branches become more alike; channels are
-compared with channels, where its program for FER+ compares places twice; vectors are scaled to
-length 1, without which the similarity of 512 channels is 0 from the start.
+gates of each branch.
 Command: python -m fer_keras.train --exp ferplus_esr_diversified
 """
 
-from fer_keras.config import based_on
+from fer_keras.config import based_on, deviations_of
 
 experiment = based_on(
     "ferplus_esr",
@@ -22,3 +18,4 @@ experiment = based_on(
         }
     },
 )
+deviations = deviations_of("ferplus_esr")

@@ -3,13 +3,12 @@
 Source: Heidari and Iosifidis 2022 (arXiv:2210.09381), 89.34 % on the test split; the recipe for
 fine-tuning is that of Siqueira et al. 2020 (AAAI) for FER+. Starts from
 `affectnet_esr_diversified`, which is trained first where there is no run of it; classes are matched
-by their names. Branch after branch joins the loss: base and first branch at 0.1, the others at
-0.02, times 0.75 every ten epochs, 100 epochs and 60 for each later branch. For another start, or
-none: --set network.weights=PATH (or nothing after the equals sign).
+by their names. Rates and epochs are those of `ferplus_esr_transfer`. For another start, or none:
+--set network.weights=PATH (or nothing after the equals sign).
 Command: python -m fer_keras.train --exp ferplus_esr_transfer_diversified
 """
 
-from fer_keras.config import based_on
+from fer_keras.config import based_on, deviations_of
 
 experiment = based_on(
     "ferplus_esr_transfer",
@@ -22,3 +21,4 @@ experiment = based_on(
         }
     },
 )
+deviations = deviations_of("ferplus_esr_transfer")

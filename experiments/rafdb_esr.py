@@ -2,16 +2,19 @@
 
 Source: the recipe of Siqueira et al. 2020 (AAAI) for FER+; they give no figure for RAF-DB. Starts
 from `affectnet_esr`, which is trained first where there is no run of it; classes are matched by
-their names. Branch after branch joins the loss: base and first branch at 0.1, the others at 0.02,
-times 0.75 every ten epochs, 100 epochs and 60 for each later branch. For another start, or none:
+their names. Rates and epochs are those of `ferplus_esr_transfer`. For another start, or none:
 --set network.weights=PATH (or nothing after the equals sign).
 Command: python -m fer_keras.train --exp rafdb_esr
 """
 
-from fer_keras.config import DatasetConfig, based_on
+from fer_keras.config import DatasetConfig, Deviation, based_on, deviations_of
 
 experiment = based_on(
     "ferplus_esr_transfer",
     name="rafdb_esr",
-    dataset=DatasetConfig(name="rafdb", image_size=96, channels=3),
+    dataset=DatasetConfig(name="rafdb", image_size=96, channels=3, per_class=5000),
+)
+deviations = (
+    *deviations_of("affectnet_esr"),
+    Deviation("choice of the epoch", "none for RAF-DB", "a tenth of train", "no validation split"),
 )

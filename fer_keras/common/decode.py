@@ -33,6 +33,7 @@ MAX_BYTES = 32 * 1024 * 1024
 IMAGE_SUFFIXES = (".avif", ".bmp", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".webp")
 
 Pixels = NDArray[np.uint8]
+Enlarge = Literal["cubic", "linear"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -223,12 +224,13 @@ def image_size(data: bytes, *, source: str) -> tuple[int, int]:
     return height, width
 
 
-def resize(image: Pixels, size: int | tuple[int, int]) -> Pixels:
+def resize(image: Pixels, size: int | tuple[int, int], enlarge: Enlarge = "cubic") -> Pixels:
     """Scale a picture: area averaging when it shrinks (no aliasing), bicubic when it grows.
 
     Args:
         image: uint8 array `(height, width)` or `(height, width, channels)`.
         size: `(height, width)` of the result in pixels, or one number for both.
+        enlarge: How it grows.
 
     Returns:
         uint8 array of the new size with as many dimensions as `image`; `image` itself where it has
@@ -238,9 +240,8 @@ def resize(image: Pixels, size: int | tuple[int, int]) -> Pixels:
     if image.shape[:2] == (height, width):
         return image
     shrinks = height * width < image.shape[0] * image.shape[1]
-    scaled = cv2.resize(
-        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    )
+    grows = {"cubic": cv2.INTER_CUBIC, "linear": cv2.INTER_LINEAR}[enlarge]
+    scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else grows)
     # OpenCV drops a channel axis of length one.
     return np.asarray(scaled, np.uint8).reshape((height, width, *image.shape[2:]))
 

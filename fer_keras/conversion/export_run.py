@@ -23,6 +23,7 @@ from fer_keras.common.metrics import (
     negative_log_likelihood,
     softmax,
 )
+from fer_keras.common.progress import progress
 from fer_keras.common.risk_coverage import risk_coverage
 from fer_keras.config import load_experiment
 from fer_keras.conversion import tflite as conversion
@@ -48,7 +49,9 @@ from fer_keras.evaluation.tta import mirror_average
 from fer_keras.loading.classifier import from_network
 from fer_keras.loading.keras_files import load_network
 from fer_keras.reporting.card import render_card, training_facts
+from fer_keras.reporting.hub_card import render_hub_card
 from fer_keras.reporting.plots import plot_risk_coverage
+from fer_keras.runtime.pictures import picture_rule_of
 from fer_keras.runtime.timing.machine import machine_name
 
 if TYPE_CHECKING:
@@ -147,7 +150,9 @@ def export_run(
     prior = choose_prior(
         probabilities, validation, _class_prior(experiment, fed), measured_by="Keras"
     )
-    fitted = fit_decision(prior.adjust(probabilities), validation, accuracy_target=reject_accuracy)
+    with progress("fitting thresholds"):
+        adjusted = prior.adjust(probabilities)
+        fitted = fit_decision(adjusted, validation, accuracy_target=reject_accuracy)
     held_out = validation.take(_spread(len(validation), parity_images))
     calibration = train.images[_random_rows(len(train), 0 if is_clip else calibration_images)]
     building = _folder_beside(target)
@@ -172,7 +177,9 @@ def export_run(
                 network, deploy, building, held_out.images[:50]
             )
         write_text(building / "labels.txt", "\n".join(model.class_names) + "\n")
-        write_text(building / "card.md", render_card(manifest))
+        card = render_card(manifest)
+        write_text(building / "card.md", card)
+        write_text(building / "README.md", render_hub_card(manifest, card))
         manifest["files"] = file_table(building)
         write_text(building / "manifest.json", json.dumps(manifest, indent=2) + "\n")
         publish(building, target)
@@ -230,6 +237,7 @@ def _manifest(
         "channels": model.image_shape[2],
         "input_kind": model.input_kind,
         "input": "raw pixels 0..255",
+        "pictures": picture_rule_of(train.images, experiment.dataset.enlarge).record(),
         **({"neutral": experiment.dataset.neutral} if model.input_kind == "pair" else {}),
         **({"clip_frames": model.num_pictures} if is_clip else {}),
         "temperature": figures["temperature"],
@@ -261,7 +269,12 @@ def _class_prior(experiment: "Experiment", fed: "Samples") -> dict[str, float]:
     """The share of each class among the training targets."""
     training = experiment.training
     weights = balanced_class_weights(fed) if training.class_weights == "balanced" else None
-    return training_prior(fed, class_weights=weights, sampling=training.sampling)
+    return training_prior(
+        fed,
+        class_weights=weights,
+        sampling=training.sampling,
+        prior_tau=experiment.method.options.get("prior_tau", 0.0),
+    )
 
 
 def _export_on_tensorflow(
@@ -388,7 +401,8 @@ def _build_files(
             problems.append(problem)
 
     saved_model = folder / "saved_model"
-    conversion.quietly(lambda: conversion.write_saved_model(deploy, saved_model))
+    with progress("writing the SavedModel"):
+        conversion.quietly(lambda: conversion.write_saved_model(deploy, saved_model))
     probabilities = conversion.saved_model_probabilities(saved_model, images)
     size = sum(path.stat().st_size for path in saved_model.rglob("*") if path.is_file())
     note("saved_model", compare(probabilities, reference, labels), size)

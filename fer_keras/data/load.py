@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_keras.common.decode import Enlarge
 from fer_keras.common.errors import DataError, did_you_mean
 from fer_keras.data.gathered import take_images
 from fer_keras.data.prepared import cache_folder, decode_once, prepare_once, read_content
@@ -115,7 +116,6 @@ def prepare(
     name: str,
     source: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    progress: bool = False,
     beam: Sequence[str] = (),
 ) -> Path:
     """Prepares a data set for TFDS, once; a second call returns at once.
@@ -124,7 +124,6 @@ def prepare(
         name: As listed by `list_datasets`.
         source: A file or folder to use; without it, `$FER_KERAS_DATA` is searched.
         cache_dir: Where prepared data is kept; else `$FER_KERAS_CACHE` or `~/.cache/fer_keras`.
-        progress: Shows a progress bar on stderr.
         beam: Flags of Apache Beam, which then makes the records in parallel; see
             `fer_keras.data.beam_records.beam_flags`.
 
@@ -136,7 +135,7 @@ def prepare(
             written; nothing half-done stays behind.
     """
     found = require_source(name, source)
-    return prepare_once(dataset_module(name), found, cache_folder(cache_dir), progress, beam)
+    return prepare_once(dataset_module(name), found, cache_folder(cache_dir), beam)
 
 
 def load_samples(
@@ -146,6 +145,7 @@ def load_samples(
     label_rule: str | None = None,
     image_size: int | tuple[int, int] = 48,
     channels: int = 1,
+    enlarge: Enlarge = "cubic",
     source: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     limit: int | None = None,
@@ -159,6 +159,7 @@ def load_samples(
             `"majority"`; `"hard"` for the data set's own labels, the only rule without votes.
         image_size: Side of the square images in pixels, or `(height, width)`.
         channels: 1 for grey, 3 for RGB.
+        enlarge: How smaller pictures grow; larger ones are averaged over areas.
         source: A file or folder to use; without it, `$FER_KERAS_DATA` is searched.
         cache_dir: Where prepared data is kept; else `$FER_KERAS_CACHE` or `~/.cache/fer_keras`.
         limit: At most so many samples, spread evenly over the split; None or 0 for all.
@@ -182,7 +183,7 @@ def load_samples(
     rule = _checked_rule(module.INFO, label_rule)
     cache = cache_folder(cache_dir)
     found = require_source(name, source)
-    folder = prepare_once(module, found, cache, progress=False)
+    folder = prepare_once(module, found, cache)
     content = read_content(folder)
     if split not in content.counts:
         because = f" ({'; '.join(content.notes)})" if content.notes else ""
@@ -190,7 +191,7 @@ def load_samples(
             f"{name} has no {split} split here{because}. Expected one of: "
             f"{', '.join(content.counts)}. Source: {found}"
         )
-    images, facts = decode_once(folder, split, (height, width), channels, cache)
+    images, facts = decode_once(folder, split, (height, width), channels, cache, enlarge)
     targets, kept = _targets(facts, rule, len(content.class_names))
     if limit and limit < len(kept):
         # Spread evenly: the first rows of a source are often all of one class.

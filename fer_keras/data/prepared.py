@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from fer_keras.common.decode import decode_image, resize
+from fer_keras.common.decode import Enlarge, decode_image, resize
 from fer_keras.common.errors import DataError
+from fer_keras.common.progress import each, progress
 from fer_keras.data.beam_records import beam_config, collect_faults
 from fer_keras.data.columns import ColumnWriter, read_columns
 from fer_keras.data.registry import make_builder, open_prepared
@@ -61,16 +61,13 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
     return Path(chosen).expanduser()
 
 
-def prepare_once(
-    module: Any, source: Path, cache: Path, progress: bool, beam: Sequence[str] = ()
-) -> Path:
+def prepare_once(module: Any, source: Path, cache: Path, beam: Sequence[str] = ()) -> Path:
     """Prepares a data set unless that was done before.
 
     Args:
         module: The data set's module.
         source: As found by its `find`.
         cache: Cache folder.
-        progress: Shows a progress bar on stderr.
         beam: Flags of Apache Beam (see `beam_flags`), which then makes the records; none for this
             process alone.
 
@@ -85,10 +82,8 @@ def prepare_once(
     folder = final / info.name / info.version
     if (final / _CONTENT_FILE).is_file():
         return folder
-    with _written_whole(final) as temporary:
+    with _written_whole(final) as temporary, progress(f"preparing {info.name}, once"):
         content: SourceContent = module.read(source)
-        if progress:
-            content = _with_progress(content)
         counts = _write_records(info, content, temporary, source, beam)
         for name, lines in content.listings.items():
             _write_lines(temporary / f"{name}.txt", lines)
@@ -131,7 +126,12 @@ def read_content(folder: Path) -> PreparedContent:
 
 
 def decode_once(
-    folder: Path, split: str, image_size: tuple[int, int], channels: int, cache: Path
+    folder: Path,
+    split: str,
+    image_size: tuple[int, int],
+    channels: int,
+    cache: Path,
+    enlarge: Enlarge = "cubic",
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The images of a prepared split at one size, decoded the first time and mapped from then on.
 
@@ -141,6 +141,7 @@ def decode_once(
         image_size: `(height, width)` in pixels.
         channels: 1 or 3.
         cache: Cache folder.
+        enlarge: How smaller pictures grow.
 
     Returns:
         Images `(n, height, width, channels)` uint8 and columns of length n, all memory-mapped:
@@ -150,12 +151,12 @@ def decode_once(
         DataError: The cache cannot be written, or was damaged.
     """
     height, width = image_size
-    size = f"{height}x{width}x{channels}"
+    size = f"{height}x{width}x{channels}{'' if enlarge == 'cubic' else f'-{enlarge}'}"
     final = cache / "decoded" / f"{folder.parent.parent.name}-{split}-{size}-{_DECODING}"
     if not final.is_dir():
         count = read_content(folder).counts[split]
         with _written_whole(final) as temporary:
-            _decode_records(folder, split, count, (height, width, channels), temporary)
+            _decode_records(folder, split, count, (height, width, channels), temporary, enlarge)
     try:
         images = np.load(final / "images.npy", mmap_mode="r", allow_pickle=False)
         facts = read_columns(final / "facts")
@@ -186,7 +187,9 @@ def _write_records(
     read = dict.fromkeys(content.splits, 0)
 
     def counted(split: str, examples: Iterable[Example]) -> Iterator[Example]:
-        for example in examples:
+        # Those of the official copy; yours may have others.
+        total = sum(info.official_counts.get(split, {}).values()) or None
+        for example in each(examples, f"preparing {split}", total):
             read[split] += 1
             yield example
 
@@ -220,7 +223,12 @@ def _write_records(
 
 
 def _decode_records(
-    folder: Path, split: str, count: int, shape: tuple[int, int, int], target: Path
+    folder: Path,
+    split: str,
+    count: int,
+    shape: tuple[int, int, int],
+    target: Path,
+    enlarge: Enlarge,
 ) -> None:
     height, width, channels = shape
     facts = ColumnWriter(target / "facts")
@@ -228,14 +236,15 @@ def _decode_records(
     with (target / "images.npy").open("wb") as stream:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
         np.lib.format.write_array_header_1_0(stream, header)
-        for record in _read_records(folder, split, count):
+        records = _read_records(folder, split, count)
+        for record in each(records, f"decoding {split}, once", count):
             data, attributes = record.pop("image"), record.pop("attributes", {})
             source = record["source"].decode()
             try:
                 pixels = decode_image(data, channels=1 if channels == 1 else 3, source=source)
             except DataError as error:
                 raise _damaged(folder.parent.parent, error) from error
-            stream.write(np.ascontiguousarray(resize(pixels, (height, width))).tobytes())
+            stream.write(np.ascontiguousarray(resize(pixels, (height, width), enlarge)).tobytes())
             facts.add(record | attributes)
         _flush(stream)
     facts.finish()
@@ -338,16 +347,6 @@ def _flush(stream: Any) -> None:
 
 def _damaged(folder: Path, error: Exception) -> DataError:
     return DataError(f"The cache is damaged ({error}). Delete this folder and run again: {folder}")
-
-
-def _with_progress(content: SourceContent) -> SourceContent:
-    def shown(split: str, examples: Iterable[Example]) -> Iterator[Example]:
-        yield from tqdm(examples, desc=split, unit=" images")
-
-    return replace(
-        content,
-        splits={split: shown(split, examples) for split, examples in content.splits.items()},
-    )
 
 
 @contextlib.contextmanager

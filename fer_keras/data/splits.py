@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fer_keras.common.errors import DataError
 from fer_keras.config import DatasetConfig
 from fer_keras.data.clips import with_clips
 from fer_keras.data.folds import (
@@ -104,6 +105,8 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
         train = with_label_noise(train, config.label_noise, seed)
     if config.per_class:
         train = balanced_draw(train, config.per_class, (seed, config.per_class_seed))
+    if config.per_quadrant:
+        train = quadrant_draw(train, config.per_quadrant, (seed, config.per_class_seed))
     if config.oversample_to:
         train = oversample(train, config.oversample_to)
     if config.neutral != "none":
@@ -155,6 +158,37 @@ def balanced_draw(samples: Samples, most: int, seed: tuple[int, ...]) -> Samples
     return samples.take(np.sort(np.concatenate(chosen)))
 
 
+def quadrant_draw(samples: Samples, most: int, seed: tuple[int, ...]) -> Samples:
+    """Draws a subset in which no quadrant of valence and arousal has more than so many samples.
+
+    Args:
+        samples: A training split whose samples have these facts, -1..1.
+        most: Samples of each quadrant; 0 belongs to the positive side. Samples without a rating are
+            left out.
+        seed: Another seed draws others.
+
+    Returns:
+        The drawn samples in their old order; the images are copied into memory.
+
+    Raises:
+        DataError: The data set has no valence and arousal.
+    """
+    if not {"valence", "arousal"} <= set(samples.facts):
+        raise DataError(
+            f"dataset.per_quadrant: expected a data set with valence and arousal. Received: "
+            f"{samples.name}"
+        )
+    valence, arousal = (np.asarray(samples.facts[name]) for name in ("valence", "arousal"))
+    rated = (np.abs(valence) <= 1) & (np.abs(arousal) <= 1)
+    quadrants = 2 * (valence >= 0) + (arousal >= 0)
+    rng = np.random.default_rng(seed)
+    chosen = [
+        rng.permutation(np.flatnonzero(rated & (quadrants == quadrant)))[:most]
+        for quadrant in range(4)
+    ]
+    return samples.take(np.sort(np.concatenate(chosen)))
+
+
 def oversample(samples: Samples, least: int) -> Samples:
     """Repeats the samples of rare classes; to be used after the splits are made.
 
@@ -181,6 +215,7 @@ def _load(config: DatasetConfig, split: str, label_rule: str) -> Samples:
         label_rule=label_rule or None,
         image_size=config.image_size,
         channels=config.channels,
+        enlarge=config.enlarge,
         source=config.source or None,
     )
 

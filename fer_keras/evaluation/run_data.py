@@ -85,10 +85,13 @@ def requested_samples(
     name, rule, source = arguments.dataset, arguments.label_rule, arguments.source
     if not name:
         name, rule, source = _known_dataset(path, model, rule, source)
+    elif source is None:
+        source = own_source(path, name)
     height, width, channels = model.image_shape
     common: dict[str, Any] = {
         "image_size": arguments.ten_crop or (height if height == width else (height, width)),
         "channels": channels,
+        "enlarge": model.pictures.enlarge,
         "source": source,
     }
     samples = load_samples(name, arguments.split, label_rule=rule, **common)

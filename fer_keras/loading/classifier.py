@@ -15,7 +15,8 @@ import numpy.typing as npt
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import FerKerasError, ModelFileError
 from fer_keras.common.labels import class_name
-from fer_keras.runtime.pictures import with_channels
+from fer_keras.common.progress import progress
+from fer_keras.runtime.pictures import AS_THEY_ARE, PictureRule, with_channels
 
 if TYPE_CHECKING:
     from fer_keras.runtime.peer_card import PeerCard
@@ -44,6 +45,8 @@ class LoadedModel:
         name: For tables and figures.
         card: What the numbers of another project's model mean; such a model takes pictures of any
             size.
+        pictures: How the pictures of its training were made. Colour that it does not know is taken
+            off here; who reads pictures for it enlarges them in its way.
     """
 
     path: Path
@@ -65,6 +68,8 @@ class LoadedModel:
     def is_peer(self) -> bool:
         """Whether it is another project's, run as its card says."""
         return self.card is not None
+
+    pictures: PictureRule = AS_THEY_ARE
 
     @property
     def has_logits(self) -> bool:
@@ -145,7 +150,7 @@ class LoadedModel:
         size = self.image_shape[:2]
         if self.is_peer or fitting.shape[1:3] == size:
             return fitting
-        return np.stack([resize(image, size) for image in fitting])
+        return np.stack([resize(image, size, self.pictures.enlarge) for image in fitting])
 
     def aligned(
         self, probabilities: npt.NDArray[np.floating[Any]], class_names: Sequence[str]
@@ -195,7 +200,8 @@ class LoadedModel:
         self._check(clips)
         starts = range(0, len(clips), self._batch_size or batch_size)
         size = starts.step
-        return np.concatenate([self._run_frames(clips[i : i + size]) for i in starts])
+        blocks = (self.pictures.applied(np.asarray(clips[i : i + size])) for i in starts)
+        return np.concatenate([self._run_frames(block) for block in blocks])
 
     def _check(self, images: Images) -> None:
         if self.is_peer:
@@ -219,20 +225,28 @@ class LoadedModel:
         self._check(images)
         size = self._batch_size or batch_size
         out = np.empty((len(images), len(self.class_names)), np.float32)
-        for start in range(0, len(images), size):
-            block = np.asarray(images[start : start + size])
-            n = len(block)
-            if n < size and start:
-                # One shape for all calls: a second one would compile the graph again.
-                block = np.concatenate([block, np.zeros((size - n, *block.shape[1:]), np.uint8)])
-            out[start : start + n] = self._run(block)[:n]
+        with progress(f"reading by {self.path.name}", len(images), "picture") as bar:
+            for start in range(0, len(images), size):
+                block = self.pictures.applied(np.asarray(images[start : start + size]))
+                n = len(block)
+                if n < size and start:
+                    # One shape for all calls: a second one would compile the graph again.
+                    rest = np.zeros((size - n, *block.shape[1:]), np.uint8)
+                    block = np.concatenate([block, rest])
+                out[start : start + n] = self._run(block)[:n]
+                bar.update(n)
         if not np.isfinite(out).all():
             raise ModelFileError(f"The model gives NaN or infinity for some images: {self.path}")
         return out
 
 
 def from_network(
-    network: Any, *, path: Path | None = None, sha256: str = "", temperature: float = 1.0
+    network: Any,
+    *,
+    path: Path | None = None,
+    sha256: str = "",
+    temperature: float = 1.0,
+    pictures: PictureRule = AS_THEY_ARE,
 ) -> LoadedModel:
     """A network in memory, behind the same interface as a file.
 
@@ -241,6 +255,7 @@ def from_network(
         path: Named in messages.
         sha256: Of the file it came from.
         temperature: For `predict`.
+        pictures: How the pictures of its training were made.
 
     Returns:
         The model.
@@ -305,6 +320,7 @@ def from_network(
         num_pictures=num_pictures,
         _run_frames=_frame_scorer(network) if kind == "clip" else None,
         name=where.resolve().name if where.is_dir() else where.stem,
+        pictures=pictures,
     )
 
 

@@ -16,15 +16,21 @@ import numpy as np
 
 from fer_keras.common.errors import ModelFileError
 from fer_keras.common.files import read_json
+from fer_keras.common.hub import local_model
 from fer_keras.loading.checks import (
     check_tflite_operators,
 )
 from fer_keras.loading.classifier import Images, LoadedModel, Scores, from_network
 from fer_keras.loading.keras_files import load_network
+from fer_keras.loading.published import (
+    FAMILIES,
+    Published,
+    is_published_path,
+    read_published,
+)
 from fer_keras.loading.tflite_files import load_tflite_bytes
-from fer_keras.runtime.clips import ClipNetwork
 from fer_keras.runtime.export_files import read_model_files
-from fer_keras.runtime.network import Network
+from fer_keras.runtime.pictures import AS_THEY_ARE, PictureRule, read_picture_rule
 
 if TYPE_CHECKING:
     from fer_keras.runtime.export_files import ModelFiles
@@ -41,7 +47,8 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
     Args:
         path: A run folder (its `best.keras`, with the temperature of `calibration.json` where it
             belongs to that file), a `.keras` file, a `.tflite` file with `manifest.json` or,
-            where it is another project's, `NAME.card.json` beside it, or an export folder.
+            where it is another project's, `NAME.card.json` beside it, or an export folder; or
+            `hf://OWNER/NAME`, see `fer_keras.common.hub`.
         precision: Which file of an export folder: `float32`, `float16`, `dynamic` or `int8`.
         threads: Processor threads of a `.tflite` model.
 
@@ -51,8 +58,8 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
     Raises:
         ModelFileError: Missing, too large, damaged, of an untrusted kind, or without class names.
     """
-    where = Path(path)
-    if where.is_dir():
+    where = local_model(path)
+    if where.is_dir() and not is_published_path(where):
         if (where / "best.keras").is_file():
             return _load_run(where)
         if (where / "manifest.json").is_file():
@@ -65,17 +72,69 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
         )
     if where.suffix == ".keras":
         network, sha256 = load_network(where)
-        return from_network(network, path=where, sha256=sha256)
+        rule = _rule_of_run(where.parent)
+        return from_network(network, path=where, sha256=sha256, pictures=rule)
     if where.suffix == ".tflite":
         return _load_tflite(where, None, threads)
     if where.suffix == ".pb":
         raise ModelFileError(f"{_SAVED_MODEL_REFUSED}: {where}")
     if not where.exists():
         raise ModelFileError(f"No such model file or folder: {where}")
+    if is_published_path(where):
+        raise ModelFileError(
+            f"Weights of PyTorch do not say what they are. Mend: --network {'|'.join(FAMILIES)} "
+            f"--labels ORDER (docs/published-weights.md): {where}"
+        )
     raise ModelFileError(
         "Expected a .keras or .tflite file, a run folder or an export folder. "
         f"Received: {where.suffix or 'no suffix'}. No other format is read: {where}"
     )
+
+
+def load_published(path: str | Path, network: str, labels: str, decision: str = "") -> LoadedModel:
+    """Reads weights as their authors publish them; see `fer_keras.loading.published`.
+
+    Args:
+        path: Their file, or the folder of an ESR.
+        network: A family: `ddamfn`, `esr`, `manet`, ...
+        labels: The order of its classes: that of a data set as the authors have it, or names with
+            commas between them.
+        decision: How an answer is made; empty = the authors' way.
+
+    Returns:
+        The model.
+
+    Raises:
+        ConfigError: Unknown family, labels or decision.
+        ModelFileError: Missing, damaged, or the weights of another network.
+    """
+    return model_of(read_published(path, network, labels, decision), Path(path))
+
+
+def model_of(found: Published, path: Path) -> LoadedModel:
+    """A network with its authors' weights behind the interface of a loaded model.
+
+    Args:
+        found: What was read.
+        path: From where.
+
+    Returns:
+        The model; its pictures are made as the authors make theirs.
+    """
+    rule = PictureRule(FAMILIES[found.family].trained_on_grey, "linear")
+    return from_network(found.network, path=path, sha256=found.sha256, pictures=rule)
+
+
+def _rule_of_run(folder: Path) -> PictureRule:
+    """What a run says of the pictures that it was trained on."""
+    result, experiment = folder / "result.json", folder / "experiment.json"
+    if result.is_file():
+        return read_picture_rule(read_json(result), result)
+    if experiment.is_file():
+        dataset = read_json(experiment).get("dataset")
+        name = dataset.get("name") if isinstance(dataset, Mapping) else None
+        return read_picture_rule({"dataset": name}, experiment)
+    return AS_THEY_ARE
 
 
 def _load_run(folder: Path) -> LoadedModel:
@@ -88,7 +147,13 @@ def _load_run(folder: Path) -> LoadedModel:
         # not used for it.
         if record.get("model_sha256") == sha256:
             temperature = _temperature(record, calibration)
-    return from_network(network, path=folder, sha256=sha256, temperature=temperature)
+    return from_network(
+        network,
+        path=folder,
+        sha256=sha256,
+        temperature=temperature,
+        pictures=_rule_of_run(folder),
+    )
 
 
 def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel:
@@ -122,6 +187,7 @@ def _load_tflite(path: Path, precision: str | None, threads: int) -> LoadedModel
     return LoadedModel(
         files.path, "tflite", files.class_names, image_shape, sha256, temperature, manifest, run, 1,
         input_kind, 2 if input_kind == "pair" else 1, name=_name(files),
+        pictures=read_picture_rule(manifest, files.path),
     )  # fmt: skip
 
 
@@ -133,6 +199,8 @@ def _name(files: "ModelFiles") -> str:
 
 def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
     """Another project's file, run as its card says."""
+    from fer_keras.runtime.network import Network
+
     # Checks its operators and its size before the network of the runtime runs it.
     load_tflite_bytes(files.content, files.path, threads=threads)
     network = Network(files, threads)
@@ -153,6 +221,8 @@ def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
 
 def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:
     """Encoder and head of a clip model, one clip a call."""
+    from fer_keras.runtime.clips import ClipNetwork
+
     for content in (files.content, files.head):
         check_tflite_operators(content, files.path)
     network = ClipNetwork(files, threads)
@@ -184,6 +254,7 @@ def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:
         network.num_frames,
         run_frames,
         name=_name(files),
+        pictures=read_picture_rule(files.manifest, files.path),
     )
 
 

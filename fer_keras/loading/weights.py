@@ -1,4 +1,4 @@
-"""Readers of files that hold weights and no network: HDF5 of Keras, NumPy and PyTorch files."""
+"""Readers of files that hold weights and no network: HDF5 of Keras and NumPy files."""
 
 import io
 import tempfile
@@ -66,45 +66,3 @@ def load_arrays(path: str | Path) -> dict[str, npt.NDArray[Any]]:
         raise ModelFileError(
             f"Not a readable .npz file of numbers ({first_line(error)}): {where}"
         ) from error
-
-
-def load_torch_tensors(path: str | Path) -> dict[str, npt.NDArray[Any]]:
-    """Reads the named tensors of a PyTorch file; nothing in it is run.
-
-    Args:
-        path: A `.pt` or `.pth` file of a state dict, or of a checkpoint that holds one as
-            `model_state_dict` or `state_dict`; at most 1 GiB.
-
-    Returns:
-        Name -> array, float32.
-
-    Raises:
-        ModelFileError: Missing, too large, damaged, with anything but tensors in it, or PyTorch is
-            not installed.
-    """
-    where = Path(path)
-    data = read_bounded(where, MAX_MODEL_BYTES)
-    try:
-        import torch
-    except ModuleNotFoundError:
-        raise ModelFileError(
-            f"A PyTorch file needs PyTorch: pip install 'fer_keras[torch]': {where}"
-        ) from None
-    try:
-        # Refuses whatever would call something while it is read.
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ModelFileError(
-            f"Expected a state dict of PyTorch. Received a file with more or less than tensors in "
-            f"it ({first_line(error)}). Mend: where the program that wrote it is trusted, load the "
-            f"module there and torch.save(module.state_dict(), FILE): {where}"
-        ) from error
-    for key in ("model_state_dict", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not content:
-        raise ModelFileError(f"Expected a state dict of PyTorch: {where}")
-    for name, tensor in content.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise ModelFileError(f"Expected tensors by name. Received: {name!r}: {where}")
-    return {name: tensor.to(torch.float32).numpy() for name, tensor in content.items()}

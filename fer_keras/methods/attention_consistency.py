@@ -18,14 +18,40 @@ from keras import ops
 
 from fer_keras.common.constraints import Choices, CountOrZero, NotNegative, Share
 from fer_keras.common.errors import ConfigError
+from fer_keras.config import Deviation
 from fer_keras.methods.base import Method, soft_cross_entropy
 from fer_keras.models.graphs import linear_classifier
 from fer_keras.models.layers import MirrorImage
 
 ERASINGS = ("mirrored", "independent", "none")
+FILLS = ("own_mean", "imagenet")
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
 # Rectangles as in the authors' program: torchvision's RandomErasing with another scale.
 _SHARE = (0.02, 0.25)
 _ASPECT = (0.3, 3.3)
+# Share of the pictures that get noise.
+_NOISY = 0.5
+
+DEVIATIONS = (
+    Deviation(
+        "passes",
+        "two, each with statistics of its own",
+        "one of a doubled batch",
+        "half the calls; batch norm moves once a step",
+    ),
+    Deviation(
+        "fill of an erased rectangle",
+        "ImageNet's mean",
+        "the mean of the picture; method.options.fill=imagenet",
+        "grey pictures have another mean",
+    ),
+    Deviation(
+        "noise",
+        "Gaussian of variance 30 on half of the pictures",
+        "none; method.options.noise=5.48",
+        "the augmentation of the experiment stands for it",
+    ),
+)
 
 
 class AttentionConsistency(Method):
@@ -46,6 +72,8 @@ class AttentionConsistency(Method):
         weight: float,
         erasing: str,
         erasing_rate: float,
+        fill: str,
+        noise: float,
         seed: int,
     ) -> None:
         """Builds the method; see `build`."""
@@ -60,6 +88,8 @@ class AttentionConsistency(Method):
         self.weight = weight
         self.erasing = erasing
         self.erasing_rate = erasing_rate
+        self.fill = fill
+        self.noise = noise
         self.classifier = classifier
         # float32: under mixed precision a layer would round the maps to half precision.
         self.mirror = MirrorImage(dtype="float32")
@@ -73,7 +103,7 @@ class AttentionConsistency(Method):
         """
         if not training:
             return super().call(inputs, training=training)
-        inputs = ops.cast(inputs, "float32")
+        inputs = self._with_noise(ops.cast(inputs, "float32"))
         first = inputs if self.erasing == "none" else self._erase(inputs)
         second = self.mirror(self._erase(inputs) if self.erasing == "independent" else first)
         both = super().call(ops.concatenate([first, second], axis=0), training=training)
@@ -83,10 +113,21 @@ class AttentionConsistency(Method):
         outputs["cam"], outputs["mirrored_cam"] = maps[:count], self.mirror(maps[count:])
         return outputs
 
+    def _with_noise(self, images: Any) -> Any:
+        if not self.noise:
+            return images
+        chosen = keras.random.uniform((ops.shape(images)[0], 1, 1, 1), seed=self.seed_generator)
+        noise = keras.random.normal(ops.shape(images), 0.0, self.noise, seed=self.seed_generator)
+        return ops.clip(images + ops.where(chosen < _NOISY, noise, 0.0), 0.0, 255.0)
+
     def _erase(self, images: Any) -> Any:
-        count, height, width, _ = ops.shape(images)
+        count, height, width, channels = ops.shape(images)
         draws = keras.random.uniform((count, 5), seed=self.seed_generator)
-        return erased(images, draws, self.erasing_rate, height, width)
+        colour = None
+        if self.fill == "imagenet":
+            whole = [255 * value for value in _IMAGENET_MEAN]
+            colour = whole if channels == len(whole) else [sum(whole) / len(whole)]
+        return erased(images, draws, self.erasing_rate, height, width, colour)
 
     def sample_losses(self, y: Any, outputs: dict[str, Any], training: bool) -> Any:
         """Cross-entropy and weighed distance of the maps of each sample, `(batch,)`.
@@ -115,8 +156,15 @@ def class_maps(features: Any, kernel: Any) -> Any:
     return ops.matmul(ops.cast(features, "float32"), weights)
 
 
-def erased(images: Any, draws: Any, rate: float, height: int, width: int) -> Any:
-    """Pictures of which some have a rectangle in their mean grey.
+def erased(
+    images: Any,
+    draws: Any,
+    rate: float,
+    height: int,
+    width: int,
+    colour: Sequence[float] | None = None,
+) -> Any:
+    """Pictures of which some have a rectangle in one colour.
 
     Args:
         images: `(batch, height, width, channels)` float32.
@@ -124,6 +172,7 @@ def erased(images: Any, draws: Any, rate: float, height: int, width: int) -> Any
         rate: Share of the pictures that have one.
         height: Of the pictures.
         width: Of the pictures.
+        colour: Of the rectangles, one number for each channel; None for the mean of each picture.
 
     Returns:
         As `images`. A rectangle covers 2 to 25 % of the picture and is 0.3 to 3.3 times as high as
@@ -141,9 +190,11 @@ def erased(images: Any, draws: Any, rate: float, height: int, width: int) -> Any
     inside_y = ops.logical_and(y >= top, y < top + box_height)
     inside_x = ops.logical_and(x >= left, x < left + box_width)
     covered = ops.logical_and(ops.logical_and(inside_y, inside_x), chosen < rate)
-    return ops.where(
-        ops.expand_dims(covered, -1), ops.mean(images, axis=(1, 2), keepdims=True), images
-    )
+    if colour is None:
+        fill = ops.mean(images, axis=(1, 2), keepdims=True)
+    else:
+        fill = ops.reshape(ops.convert_to_tensor(colour, "float32"), (1, 1, 1, -1))
+    return ops.where(ops.expand_dims(covered, -1), fill, images)
 
 
 def build(
@@ -153,6 +204,8 @@ def build(
     weight: NotNegative = 5.0,
     erasing: Annotated[str, Choices(ERASINGS)] = "mirrored",
     erasing_rate: Share = 0.5,
+    fill: Annotated[str, Choices(FILLS)] = "own_mean",
+    noise: NotNegative = 0.0,
     seed: CountOrZero = 0,
 ) -> AttentionConsistency:
     """Training by erasing attention consistency (EAC).
@@ -171,6 +224,10 @@ def build(
             has its own, as there for noisy labels. `"none"`: none here; with the augmentation
             policy `strong` rectangles are then mirrored ones too.
         erasing_rate: Share of the pictures with a rectangle, 0..1.
+        fill: Colour of the rectangles: `"own_mean"`, that of the picture; `"imagenet"`, the mean of
+            ImageNet, which is 0 after the normalisation of the authors' program.
+        noise: Standard deviation, in grey levels, of Gaussian noise on half of the pictures; the
+            program has the square root of 30.
         seed: Of the rectangles; the state of the draws is one of the method's variables.
 
     Returns:
@@ -185,5 +242,7 @@ def build(
         weight=weight,
         erasing=erasing,
         erasing_rate=erasing_rate,
+        fill=fill,
+        noise=noise,
         seed=seed,
     )

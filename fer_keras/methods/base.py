@@ -42,13 +42,14 @@ class Method(keras.Model):
             numbers of the pictures in the training split; for methods that remember something of
             every picture.
         sam_rho: The radius of sharpness-aware minimisation (`fer_keras.methods.sharpness`), set
-        before
-            `fit`; 0 = Keras' plain step.
+            before `fit`; 0 = Keras' plain step.
+        sam_twice: Whether its second pass moves the statistics of batch norm too.
     """
 
     required_outputs: tuple[str, ...] = ("logits",)
     needs_rows = False
     sam_rho: float = 0.0
+    sam_twice = False
     target_facts: tuple[str, ...] = ()
 
     def __init__(
@@ -100,7 +101,7 @@ class Method(keras.Model):
     def train_step(self, *arguments: Any) -> Any:
         """One step of `fit`: Keras' own, or the sharpness-aware one; see Keras' trainers."""
         if self.sam_rho:
-            return sharpness.train_step(self, self.sam_rho, *arguments)
+            return sharpness.train_step(self, self.sam_rho, *arguments, twice=self.sam_twice)
         return super().train_step(*arguments)
 
     def prepare(self, samples: Samples) -> None:

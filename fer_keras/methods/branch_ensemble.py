@@ -15,6 +15,7 @@ from keras import ops
 
 from fer_keras.common.constraints import Choices, CountOrZero, NotNegative, Positive
 from fer_keras.common.errors import ConfigError
+from fer_keras.config import Deviation
 from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
 from fer_keras.methods.diversity import (
     DIAGONALS,
@@ -23,6 +24,27 @@ from fer_keras.methods.diversity import (
     diversity_loss,
     mean_similarity,
     similarities,
+)
+
+DEVIATIONS = (
+    Deviation(
+        "diversity",
+        "-det of similarities with a diagonal of 0",
+        "-log det, an option of theirs, with a diagonal of 1",
+        "with zeros an odd number of branches becomes more alike",
+    ),
+    Deviation(
+        "channels of the FER+ program",
+        "places are compared twice",
+        "channels with channels",
+        "an oversight",
+    ),
+    Deviation(
+        "vectors",
+        "as they are",
+        "of length 1",
+        "else the similarity of 512 channels is 0 from the start",
+    ),
 )
 
 

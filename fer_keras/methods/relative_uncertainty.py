@@ -112,7 +112,7 @@ def build(
 
     def head(name: str) -> Any:
         x = keras.layers.BatchNormalization(
-            momentum=0.9, epsilon=1e-5, center=False, scale=False, name=f"{name}_input_bn"
+            momentum=0.9, epsilon=2e-5, center=False, scale=False, name=f"{name}_input_bn"
         )(offered[source])
         x = keras.layers.Dropout(dropout, name=f"{name}_dropout")(x)
         x = keras.layers.Flatten(name=f"{name}_flat")(x)

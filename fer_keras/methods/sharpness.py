@@ -25,20 +25,22 @@ from keras import ops
 _EPS = 1e-12
 
 
-def train_step(method: Any, rho: float, *arguments: Any) -> Any:
+def train_step(method: Any, rho: float, *arguments: Any, twice: bool = False) -> Any:
     """One step of `fit`, in the place of Keras' own.
 
     Args:
         method: A compiled `Method`.
         rho: How far away, in the Euclidean length of all weights together, above 0.
         *arguments: What Keras gives to `train_step`: the batch, on JAX the state before it.
+        twice: Whether what a pass changes beside the weights, such as the statistics of batch norm,
+            goes on through the second pass, as in programs that call the network twice.
 
     Returns:
         What Keras' own returns: the metrics, on JAX with the state after the step.
     """
     if keras.backend.backend() == "jax":
-        return _jax_step(method, rho, *arguments)
-    return _stateful_step(method, rho, *arguments)
+        return _jax_step(method, rho, twice, *arguments)
+    return _stateful_step(method, rho, twice, *arguments)
 
 
 def ascend(weights: Sequence[Any], gradients: Sequence[Any], rho: float) -> list[Any]:
@@ -63,27 +65,31 @@ def ascend(weights: Sequence[Any], gradients: Sequence[Any], rho: float) -> list
     ]
 
 
-def _jax_step(method: Any, rho: float, state: Any, data: Any) -> Any:
+def _jax_step(method: Any, rho: float, twice: bool, state: Any, data: Any) -> Any:
     import jax
 
     weights, others, optimizer_state, metrics = state
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     differentiate = jax.value_and_grad(method.compute_loss_and_updates, has_aux=True)
 
-    def gradients(at: Any) -> Any:
+    def gradients(at: Any, rest: Any) -> Any:
         return differentiate(
-            at, others, metrics, x, y, sample_weight,
+            at, rest, metrics, x, y, sample_weight,
             training=True, optimizer_variables=optimizer_state,
         )  # fmt: skip
 
-    (_, (loss, outputs, others_after, metrics)), first = gradients(weights)
-    _, second = gradients(ascend(weights, first, rho))
+    (_, (loss, outputs, others_after, metrics_after)), first = gradients(weights, others)
+    near = ascend(weights, first, rho)
+    (_, (_, _, others_last, _)), second = gradients(near, others_after if twice else others)
+    metrics = metrics_after
+    if twice:
+        others_after = others_last
     weights, optimizer_state = method.optimizer.stateless_apply(optimizer_state, second, weights)
     logs, metrics = method._update_metrics_variables(metrics, loss, x, y, outputs, sample_weight)
     return logs, (weights, others_after, optimizer_state, metrics)
 
 
-def _stateful_step(method: Any, rho: float, data: Any) -> Any:
+def _stateful_step(method: Any, rho: float, twice: bool, data: Any) -> Any:
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     trained, others = method.trainable_variables, method.non_trainable_variables
     weights, others_before = _values(trained), _values(others)
@@ -91,11 +97,13 @@ def _stateful_step(method: Any, rho: float, data: Any) -> Any:
         outputs, loss, first = _gradients(method, trained, x, y, sample_weight)
     others_after = _values(others)
     _assign(trained, ascend(weights, first, rho))
-    _assign(others, others_before)
+    if not twice:
+        _assign(others, others_before)
     _, _, second = _gradients(method, trained, x, y, sample_weight)
     # Copies, not differences: a second gradient that is not finite leaves no trace.
     _assign(trained, weights)
-    _assign(others, others_after)
+    if not twice:
+        _assign(others, others_after)
     method._loss_tracker.update_state(loss, sample_weight=ops.shape(outputs["logits"])[0])
     with _without_gradients():
         method.optimizer.apply(second, trained)

@@ -15,7 +15,7 @@ from keras import ops
 
 from fer_keras.common.constraints import Choices, Count, Length, Positive
 from fer_keras.common.errors import ConfigError
-from fer_keras.models.layers import batch_norm, conv
+from fer_keras.models.layers import batch_norm, conv, imagenet_normalised
 
 # An eighth of the channels and one residual block a stage: 38 thousand parameters.
 SMALL = {"width": 1 / 8, "depths": (1, 1, 1)}
@@ -31,10 +31,6 @@ _STEM_FILTERS = 64
 _FEATURES = 512
 
 ACTIVATIONS = ("prelu", "relu", "leaky_relu")
-
-# Of ImageNet's pixels in 0..1, red, green and blue.
-_MEAN: tuple[float, ...] = (0.485, 0.456, 0.406)
-_STD: tuple[float, ...] = (0.229, 0.224, 0.225)
 
 
 @keras.saving.register_keras_serializable(package="fer_keras")
@@ -133,7 +129,7 @@ def build(
         the heads' maps, 0..1.
     """
     image = keras.Input(image_shape, name="image")
-    x = _normalize(image)
+    x = imagenet_normalised(image)
     x = conv(x, _scaled(_STEM_FILTERS, width), 3, strides=2, name="conv1")
     x = bn_activation(x, activation, name="conv1")
     x = _depthwise(x, (3, 3), padding="same", name="conv2")
@@ -173,18 +169,6 @@ def build(
         "attention": attention,
     }
     return keras.Model(image, outputs, name="ddamfn")
-
-
-def _normalize(image: Any) -> Any:
-    """ImageNet's mean and deviation; their means over the colours for grey pictures."""
-    mean, std = _MEAN, _STD
-    if image.shape[-1] == 1:
-        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
-    return keras.layers.Rescaling(
-        scale=[1 / (255 * s) for s in std],
-        offset=[-m / s for m, s in zip(mean, std, strict=True)],
-        name="scale",
-    )(image)
 
 
 def _scaled(channels: int, width: float) -> int:

@@ -17,10 +17,25 @@ import keras
 
 from fer_keras.common.constraints import Choices, Count, Positive
 from fer_keras.common.errors import ConfigError
-from fer_keras.models.layers import batch_norm, cbam, stack
+from fer_keras.config import Deviation
+from fer_keras.models.layers import batch_norm, cbam, scaled, stack
 
 # The CK+ version, narrow and with few branches, takes pictures of 48 pixels.
 SMALL = {"variant": "ckplus", "num_branches": 3, "width": 0.25}
+DEVIATIONS = (
+    Deviation(
+        "batch norm of the branches at test time",
+        "statistics of the batch",
+        "moving statistics",
+        "their list of branches is not part of the module, so eval() never reaches it",
+    ),
+    Deviation(
+        "decision",
+        "plurality of the branches",
+        "mean of their logits; `vote` is an output",
+        "a vote has no gradient and no calibration; --decision vote for their weights",
+    ),
+)
 
 
 class _Conv(NamedTuple):
@@ -68,6 +83,7 @@ def build(
     width: Positive = 1.0,
     padding: Literal["valid", "same"] = "valid",
     valence_arousal: bool = False,
+    normalisation: Literal["none", "imagenet"] = "none",
 ) -> Any:
     """Builds the network.
 
@@ -90,6 +106,8 @@ def build(
         padding: `"valid"` as published, or `"same"`, with which a picture of 48 pixels ends in the
             6x6 map that the source has of 96, and 8 pixels are enough.
         valence_arousal: Whether every branch has two more neurons on its rectified logits.
+        normalisation: What the pixels in 0..1 become: `"none"` leaves them; `"imagenet"` takes
+            ImageNet's mean and deviation, as the program of Heidari and Iosifidis for RAF-DB.
 
     Returns:
         `keras.Model` from raw pixels in 0..255 to `logits` `(batch, num_classes)`, `branch_logits`
@@ -121,7 +139,7 @@ def build(
         )
 
     image = keras.Input(image_shape, name="image")
-    x = keras.layers.Rescaling(1 / 255, name="scale")(image)
+    x = scaled(image, normalisation)
     for index, step in enumerate(base_convs, start=1):
         x, _, _ = _conv_block(x, step, attention, name=f"base_conv{index}")
 

@@ -7,6 +7,10 @@ import keras
 
 from fer_keras.common.errors import ConfigError, ModelFileError
 
+# Of ImageNet's pixels in 0..1, red, green and blue.
+_IMAGENET_MEAN: tuple[float, ...] = (0.485, 0.456, 0.406)
+_IMAGENET_STD: tuple[float, ...] = (0.229, 0.224, 0.225)
+
 
 @keras.saving.register_keras_serializable(package="fer_keras")
 class ClassNames(keras.layers.Layer):
@@ -225,6 +229,40 @@ def conv(
         kernel_initializer="he_normal",
         name=name,
     )(x)
+
+
+def imagenet_normalised(image: Any) -> Any:
+    """Pixels less ImageNet's mean, over its deviation; their means over the colours for grey ones.
+
+    Args:
+        image: `(batch, h, w, 1 or 3)`, 0..255.
+
+    Returns:
+        Tensor of the same shape.
+    """
+    mean, std = _IMAGENET_MEAN, _IMAGENET_STD
+    if image.shape[-1] == 1:
+        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
+    return keras.layers.Rescaling(
+        scale=[1 / (255 * s) for s in std],
+        offset=[-m / s for m, s in zip(mean, std, strict=True)],
+        name="scale",
+    )(image)
+
+
+def scaled(image: Any, normalisation: str) -> Any:
+    """Pixels in 0..1.
+
+    Args:
+        image: `(batch, h, w, c)`, 0..255.
+        normalisation: `"imagenet"` for `imagenet_normalised`, `"none"` for no more than that.
+
+    Returns:
+        Tensor of the same shape.
+    """
+    if normalisation == "imagenet":
+        return imagenet_normalised(image)
+    return keras.layers.Rescaling(1 / 255, name="scale")(image)
 
 
 @keras.saving.register_keras_serializable(package="fer_keras")

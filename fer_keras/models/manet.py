@@ -8,13 +8,14 @@ make diverse.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import keras
 
 from fer_keras.common.constraints import Count, Length, Positive, Share
 from fer_keras.common.errors import ConfigError
-from fer_keras.models.layers import ChannelPool, cbam, conv_bn, stack
+from fer_keras.models.layers import ChannelPool, cbam, conv_bn, scaled, stack
 
 # A sixteenth of the channels and one block a stage.
 SMALL = {"width": 1 / 16, "depths": (1, 1, 1, 1)}
@@ -43,6 +44,8 @@ def build(
     beta: Share = 0.6,
     width: Positive = 1.0,
     depths: Annotated[Sequence[Count], Length(4, 4)] = (2, 2, 2, 2),
+    second_chain: Literal["down", "up"] = "down",
+    normalisation: Literal["none", "imagenet"] = "none",
 ) -> Any:
     """Builds the network.
 
@@ -55,6 +58,11 @@ def build(
         beta: Share of the quadrant branch in `logits`, in [0, 1].
         width: Factor of all channel numbers, above 0.
         depths: Residual blocks of each of the four stages, at least 1.
+        second_chain: Which way the second chain of the multi-scale blocks runs: from the last
+            group of channels to the first, or, as in the program of Heidari and Iosifidis, like
+            the first one.
+        normalisation: What the pixels in 0..1 become: `"none"` leaves them, as the source does;
+            `"imagenet"` takes ImageNet's mean and deviation of each colour.
 
     Returns:
         `keras.Model` from raw pixels in 0..255 to `logits` `(batch, num_classes)`: `beta` times
@@ -78,7 +86,7 @@ def build(
     filters = [max(1, round(64 * width)) * factor for factor in (1, 2, 4, 8)]
 
     image = keras.Input(image_shape, name="image")
-    x = keras.layers.Rescaling(1 / 255, name="scale")(image)
+    x = scaled(image, normalisation)
     x = conv_bn(x, filters[0], 7, strides=2, name="stem")
     # After the activation a border of zeros is as good as the source's of minus infinity.
     x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
@@ -98,8 +106,9 @@ def build(
     ]
     local_map = keras.layers.Concatenate(axis=1, name="quadrants")(rows)
 
-    y = _stage(_multi_scale_block, x, filters[2], depths[2], 2, name="scales_stage3")
-    global_map = _stage(_multi_scale_block, y, filters[3], depths[3], 2, name="scales_stage4")
+    block = partial(_multi_scale_block, is_down=second_chain == "down")
+    y = _stage(block, x, filters[2], depths[2], 2, name="scales_stage3")
+    global_map = _stage(block, y, filters[3], depths[3], 2, name="scales_stage4")
 
     embeddings = [
         _pool(local_map, name="quadrants_embedding"),
@@ -151,12 +160,13 @@ def _attention_block(x: Any, filters: int, strides: int, *, name: str) -> Any:
     return _join([y, _shortcut(x, filters, strides, name=name)], name=name)
 
 
-def _multi_scale_block(x: Any, filters: int, strides: int, *, name: str) -> Any:
+def _multi_scale_block(x: Any, filters: int, strides: int, *, is_down: bool, name: str) -> Any:
     """Two chains over four groups of channels, one from the first to the last and one back."""
     y = conv_bn(x, filters, 3, strides=strides, name=f"{name}_conv1")
     groups = ChannelGroups(name=f"{name}_groups")(y)
     up = _chain(groups, name=f"{name}_up")
-    down = _chain(groups[::-1], name=f"{name}_down")[::-1]
+    down = _chain(groups[::-1] if is_down else groups, name=f"{name}_down")
+    down = down[::-1] if is_down else down
     chains = [
         keras.layers.Concatenate(name=f"{name}_up")(up),
         keras.layers.Concatenate(name=f"{name}_down")(down),

@@ -12,6 +12,7 @@ import keras
 
 from fer_keras.common.constraints import Choices, Positive, Rate
 from fer_keras.common.errors import ConfigError
+from fer_keras.config import Deviation
 from fer_keras.models.layers import batch_norm, conv, conv_bn
 
 # Channels of the four stages of two blocks each; all but the first halve the map.
@@ -20,6 +21,14 @@ _POOLINGS = ("global", "valid4")
 
 # 4 to 32 channels: some 45,000 parameters.
 SMALL = {"width": 1 / 16}
+DEVIATIONS = (
+    Deviation(
+        "pooling",
+        "the first 4x4 places of the last 6x6 map",
+        "all places; --set network.options.pooling=valid4",
+        "theirs drops two rows and columns",
+    ),
+)
 
 
 def build(

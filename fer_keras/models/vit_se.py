@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import keras
 
-from fer_keras.common.constraints import Choices, Count, Rate
+from fer_keras.common.constraints import Choices, Count, Positive, Rate
 from fer_keras.common.errors import ConfigError
 
 _GATES = ("sigmoid", "relu")
@@ -84,6 +84,7 @@ def build(
     gate_on: Annotated[str, Choices(_PLACES)] = "class_token",
     reduction: Count = 4,
     dropout: Rate = 0.1,
+    norm_epsilon: Positive = 1e-6,
 ) -> Any:
     """Builds the network.
 
@@ -103,7 +104,8 @@ def build(
             `"tokens"`: all tokens are gated by the mean of the patch tokens, before the pooling.
         reduction: The gate's middle layer has `hidden / reduction` channels.
         dropout: Rate after the positions, after attention and dense layers of each block, and
-            before the classifier, in [0, 1).
+            before the classifier, in [0, 1); 0 in the program.
+        norm_epsilon: Of the layer normalisations; 1e-12 in the program.
 
     Returns:
         `keras.Model` from raw pixels in 0..255 to `logits` `(batch, num_classes)`, `embedding`
@@ -133,8 +135,8 @@ def build(
     x = PositionEmbedding(name="positions")(x)
     x = keras.layers.Dropout(dropout, name="positions_dropout")(x)
     for block in range(1, depth + 1):
-        x = _block(x, heads, mlp, dropout, name=f"block{block}")
-    x = _layer_norm(x, name="encoder")
+        x = _block(x, heads, mlp, dropout, norm_epsilon, name=f"block{block}")
+    x = _layer_norm(x, norm_epsilon, name="encoder")
     if gate_on == "tokens":
         squeezed = keras.layers.Cropping1D((1, 0), name="squeezed_tokens")(x)
         squeezed = keras.layers.GlobalAveragePooling1D(name="squeeze")(squeezed)
@@ -156,13 +158,13 @@ def build(
     return keras.Model(image, outputs, name="vit_se")
 
 
-def _block(x: Any, heads: int, mlp: int, dropout: float, *, name: str) -> Any:
+def _block(x: Any, heads: int, mlp: int, dropout: float, epsilon: float, *, name: str) -> Any:
     hidden = x.shape[-1]
-    y = _layer_norm(x, name=f"{name}_attention")
+    y = _layer_norm(x, epsilon, name=f"{name}_attention")
     y = keras.layers.MultiHeadAttention(heads, hidden // heads, name=f"{name}_attention")(y, y)
     y = keras.layers.Dropout(dropout, name=f"{name}_attention_dropout")(y)
     x = keras.layers.Add(name=f"{name}_attention_add")([x, y])
-    y = _layer_norm(x, name=f"{name}_mlp")
+    y = _layer_norm(x, epsilon, name=f"{name}_mlp")
     y = keras.layers.Dense(mlp, activation="gelu", name=f"{name}_mlp_dense1")(y)
     y = keras.layers.Dropout(dropout, name=f"{name}_mlp_dropout1")(y)
     y = keras.layers.Dense(hidden, name=f"{name}_mlp_dense2")(y)
@@ -170,9 +172,8 @@ def _block(x: Any, heads: int, mlp: int, dropout: float, *, name: str) -> Any:
     return keras.layers.Add(name=f"{name}_mlp_add")([x, y])
 
 
-def _layer_norm(x: Any, *, name: str) -> Any:
-    # Keras' own epsilon is 1e-3.
-    return keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")(x)
+def _layer_norm(x: Any, epsilon: float, *, name: str) -> Any:
+    return keras.layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm")(x)
 
 
 def _gate(squeezed: Any, reduction: int, activation: str) -> Any:

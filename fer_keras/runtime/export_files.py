@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.common.hub import local_model
 from fer_keras.runtime.engines import EngineName
 from fer_keras.runtime.peer_card import PeerCard, card_beside, card_to_write, read_card
 
@@ -87,7 +88,8 @@ def read_model_files(
 
     Args:
         model: An export folder (with `manifest.json`), a `.tflite` file inside one, or a `.tflite`
-            file of its own with a card, `NAME.card.json`, beside it.
+            file of its own with a card, `NAME.card.json`, beside it; or `hf://OWNER/NAME`, see
+            `fer_keras.common.hub`.
         precision: Which of the folder's files: "float32", "float16", "dynamic" or "int8"; None
             takes the manifest's `default_precision`, otherwise float32, or the first there is.
             For a path to a file: None, or what the file is.
@@ -103,7 +105,7 @@ def read_model_files(
             manifest or the card, the labels contradict each other, or nothing says what the
             numbers of a bare file mean.
     """
-    path = Path(model)
+    path = local_model(model)
     if engine != "litert":
         return _read_for_engine(path, precision, engine)
     if path.is_dir():

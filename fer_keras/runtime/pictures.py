@@ -1,19 +1,96 @@
-"""What users hand over as pictures - paths, file contents, arrays - as pixels."""
+"""What users hand over as pictures - paths, file contents, arrays - as pixels.
 
-from collections.abc import Iterator, Sequence
+And how a model wants them made, where its own input does not show it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_keras.common.decode import decode_image, read_image
-from fer_keras.common.errors import DataError
+from fer_keras.common.decode import Enlarge, decode_image, read_image
+from fer_keras.common.errors import DataError, ModelFileError
 from fer_keras.common.opencv import cv2
 
 Pixels = NDArray[np.uint8]
 Picture = str | PathLike[str] | bytes | Pixels
+
+# Data sets of grey pictures alone: what is known of exports that say nothing of their pictures.
+_GREY_DATASETS = {"fer2013", "fer2013_folders", "ferplus", "synthetic_faces"}
+
+
+@dataclass(frozen=True)
+class PictureRule:
+    """How the pictures of a training were made, so that others are made in the same way.
+
+    Attributes:
+        is_grey: They were grey, in three channels that are the same. Colour is then something that
+            the network has never seen, and is taken off.
+        enlarge: How pictures grew that are smaller than the input.
+    """
+
+    is_grey: bool = False
+    enlarge: Enlarge = "cubic"
+
+    def applied(self, images: Pixels) -> Pixels:
+        """Pictures without their colour, where the network knows none.
+
+        Args:
+            images: uint8 `(..., height, width, channels)`; grey ones come back as they are.
+        """
+        if not self.is_grey or images.shape[-1] != 3:
+            return images
+        rows = images.reshape(-1, images.shape[-2], 3)
+        grey = np.asarray(cv2.cvtColor(rows, cv2.COLOR_RGB2GRAY), np.uint8)
+        return np.repeat(grey[..., np.newaxis], 3, axis=-1).reshape(images.shape)
+
+    def record(self) -> dict[str, str]:
+        """As it stands in a manifest."""
+        return {"colour": "grey" if self.is_grey else "colour", "enlarge": self.enlarge}
+
+
+AS_THEY_ARE = PictureRule()
+
+
+def picture_rule_of(images: Pixels, enlarge: Enlarge = "cubic") -> PictureRule:
+    """The rule by which some pictures were made.
+
+    Args:
+        images: Of a training, `(n, ..., height, width, channels)`; some, spread evenly, are looked
+            at.
+        enlarge: As they were read.
+    """
+    some = np.asarray(images[:: max(1, len(images) // 64)])
+    is_grey = bool(some.shape[-1] == 3 and (some == some[..., :1]).all())
+    return PictureRule(is_grey, enlarge)
+
+
+def read_picture_rule(record: Mapping[str, Any], where: Path) -> PictureRule:
+    """The rule that a manifest, or the result of a run, states.
+
+    Args:
+        record: Its content. Older ones state none: then the pictures were grey where the data set
+            is known to have no others.
+        where: Named in messages.
+
+    Raises:
+        ModelFileError: It is malformed.
+    """
+    stated = record.get("pictures")
+    if stated is None:
+        return PictureRule(record.get("dataset") in _GREY_DATASETS)
+    colour = stated.get("colour") if isinstance(stated, Mapping) else None
+    enlarge = stated.get("enlarge", "cubic") if isinstance(stated, Mapping) else None
+    if colour not in ("grey", "colour") or enlarge not in ("cubic", "linear"):
+        raise ModelFileError(
+            "pictures: expected colour grey or colour and enlarge cubic or linear, received "
+            f"{stated!r}: {where}"
+        )
+    return PictureRule(colour == "grey", enlarge)
 
 
 def as_pixels(picture: Picture) -> Pixels:

@@ -26,8 +26,16 @@ from fer_keras.runtime.export_files import default_model, read_model_files
 from fer_keras.runtime.faces.align import crop_upright
 from fer_keras.runtime.faces.detect import BUILT_IN, BuiltInDetector, Detector, build_detector
 from fer_keras.runtime.faces.face import Face
+from fer_keras.runtime.faces.look import Look, is_turned_away, look_at
 from fer_keras.runtime.network import BATCH_SIZE, Network
-from fer_keras.runtime.pictures import Picture, Pixels, as_pixels, each_picture, with_channels
+from fer_keras.runtime.pictures import (
+    Picture,
+    Pixels,
+    as_pixels,
+    each_picture,
+    read_picture_rule,
+    with_channels,
+)
 from fer_keras.runtime.table import face_table
 
 P = TypeVar("P", bound=Picture)
@@ -43,12 +51,18 @@ class FaceResult(TypedDict):
         emotions: Label -> probability; they sum to 1.
         dominant: The label with the highest probability.
         score: The detector's confidence in the face (see `fer_keras.runtime.faces.Face`).
-        unsure: Whether the highest probability is below the model's rejection threshold; False
-            where the model has none, or with shares or labels of your own.
+        unsure: Whether the highest probability is below the model's rejection threshold (never
+            where the model has none, or with shares or labels of your own), or the head is turned
+            farther than the faces that the models were measured on
+            (`fer_keras.runtime.faces.look.is_turned_away`).
         label_set: The labels that cannot be ruled out at the coverage that the model states, the
             most probable first; the dominant one alone where the model has no threshold, or with
             shares or labels of your own.
         track: Number of the person in a stream; None for single pictures.
+        pose: Where the head looks: yaw, pitch and roll in degrees, as
+            `fer_keras.runtime.faces.look.HeadPose`; None from detectors without landmarks.
+        quality: How well the face can be read, 0 to 1: see `fer_keras.runtime.faces.look.quality`;
+            None where nobody asked for it.
     """
 
     box: tuple[float, float, float, float]
@@ -59,6 +73,8 @@ class FaceResult(TypedDict):
     unsure: bool
     label_set: list[str]
     track: int | None
+    pose: dict[str, float] | None
+    quality: float | None
 
 
 class Recognizer:
@@ -76,7 +92,8 @@ class Recognizer:
 
     Args:
         model: An export folder (with `manifest.json`) or a `.tflite` file inside one; or
-            another project's `NAME.tflite` with a card, `NAME.card.json`, beside it.
+            another project's `NAME.tflite` with a card, `NAME.card.json`, beside it; or
+            `hf://OWNER/NAME`, which huggingface_hub fetches.
             None takes the model that is shipped.
         detector: "mtcnn", "haar", "yunet", "blazeface", "none" (every picture is one face), or a
             detector of your own.
@@ -92,6 +109,7 @@ class Recognizer:
             out. None looks for all from 48 pixels on in single pictures (what the models read),
             and in frames of streams, for speed, from a sixteenth of the longer side on; blazeface
             looks at whole pictures only. A detector of your own has a size of its own.
+        min_quality: Faces of a lower `quality` are left out, 0..1.
         engine: What runs the model: "litert", or "onnx" (ONNX Runtime) or "openvino" where they are
             installed and the export has a file for them (`export --formats`). Their file is in
             float32, and runs many faces at once.
@@ -133,6 +151,7 @@ class Recognizer:
         prior: str | Sequence[str] | Mapping[str, float] | None = None,
         labels: Sequence[str] | None = None,
         min_face: int | None = None,
+        min_quality: float = 0.0,
         engine: EngineName = "litert",
         device: str = "cpu",
     ) -> None:
@@ -142,6 +161,10 @@ class Recognizer:
             raise ConfigError(
                 f"min_face: expected at least {LEAST_MIN_FACE} pixels, received {min_face}"
             )
+        # Written so that NaN fails.
+        if not 0 <= min_quality <= 1:
+            raise ConfigError(f"min_quality: expected a number in 0..1, received {min_quality}")
+        self._min_quality = min_quality
         require_engine(engine)
         files = read_model_files(default_model() if model is None else model, precision, engine)
         self._own_scaling = files.card is not None
@@ -177,6 +200,7 @@ class Recognizer:
         self.channels = self._network.channels
         self.input_kind = self._network.input_kind
         self.manifest = files.manifest
+        self._rule = read_picture_rule(files.manifest, files.path)
         self.file_name = files.path.name
         self.file_sha256 = hashlib.sha256(files.content).hexdigest()
         default = read_default_prior(files.manifest, files.path)
@@ -198,7 +222,7 @@ class Recognizer:
                 self.notes = (
                     "the thresholds of the model are fitted to other probabilities and are not "
                     f"used with prior {choice}{' and these labels' if labels else ''}: unsure is "
-                    "never said, label_set is the dominant label",
+                    "said of turned heads alone, label_set is the dominant label",
                 )
 
     def predict_proba(self, images: Pixels | Sequence[Picture]) -> NDArray[np.float32]:
@@ -279,25 +303,50 @@ class Recognizer:
         Raises:
             DataError: The picture cannot be read, or the array is not of that kind.
         """
-        faces, crops = self.detect_and_crop(picture)
+        faces, looks, crops = self.detect_and_crop(picture)
         rows = self.read_crops(crops)
-        return [self.result(face, row) for face, row in zip(faces, rows, strict=True)]
+        return [
+            self.result(face, row, look=look)
+            for face, row, look in zip(faces, rows, looks, strict=True)
+        ]
 
-    def detect_and_crop(self, picture: Picture) -> tuple[list[Face], list[Pixels]]:
+    def detect_and_crop(self, picture: Picture) -> tuple[list[Face], list[Look], list[Pixels]]:
         """Find the faces of one picture and cut them out: all of `recognize` but the reading.
 
         Args:
             picture: As for `recognize`.
 
         Returns:
-            The faces, the largest first, and the crop of each for `read_crops`.
+            The faces that are good enough, the largest first; how each is seen; and the crop of
+            each for `read_crops`.
 
         Raises:
             DataError: The picture cannot be read, or the array is not of that kind.
         """
         pixels = as_pixels(picture)
-        faces = self.detect(pixels)
-        return faces, self.crop_faces(pixels, faces)
+        faces, looks = self.worth_reading(pixels, self.detect(pixels))
+        return faces, looks, self.crop_faces(pixels, faces)
+
+    def worth_reading(
+        self, picture: Picture, faces: Sequence[Face]
+    ) -> tuple[list[Face], list[Look]]:
+        """How faces are seen, and which of them are good enough for `min_quality`.
+
+        Args:
+            picture: As for `recognize`.
+            faces: Of this picture.
+
+        Returns:
+            Those that are good enough, in their order, and the look of each.
+
+        Raises:
+            DataError: The picture cannot be read, the array is not of that kind, or a box lies
+                outside the picture.
+        """
+        pixels = as_pixels(picture)
+        looks = [look_at(pixels, face, self._detector.margin) for face in faces]
+        good = [i for i, look in enumerate(looks) if look.quality >= self._min_quality]
+        return [faces[i] for i in good], [looks[i] for i in good]
 
     def detect(self, picture: Picture, *, is_frame: bool = False) -> list[Face]:
         """Find the faces of one picture: the first step of `recognize`.
@@ -410,7 +459,12 @@ class Recognizer:
         return self._adjusted(rows[0]), self._adjusted(rows[1])
 
     def result(
-        self, face: Face, probabilities: NDArray[np.floating], track: int | None = None
+        self,
+        face: Face,
+        probabilities: NDArray[np.floating],
+        track: int | None = None,
+        *,
+        look: Look | None = None,
     ) -> FaceResult:
         """What is said about a face: the last step of `recognize`.
 
@@ -418,12 +472,14 @@ class Recognizer:
             face: Where it is.
             probabilities: `(classes,)`, for instance smoothed over time; columns as in `classes_`.
             track: Number of the person in a stream.
+            look: From `worth_reading`; None where nobody asked.
 
         Returns:
             Plain Python values, ready for JSON.
         """
         names = [str(name) for name in self.classes_]
         label_set = self.decision.label_set(probabilities)
+        pose = None if look is None else look.pose
         points = face.landmarks
         return {
             "box": face.box,
@@ -431,9 +487,11 @@ class Recognizer:
             "emotions": {name: float(p) for name, p in zip(names, probabilities, strict=True)},
             "dominant": names[label_set[0]],
             "score": face.score,
-            "unsure": self.decision.unsure(probabilities),
+            "unsure": self.decision.unsure(probabilities) or is_turned_away(pose),
             "label_set": [names[i] for i in label_set],
             "track": track,
+            "pose": None if pose is None else pose._asdict(),
+            "quality": None if look is None else look.quality,
         }
 
     @overload
@@ -464,13 +522,13 @@ class Recognizer:
         """
         # A TFLite file of an export takes one face at a time: nothing is gained by waiting.
         is_batched = isinstance(self._network, Network) and self._network.any_batch
-        waiting: list[tuple[P, list[Face] | Exception]] = []
+        waiting: list[tuple[P, list[tuple[Face, Look]] | Exception]] = []
         crops: list[Pixels] = []
         for picture in pictures:
             try:
-                faces, more = self.detect_and_crop(picture)
+                faces, looks, more = self.detect_and_crop(picture)
                 crops += more
-                waiting.append((picture, faces))
+                waiting.append((picture, list(zip(faces, looks, strict=True))))
             except passed_over as error:
                 waiting.append((picture, error))
             if not is_batched or max(len(crops), len(waiting)) >= BATCH_SIZE:
@@ -479,14 +537,16 @@ class Recognizer:
         yield from self._answers(waiting, crops)
 
     def _answers(
-        self, waiting: Sequence[tuple[P, list[Face] | Exception]], crops: Sequence[Pixels]
+        self,
+        waiting: Sequence[tuple[P, list[tuple[Face, Look]] | Exception]],
+        crops: Sequence[Pixels],
     ) -> Iterator[tuple[P, list[FaceResult] | Exception]]:
         rows = iter(self.read_crops(crops) if crops else ())
-        for picture, faces in waiting:
-            if isinstance(faces, Exception):
-                yield picture, faces
+        for picture, seen in waiting:
+            if isinstance(seen, Exception):
+                yield picture, seen
             else:
-                yield picture, [self.result(face, next(rows)) for face in faces]
+                yield picture, [self.result(face, next(rows), look=look) for face, look in seen]
 
     def recognize_many(self, pictures: Pixels | Sequence[Picture]) -> Any:
         """Find and read the faces of many pictures, as a table.
@@ -578,7 +638,9 @@ class Recognizer:
     def _input(self, pixels: Pixels) -> Pixels:
         fitting = with_channels(pixels, self.channels)
         # A card says how its model wants faces scaled, and the network does it.
-        return fitting if self._own_scaling else resize(fitting, self.image_size)
+        if self._own_scaling:
+            return fitting
+        return self._rule.applied(resize(fitting, self.image_size, self._rule.enlarge))
 
     def _crop(self, pixels: Pixels, face: Face) -> Pixels:
         margin = self._detector.margin

@@ -34,6 +34,11 @@ def store_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
 
 
+def is_remote() -> bool:
+    """Whether runs are tracked by a server, which may be another machine."""
+    return store_uri().startswith(("http://", "https://"))
+
+
 def read_run_id(folder: Path) -> str:
     """The MLflow run of a folder, empty where none is known.
 
@@ -65,6 +70,7 @@ class Tracker:
         tags: Mapping[str, str],
         run_id: str = "",
         parent_run_id: str = "",
+        watch_system: bool = True,
     ) -> str:
         """Opens a run, or opens the given one again.
 
@@ -76,6 +82,7 @@ class Tracker:
             run_id: The MLflow run of a resumed training.
             parent_run_id: The MLflow run that this one is nested in: a fold in its
                 cross-validation, a trial in its sweep.
+            watch_system: Whether processor and memory are logged while the run is open.
 
         Returns:
             MLflow's run id, empty where nothing is tracked.
@@ -84,6 +91,8 @@ class Tracker:
             tags = {**tags, "mlflow.parentRunId": parent_run_id}
         if self._enabled:
             self._guard(self._start, experiment_name, run_name, params, tags, run_id)
+        if self._client is not None and watch_system:
+            self._guard(self._watch_system, self.run_id)
         return self.run_id
 
     def attach(self, run_id: str) -> str:
@@ -104,15 +113,16 @@ class Tracker:
         """Whether a run is open and everything so far has reached it."""
         return self._client is not None
 
-    def log(self, figures: Mapping[str, float], step: int) -> None:
+    def log(self, figures: Mapping[str, float], step: int, time_s: float | None = None) -> None:
         """Logs metrics of one epoch.
 
         Args:
             figures: Name -> value.
             step: The epoch, from 1.
+            time_s: When it ended, in seconds since 1970; None for now.
         """
         if self._client is not None:
-            self._guard(self._log, figures, step)
+            self._guard(self._log, figures, step, time_s)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Adds tags to the run.
@@ -236,7 +246,6 @@ class Tracker:
             params=[Param(_param_name(key), str(value)[:500]) for key, value in params.items()],
             tags=[RunTag(key, value[:5000]) for key, value in tags.items()],
         )
-        self._watch_system(run_id)
 
     def _watch_system(self, run_id: str) -> None:
         """Logs processor, memory, disk and network beside the run, where psutil is installed."""
@@ -249,11 +258,11 @@ class Tracker:
         )
         self._monitor.start()
 
-    def _log(self, figures: Mapping[str, float], step: int) -> None:
+    def _log(self, figures: Mapping[str, float], step: int, time_s: float | None) -> None:
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        metrics = [Metric(name, float(value), now, step) for name, value in figures.items()]
+        at_ms = int(1000 * (time.time() if time_s is None else time_s))
+        metrics = [Metric(name, float(value), at_ms, step) for name, value in figures.items()]
         self._client.log_batch(self.run_id, metrics=metrics)
 
     def _set_tags(self, tags: Mapping[str, str]) -> None:
@@ -272,6 +281,30 @@ class Tracker:
                 file=sys.stderr,
             )
             self._client = None
+
+
+def run_status(run_id: str) -> str:
+    """MLflow's word for how a run stands.
+
+    Args:
+        run_id: MLflow's run id.
+
+    Returns:
+        For instance `FINISHED`; empty where the store has no such run, or it was deleted.
+
+    Raises:
+        ConfigError: The store does not answer.
+    """
+    try:
+        client = Tracker()._connect()
+        # A search, because asking for a run that is not there raises the errors of a dead store.
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        found = client.search_runs(experiments, f"attributes.run_id = '{run_id}'")
+    # MLflow raises its own classes and those of its store.
+    except Exception as error:
+        reason = str(error).split("\n")[0][:200]
+        raise ConfigError(f"MLflow does not answer ({reason}). Store: {store_uri()}") from error
+    return str(found[0].info.status) if found else ""
 
 
 def _create_experiment(client: Any, name: str) -> str:

@@ -6,8 +6,7 @@ were not compared. A layer's learning rate (`training.layer_rates`) is a factor 
 the gradient: Adam divides a gradient's factor out.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -119,33 +118,6 @@ class _AverageApart:
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         pass
-
-
-@contextlib.contextmanager
-def averaged_weights(optimizer: Any) -> Iterator[None]:
-    """Puts the moving average in the place of the weights within the block, where there is one.
-
-    Copies, and no sums as `keras.callbacks.SwapEMAWeights` has on TensorFlow: the weights come back
-    bit for bit.
-
-    Args:
-        optimizer: That of a compiled method, built.
-    """
-    # Mixed float16 wraps the optimizer.
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    if not getattr(optimizer, "use_ema", False):
-        yield
-        return
-    variables = optimizer._trainable_variables
-    own = [keras.ops.convert_to_numpy(keras.ops.copy(variable.value)) for variable in variables]
-    averages = optimizer._model_variables_moving_average
-    for variable, average in zip(variables, averages, strict=True):
-        variable.assign(average.value)
-    try:
-        yield
-    finally:
-        for variable, values in zip(variables, own, strict=True):
-            variable.assign(values)
 
 
 def rate_factor(layer: str, layer_rates: Mapping[str, float]) -> float:

@@ -1,6 +1,7 @@
 """What is said of a run, once: for the terminal, for MLflow's tags and for `result.json`."""
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,9 @@ from fer_keras.config import Experiment
 from fer_keras.data.load import tracked_name
 from fer_keras.data.pipeline import training_prior
 from fer_keras.data.samples import Samples
+from fer_keras.runtime.pictures import picture_rule_of
 from fer_keras.tracking.champion import pictures_id
+from fer_keras.tracking.run_names import data_tag, run_name
 from fer_keras.tracking.tracker import git_commit
 from fer_keras.training.checkpoint import Progress
 from fer_keras.training.task import Task
@@ -41,6 +44,11 @@ class RunRecord:
     device: str
     command: str
 
+    @property
+    def data(self) -> str:
+        """The data set, as lines about the run name it."""
+        return data_tag(self.experiment)
+
     @cached_property
     def commit(self) -> str:
         """Of the package's checkout."""
@@ -57,9 +65,7 @@ class RunRecord:
         Args:
             part: Which part of a whole it is, such as `fold 3`; may be empty.
         """
-        experiment = self.experiment
-        tag = f" {data_tag(experiment)}" if experiment.dataset.fallback_for else ""
-        return f"{experiment.name}-seed{experiment.seed}{tag}{f' {part}' if part else ''}"
+        return run_name(self.experiment, part)
 
     def tags(self) -> dict[str, str]:
         """What MLflow shows beside the settings."""
@@ -91,7 +97,10 @@ class RunRecord:
         experiment, training = self.experiment, self.experiment.training
         best = progress.best(training.select_by) or {}
         prior = training_prior(
-            self.train, class_weights=self.task.class_weights, sampling=training.sampling
+            self.train,
+            class_weights=self.task.class_weights,
+            sampling=training.sampling,
+            prior_tau=experiment.method.options.get("prior_tau", 0.0),
         )
         return {
             **figures,
@@ -104,6 +113,7 @@ class RunRecord:
             "train_images": len(self.train),
             "train_label_rule": self.train.label_rule,
             "class_prior": prior,
+            "pictures": picture_rule_of(self.train.images, experiment.dataset.enlarge).record(),
             "trainable_parameters": self.num_parameters,
             "initial_weights": self.task.weights_from,
             "teacher": self.task.teacher,
@@ -133,12 +143,17 @@ class RunRecord:
             f"{result['training_minutes']} min  {self.run_dir}"
         )
 
+    def next_line(self, tracked: bool) -> str:
+        """The line that says what can be done with a run.
 
-def data_tag(experiment: Experiment) -> str:
-    """The data set as lines about a run name it.
-
-    Args:
-        experiment: What runs.
-    """
-    fallback = " (fallback)" if experiment.dataset.fallback_for else ""
-    return f"dataset={experiment.dataset.name}{fallback}"
+        Args:
+            tracked: Whether MLflow has it.
+        """
+        folder = shlex.quote(str(self.run_dir))
+        commands = [
+            f"python -m fer_keras.report {folder}   a page about it",
+            f"python -m fer_keras.export {folder}   files for predict, camera and a Pi",
+        ]
+        if tracked:
+            commands.append("python -m fer_keras.ui   all runs in MLflow")
+        return "next:\n" + "\n".join(f"  {command}" for command in commands)

@@ -13,6 +13,7 @@ from fer_keras.config import Experiment, flatten
 from fer_keras.data import splits
 from fer_keras.data.augmentation.policies import check_policy
 from fer_keras.data.load import tracked_name
+from fer_keras.tracking.run_names import data_tag
 from fer_keras.tracking.tracked import tracked
 from fer_keras.training.backend_choice import trial_words
 from fer_keras.training.checkpoint import Progress, load_checkpoint
@@ -20,7 +21,7 @@ from fer_keras.training.device import prepare_backend
 from fer_keras.training.distribution import ONE_DEVICE, Distribution
 from fer_keras.training.finish import finish
 from fer_keras.training.fit import fit
-from fer_keras.training.record import RunRecord, data_tag
+from fer_keras.training.record import RunRecord
 from fer_keras.training.run_folder import first_command, open_run_dir
 from fer_keras.training.task import build_task
 
@@ -102,6 +103,8 @@ def run(
             return {}
         result = finish(record, whole_train, progress, tracker, is_part=bool(parent_run_id))
     print(record.last_line(result))
+    if not part and not parent_run_id:
+        print(record.next_line(tracker.active))
     return result
 
 

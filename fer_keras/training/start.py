@@ -26,14 +26,23 @@ from fer_keras.common.errors import ConfigError, DataError, ModelFileError, did_
 from fer_keras.common.files import file_sha256
 from fer_keras.common.labels import name_mapping
 from fer_keras.config import Experiment, list_experiments, load_experiment, override
-from fer_keras.loading.ddamfn_torch import load_ddamfn
 from fer_keras.loading.exported_weights import is_export, read_exported_weights
 from fer_keras.loading.face_features import LICENCE, is_face_features, read_face_features
 from fer_keras.loading.keras_files import load_network
 from fer_keras.loading.load import load_model
-from fer_keras.loading.weights import load_arrays, load_torch_tensors, load_weights
+from fer_keras.loading.published import (
+    files_sha256,
+    is_published_path,
+    published_spec,
+    start_from_published,
+)
+from fer_keras.loading.torch_files import is_torch_file, load_torch_tensors
+from fer_keras.loading.weights import load_arrays, load_weights
+from fer_keras.models import build_model
+from fer_keras.models.compact import narrow
 from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface2
 from fer_keras.models.face_resnet import fill
+from fer_keras.models.folded import fill_folded
 from fer_keras.models.fusion import in_order
 from fer_keras.models.layers import class_names_of
 
@@ -70,6 +79,9 @@ def with_earlier_stages(
     def trained(key: str, value: str) -> str:
         known = list_experiments()
         if value not in known:
+            spec = published_spec(value)
+            if spec is not None and Path(spec[2]).exists():
+                return value
             path = _shipped(value)
             if path.exists():
                 return str(path)
@@ -134,9 +146,10 @@ def load_start(
     Args:
         network: The new network; its weights are changed.
         class_names: The classes of its logits.
-        path: A `.keras` file or a run folder. For `ddamfn` also the weights of its backbone alone:
-            `.weights.h5` of Keras, or `.pt` / `.pth`, a state dict of the authors' PyTorch program
-            (`fer_keras.loading.ddamfn_torch`).
+        path: A `.keras` file or a run folder. The weights of a network's authors
+            (`fer_keras.loading.published`): their PyTorch file, whose classifier is left out, or
+            `NETWORK:LABELS=FILE`, whose classifier is taken by the names of the classes. For
+            `ddamfn` also `.weights.h5` of Keras with the weights of its backbone alone.
             Also an export folder with a float32 file, such as that of a shipped model, or that
             file; a `compact` network that is narrower than it gets the channels that matter most.
             For `face_resnet` also the package of face features that
@@ -154,10 +167,15 @@ def load_start(
     """
     if is_face_features(path):
         return _load_face_features(network, Path(path), pictures, whole=whole)
+    spec = published_spec(path)
+    theirs_path = Path(path if spec is None else spec[2])
+    if spec is not None or is_published_path(theirs_path):
+        fresh = start_from_published(network, class_names, path)
+        return _start_line(network, theirs_path, fresh, files_sha256(theirs_path), whole=whole)
     if is_export(Path(path)):
         return _load_export(network, class_names, Path(path), pictures, whole=whole)
     file = _model_file(path)
-    if file.name.endswith((".pt", ".pth", ".h5")):
+    if file.name.endswith(".h5"):
         fresh = _load_backbone(network, file)
         return _start_line(network, file, fresh, whole=whole)
     trained, sha256 = load_network(file)
@@ -211,10 +229,6 @@ def _load_export(
     whole: bool,
 ) -> str:
     """Fills a network from an exported one, narrower or not; returns the line of `load_start`."""
-    from fer_keras.models import build_model
-    from fer_keras.models.compact import narrow
-    from fer_keras.models.folded import fill_folded
-
     weights = read_exported_weights(path)
     if pictures is not None:
         pictures = pictures[:: max(1, len(pictures) // _STATISTICS_OF)][:_STATISTICS_OF]
@@ -262,9 +276,7 @@ def _start_line(
 
 
 def _load_backbone(network: Any, file: Path) -> list[str]:
-    """Fills a network from a file of weights without a graph; returns what stays fresh."""
-    if not file.name.endswith(".h5"):
-        return load_ddamfn(network, load_torch_tensors(file))
+    """Fills a network from a Keras file of weights without a graph; returns what stays fresh."""
     if "mfn_features" not in network.output:
         raise ConfigError(
             "network.weights: a file of weights alone is read for the backbone of the network "
@@ -371,7 +383,8 @@ def with_encoders(
         options: Options of a network. `encoder` or `identity`, if there, is a name that
             `fer_keras.models.encoders` knows, a `.keras` file or a run folder; with `_weights`
             behind it, `none`, `imagenet` or a file of weights: `.h5` of `keras.applications`, or
-            `.npz` with the arrays of the ResNet-50 of VGGFace2 in its PyTorch form.
+            the arrays of the ResNet-50 of VGGFace2 in its PyTorch form: `.pkl` as they are
+            published, `.pth`, `.npz`.
         image_shape: That of the pictures or of the pairs.
 
     Returns:
@@ -400,7 +413,8 @@ def with_encoders(
             encoder = build_encoder(value, picture, options.pop(f"{key}_options", None))
             file = Path(weights)
             if value == "resnet50_vggface2":
-                load_vggface2(encoder, load_arrays(file))
+                read = load_torch_tensors if is_torch_file(file) else load_arrays
+                load_vggface2(encoder, read(file))
             else:
                 trunk = next((x for x in encoder.layers if hasattr(x, "load_weights")), encoder)
                 load_weights(trunk, file)

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import Experiment
 from fer_keras.data.augmentation.policies import mixes_pictures
 from fer_keras.data.pipeline import balanced_class_weights, steps_per_epoch
@@ -27,6 +28,7 @@ from fer_keras.training.start import (
     with_encoders,
     with_teacher,
 )
+from fer_keras.training.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Task:
         weights_from: Which weights the network starts with, in words.
         teacher: From which files the teachers are; empty where there is none.
         save: Writes the network that is kept to a path.
+        average: Of the weights, over the steps.
     """
 
     method: Any
@@ -56,6 +59,7 @@ class Task:
     weights_from: str
     teacher: str
     save: Callable[[Any, Path], None]
+    average: WeightAverage
 
 
 def build_task(experiment: Experiment, train: Samples, validation: Samples) -> Task:
@@ -96,6 +100,13 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
         weights_from = f"{weights_from}; then {grown_from}" if start.weights else grown_from
     if encoders or bases or start.weights or experiment.growth.previous:
         print(f"weights {weights_from}")
+    if experiment.method.options.get("prior_tau") and (
+        training.class_weights == "balanced" or training.sampling == "balanced"
+    ):
+        raise ConfigError(
+            "method.options.prior_tau and training.class_weights or training.sampling=balanced "
+            "both take the class prior out of the answers. Set one of them."
+        )
     options, teacher = with_teacher(dict(experiment.method.options))
     method = build_method(experiment.method.name, network, train.class_names, **options)
     if mixes_pictures(experiment.augmentation):
@@ -115,6 +126,7 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
         warnings.filterwarnings("ignore", message="The model does not have any trainable weights")
         per_epoch = 1
     method.sam_rho = training.sam_rho
+    method.sam_twice = training.sam_statistics == "twice"
     if training.layer_rates:
         freeze_layers(method.network, training.layer_rates)
     method.compile(
@@ -132,6 +144,7 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
         weights_from,
         teacher,
         save_kept,
+        WeightAverage(method, training.ema_momentum),
     )
 
 

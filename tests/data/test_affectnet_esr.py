@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fer_keras.common.errors import DataError
+from fer_keras.data.datasets import affectnet_esr
 from fer_keras.data.datasets.affectnet_esr import INFO, find, read, source_files
 from fer_keras.data.load import find_source, load_samples
 from fer_keras.data.samples import Example
@@ -113,10 +114,9 @@ LABELED = Path("Training_Labeled")
         (lambda r: (r / LABELED / "stray").mkdir(), r"stray: expected only folders"),
         (lambda r: (r / LABELED / "3").mkdir(), r"Training_Labeled/3: empty"),
         (lambda r: (r / LABELED / "2/stray.db").touch(), r"2/stray\.db: expected a name like 00"),
-        # As the README of the repack writes it, not as its code does.
         (
-            lambda r: _draw(r / LABELED / "2/0000001_7_-653_653.jpg", 0),
-            r"2/0000001_7_-653_653\.jpg: expected a name like 0000000s7s-653s653\.jpg",
+            lambda r: _draw(r / LABELED / "2/0000001_7s-653_653.jpg", 0),
+            r"2/0000001_7s-653_653\.jpg: expected a name like 0000000s7s-653s653\.jpg",
         ),
         (lambda r: _draw(r / LABELED / "2/0000009s11s0s0.jpg", 0), r"unknown expression code 11"),
         (lambda r: _draw(r / LABELED / "2/0000009s1s0s1001.jpg", 0), r"expected -1\.\.1, or -2"),
@@ -144,3 +144,10 @@ def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
     (tmp_path / "list.txt").touch()
     with pytest.raises(DataError, match="Training_Labeled: missing"):
         read(tmp_path / "list.txt")
+
+
+def test_names_as_the_description_of_the_repack_has_them() -> None:
+    for name in ("0000000s7s-653s653.jpg", "0000000_7_-653_653.jpg"):
+        code, attributes = affectnet_esr._parse(name)
+        assert code == 7
+        assert attributes == pytest.approx({"valence": -0.653, "arousal": 0.653})

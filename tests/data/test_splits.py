@@ -1,3 +1,6 @@
+import dataclasses
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -5,7 +8,13 @@ from fer_keras.common.errors import DataError
 from fer_keras.data.audit.duplicates import duplicate_audit
 from fer_keras.data.groups import connected_groups, cut_mask
 from fer_keras.data.samples import Samples, one_hot
-from fer_keras.data.splits import balanced_draw, cut_validation, drop_duplicates_of, duplicated_in
+from fer_keras.data.splits import (
+    balanced_draw,
+    cut_validation,
+    drop_duplicates_of,
+    duplicated_in,
+    quadrant_draw,
+)
 
 
 def _samples(
@@ -110,3 +119,23 @@ def test_a_balanced_draw_takes_no_more_of_a_class_and_another_seed_takes_others(
     assert sources[0] == sources[1] != sources[2]
     assert len(set(sources[0])) == 25
     assert set(sources[0][-10:]) == set(samples.facts["source"].tolist()[-10:])
+
+
+def test_a_draw_by_quadrants_of_valence_and_arousal() -> None:
+    samples = _samples([str(i) for i in range(60)], labels=[0] * 60)
+    with pytest.raises(DataError, match="per_quadrant: expected a data set with valence"):
+        quadrant_draw(samples, 10, (0, 0))
+    valence = np.tile([0.5, 0.5, -0.5, 0.5, -2.0, 0.5], 10).astype(np.float32)
+    arousal = np.tile([0.5, 0.1, 0.5, -0.5, -2.0, 0.0], 10).astype(np.float32)
+    samples = dataclasses.replace(
+        samples, facts={**samples.facts, "valence": valence, "arousal": arousal}
+    )
+    drawn = quadrant_draw(samples, 7, (0, 0))
+    quadrants = Counter(
+        (v >= 0, a >= 0)
+        for v, a in zip(drawn.facts["valence"], drawn.facts["arousal"], strict=True)
+    )
+    # 30 pictures lie in the first, ten in two others, none in the last; ten have no rating.
+    assert quadrants == {(True, True): 7, (False, True): 7, (True, False): 7}
+    other = quadrant_draw(samples, 7, (0, 1))
+    assert drawn.facts["source"].tolist() != other.facts["source"].tolist()

@@ -9,6 +9,7 @@ import test_affectnet
 import test_affectnet_esr
 import test_fer2013
 import test_ferplus
+import test_ferplus_folders
 import test_rafdb
 from drawn_trees import draw, write_ck48, write_ckplus
 
@@ -64,6 +65,7 @@ _WRITERS: dict[str, Callable[[Path], Path | None]] = {
     "fer2013_folders": _classes("train", "test", names=_SEVEN),
     "fer2013plus": _classes("train", "validation", "test"),
     "ferplus": test_ferplus._write,
+    "ferplus_folders": test_ferplus_folders.write,
     "folder": _classes("train", "validation"),
     "rafdb": test_rafdb._release,
     "synthetic_clips": lambda root: None,

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from fer_keras.common.errors import ConfigError, ModelFileError
-from fer_keras.loading.weights import load_torch_tensors
 from fer_keras.models import build_model
 from fer_keras.training.start import load_start
 
@@ -131,32 +130,48 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(theirs: Any, tmp_path:
     def refused(changed: dict[str, Any], message: str) -> None:
         torch.save(changed, file)
         before = network.get_weights()
-        with pytest.raises(ConfigError, match=message):
+        with pytest.raises(ModelFileError, match=message):
             load_start(network, CLASSES, str(file))
         for one, other in zip(before, network.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
 
     name = "conv_5.model.1.project.conv.weight"
-    refused({n: t for n, t in tensors.items() if n != name}, f"expected the tensor '{name}'")
+    refused({n: t for n, t in tensors.items() if n != name}, f"1 tensors are missing: {name}")
     refused(
-        {**tensors, "conv_4.model.1.conv.conv.weight": torch.ones(1)}, "1 tensors have no place"
+        {**tensors, "conv_4.model.1.conv.conv.weight": torch.ones(1)},
+        r"1 have no place: conv_4\.model\.1\.conv\.conv\.weight",
     )
-    refused({**tensors, name: tensors[name].transpose(0, 1)}, f"expected '{name}' to be")
+    refused({**tensors, name: tensors[name].transpose(0, 1)}, f"1 have another shape: {name}")
     torch.save(tensors, file)
-    with pytest.raises(ConfigError, match="for the network ddamfn"):
+    with pytest.raises(ConfigError, match="are read for ddamfn, esr"):
         load_start(build_model("compact", (SIDE, SIDE, 3), 3), CLASSES, str(file))
 
 
-def test_a_pickled_module_is_not_run(theirs: Any, tmp_path: Path) -> None:
-    torch.save(theirs, tmp_path / "module.pth")
-    with pytest.raises(ModelFileError, match=r"state dict.*torch\.save\(module\.state_dict"):
-        load_torch_tensors(tmp_path / "module.pth")
-    torch.save({"a": 3}, tmp_path / "numbers.pth")
-    with pytest.raises(ModelFileError, match=r"tensors by name\. Received: 'a'"):
-        load_torch_tensors(tmp_path / "numbers.pth")
-    (tmp_path / "cut.pth").write_bytes(b"PK\3\4nothing")
-    with pytest.raises(ModelFileError, match="Expected a state dict"):
-        load_torch_tensors(tmp_path / "cut.pth")
+def test_the_classifier_is_taken_by_the_names_of_its_classes(theirs: Any, tmp_path: Path) -> None:
+    file = tmp_path / "ddamfn.pth"
+    torch.save({"model_state_dict": as_the_authors_save_it(theirs, numbered=True)}, file)
+    kernel = theirs.fc.weight.detach().numpy().T
+    ours = build()
+    line = load_start(ours, CLASSES, f"ddamfn:fear,happiness,anger={file}")
+    assert "fresh" not in line
+    np.testing.assert_array_equal(ours.get_layer("logits").get_weights()[0], kernel[:, [2, 0, 1]])
+    line = load_start(ours, CLASSES, f"ddamfn:fear,happiness,neutral={file}")
+    assert line.endswith("fresh: logits")
+    with pytest.raises(ConfigError, match="order of the classes in the file"):
+        load_start(ours, CLASSES, f"ddamfn:affectnet={file}")
+
+
+def test_a_pickled_module_is_read(theirs: Any, tmp_path: Path) -> None:
+    # As `MFN_msceleb.pth` is saved, in the older format.
+    file = tmp_path / "MFN.pth"
+    torch.save(theirs.features, file, _use_new_zipfile_serialization=False)
+    ours = build()
+    load_start(ours, CLASSES, str(file))
+    again = build()
+    torch.save(theirs.features.state_dict(), file)
+    load_start(again, CLASSES, str(file))
+    for one, other in zip(ours.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_plain_network_has_the_published_parameters(networks: Any) -> None:

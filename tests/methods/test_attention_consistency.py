@@ -178,3 +178,18 @@ def test_networks_without_class_activation_maps_are_refused(tiny_network):
     outputs = {"logits": tiny_network.output["logits"]}
     with pytest.raises(ConfigError, match="needs the network output features"):
         build(keras.Model(tiny_network.input, outputs))
+
+
+def test_the_fill_and_the_noise_of_the_program(tiny_network):
+    images = keras.ops.convert_to_tensor(np.full((64, 24, 20, 3), 100, np.float32))
+    draws = keras.ops.convert_to_tensor(np.full((64, 5), 0.4, np.float32))
+    received = to_numpy(erased(images, draws, 0.5, 24, 20, [10.0, 20.0, 30.0]))
+    colours = {tuple(row) for row in received.reshape(-1, 3)}
+    assert colours == {(100.0, 100.0, 100.0), (10.0, 20.0, 30.0)}
+    grey = np.full((400, 12, 12, 1), 128, np.float32)
+    noisy = to_numpy(build(tiny_network, noise=5.0)._with_noise(keras.ops.convert_to_tensor(grey)))
+    by_picture = (noisy - 128).std(axis=(1, 2, 3))
+    assert 0.4 < (by_picture > 0).mean() < 0.6
+    assert abs(by_picture[by_picture > 0].mean() - 5.0) < 0.3
+    plain = to_numpy(build(tiny_network)._with_noise(keras.ops.convert_to_tensor(grey)))
+    np.testing.assert_array_equal(plain, grey)

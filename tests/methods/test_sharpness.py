@@ -164,6 +164,21 @@ def test_the_second_pass_leaves_no_trace_but_its_gradient() -> None:
     assert np.abs(kernels[0] - kernels[1]).max() > 1e-4
 
 
+@pytest.mark.backends
+def test_the_statistics_move_twice_where_that_is_asked_for() -> None:
+    once, twice = untrained(RHO), untrained(RHO)
+    twice.sam_twice = True
+    for method in (once, twice):
+        one_step(method, *batch())
+    (mean, variance), (mean2, variance2) = (
+        method.network.get_layer("bn").get_weights()[2:] for method in (once, twice)
+    )
+    # Nearly the same statistics twice, as the weights are hardly others: m, then .9 m + m.
+    momentum = twice.network.get_layer("bn").momentum
+    np.testing.assert_allclose(mean2, (1 + momentum) * mean, rtol=0.2, atol=1e-4)
+    assert np.abs(variance2 - 1).min() > 1.3 * np.abs(variance - 1).min()
+
+
 def test_both_passes_draw_the_same_dropout() -> None:
     """With a vanishing radius both gradients are then the same, dropout or not."""
     (plain, _), (ours, _) = trained(0.0), trained(1e-6)

@@ -1,5 +1,6 @@
 """Encoders and the networks that are built on them."""
 
+import pickle
 from pathlib import Path
 
 import keras
@@ -14,6 +15,7 @@ from fer_keras.models import build_model
 from fer_keras.models.difference_of_embeddings import READS
 from fer_keras.models.encoders import build_encoder, load_vggface2
 from fer_keras.models.layers import FrozenEncoder
+from fer_keras.training.start import with_encoders
 
 NAMES = ("neutral", "happiness", "anger")
 SHAPE = (16, 16, 1)
@@ -200,6 +202,15 @@ def test_vggface2_weights_give_what_they_give_in_torch(tmp_path: Path):
         expected = theirs(torch.from_numpy(bgr.transpose(0, 3, 1, 2).copy())).numpy()
     found = keras.ops.convert_to_numpy(ours(rgb, training=False))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+    # As it is published: a pickle that Python 2 can read.
+    file = tmp_path / "resnet50_ft_weight.pkl"
+    file.write_bytes(pickle.dumps(arrays, protocol=2))
+    named = {"encoder": "resnet50_vggface2", "encoder_weights": str(file)}
+    again, note = with_encoders({**named, "encoder_options": options}, (64, 64, 3))
+    assert "resnet50_ft_weight.pkl" in note
+    for one, other in zip(again["encoder"].get_weights(), ours.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
     without = {name: value for name, value in arrays.items() if name != "layer2.0.bn1.bias"}
     with pytest.raises(ModelFileError, match=r"layer2\.0\.bn1\.bias"):

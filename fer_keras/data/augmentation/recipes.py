@@ -1,9 +1,10 @@
 """The augmentation of published programs, which `augment` offers as policies beside its own.
 
-Of DDAMFN (Zhang et al. 2023) and DDAMFN++: every picture is mirrored by half a chance; by
-another chance it is turned and moved, and what comes in at the edges is black; then a rectangle is
-erased (Zhong et al., "Random Erasing Data Augmentation", AAAI 2020). Their programs erase after
-ImageNet's normalisation with 0, which is ImageNet's mean colour.
+Of DDAMFN (Zhang et al. 2023) and DDAMFN++, ESR, MA-Net and the diversified networks. Every picture
+is mirrored by half a chance. In most it is, by another chance, turned and moved, and what comes in
+at the edges is black; then a rectangle is erased (Zhong et al., "Random Erasing Data Augmentation",
+AAAI 2020). Their programs erase after ImageNet's normalisation with 0, which is ImageNet's mean
+colour.
 """
 
 import math
@@ -85,7 +86,59 @@ def sometimes_erase(chance: float, area: tuple[float, float]) -> Change:
     return erase
 
 
-def _ddamfn(*changes: Change) -> Callable[[Any], list[Any]]:
+def jitter(strength: float) -> Change:
+    """Brightness, then contrast about the mean grey, each by a factor about 1.
+
+    Args:
+        strength: 0.5 = factors from 0.5 to 1.5.
+
+    Returns:
+        A function of images `(batch, height, width, channels)` and an int32 seed `(2,)`.
+    """
+
+    def change(images: Any, seed: Any) -> Any:
+        import tensorflow as tf
+
+        shape = (2, tf.shape(images)[0], 1, 1, 1)
+        light, contrast = tf.unstack(
+            tf.random.stateless_uniform(shape, seed, 1 - strength, 1 + strength)
+        )
+        lit = tf.clip_by_value(images * light, 0.0, 255.0)
+        mean = tf.reduce_mean(lit, axis=(1, 2, 3), keepdims=True)
+        return tf.clip_by_value(mean + contrast * (lit - mean), 0.0, 255.0)
+
+    return change
+
+
+def resized_crop(area: tuple[float, float], aspect: tuple[float, float]) -> Change:
+    """A part of each picture, brought to the size of the whole.
+
+    Args:
+        area: Smallest and largest share of the picture.
+        aspect: Smallest and largest width / height of the part.
+
+    Returns:
+        A function of images `(batch, height, width, channels)` and an int32 seed `(2,)`.
+    """
+
+    def crop(images: Any, seed: Any) -> Any:
+        import tensorflow as tf
+
+        batch, size = tf.shape(images)[0], tf.shape(images)[1:3]
+        draws = tf.random.stateless_uniform((4, batch), seed)
+        share = area[0] + draws[0] * (area[1] - area[0])
+        low, high = math.log(aspect[0]), math.log(aspect[1])
+        ratio = tf.exp(low + draws[1] * (high - low))
+        height = tf.minimum(tf.sqrt(share / ratio), 1.0)
+        width = tf.minimum(tf.sqrt(share * ratio), 1.0)
+        top, left = draws[2] * (1 - height), draws[3] * (1 - width)
+        boxes = tf.stack([top, left, top + height, left + width], axis=1)
+        return tf.image.crop_and_resize(images, boxes, tf.range(batch), size)
+
+    return crop
+
+
+def _mirrored_and(*changes: Change) -> Callable[[Any], list[Any]]:
     def layers_of(image_shape: tuple[int, int, int]) -> list[Any]:
         return [layers.RandomFlip("horizontal"), *changes]
 
@@ -94,21 +147,35 @@ def _ddamfn(*changes: Change) -> Callable[[Any], list[Any]]:
 
 RECIPES: dict[str, Callable[[Any], list[Any]]] = {
     # FER+: 16 of 112 pixels of padding before a random crop.
-    "ddamfn_ferplus": _ddamfn(
+    "ddamfn_ferplus": _mirrored_and(
         sometimes_warp(0.2, rotation=10, shift=16 / 112), sometimes_erase(0.5, (0.02, 0.25))
     ),
-    "ddamfn_rafdb": _ddamfn(
-        sometimes_warp(0.2, rotation=5, shift=8 / 112), sometimes_erase(0.5, (0.02, 0.33))
+    "ddamfn_rafdb": _mirrored_and(
+        sometimes_warp(0.2, rotation=5, shift=8 / 112), sometimes_erase(0.5, (0.02, 0.25))
     ),
-    "ddamfn_rafdb_pp": _ddamfn(
-        sometimes_warp(0.5, rotation=5, shift=8 / 112), sometimes_erase(0.5, (0.02, 0.33))
+    "ddamfn_rafdb_pp": _mirrored_and(
+        sometimes_warp(0.5, rotation=5, shift=8 / 112), sometimes_erase(0.5, (0.02, 0.25))
     ),
-    "ddamfn_affectnet": _ddamfn(
+    "ddamfn_affectnet": _mirrored_and(
         sometimes_warp(0.7, rotation=20, shift=0.2, scale=(0.8, 1.0)),
         sometimes_erase(0.5, (0.02, 0.33)),
     ),
-    "ddamfn_affectnet_pp": _ddamfn(
+    "ddamfn_affectnet_pp": _mirrored_and(
         sometimes_warp(0.7, rotation=20, shift=0.2, scale=(0.8, 1.0)),
         sometimes_erase(1.0, (0.05, 0.05)),
+    ),
+    # The ensembles of Siqueira et al. 2020, and the diversified MA-Net on FER+ and AffectNet.
+    "esr": _mirrored_and(
+        jitter(0.5), sometimes_warp(1.0, rotation=30, shift=0.1, scale=(1.0, 1.25))
+    ),
+    # MA-Net (Zhao et al. 2021): PyTorch's defaults of a random crop.
+    "manet": _mirrored_and(resized_crop((0.08, 1.0), (3 / 4, 4 / 3))),
+    # The diversified networks on RAF-DB: 32 of 224 pixels of padding before a random crop.
+    "diversified_rafdb": _mirrored_and(
+        sometimes_warp(0.2, rotation=20, shift=32 / 224), sometimes_erase(0.5, (0.02, 0.25))
+    ),
+    # The same of 96 pixels.
+    "diversified_rafdb_96": _mirrored_and(
+        sometimes_warp(0.2, rotation=20, shift=32 / 96), sometimes_erase(0.5, (0.02, 0.25))
     ),
 }

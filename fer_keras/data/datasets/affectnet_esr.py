@@ -3,7 +3,8 @@
 Source of the layout: Siqueira et al., "Efficient Facial Feature Learning with Wide Ensemble-based
 Convolutional Neural Networks", AAAI 2020, and the code published with it. `Training_Labeled/0/
 0000000s7s-653s653.jpg` is face 0 with expression code 7, valence -0.653 and arousal 0.653, joined
-by the letter s. The numbered folders are portions of at most 500 faces, not classes.
+by the letter s. `0000000_7_-653_653.jpg`, as the description of the code has it, is the same. The
+numbered folders are portions of at most 500 faces, not classes.
 
 The published code that made such copies took the box of a face with rows and columns exchanged; a
 copy made with it holds other parts of the pictures than `affectnet` does.
@@ -24,7 +25,8 @@ from fer_keras.data.samples import Example, SourceContent
 
 _FOLDERS = {"train": "Training_Labeled", "validation": "Validation"}
 _IGNORED = "Training_Unlabeled"
-_NAME = re.compile(r"\d{7,}s(\d+)s(-?\d+)s(-?\d+)\.jpg")
+# The program writes the letter s between the parts, its description has a line there.
+_NAME = re.compile(r"\d{7,}([s_])(\d+)\1(-?\d+)\1(-?\d+)\.jpg")
 
 INFO = replace(
     files.AFFECTNET,
@@ -143,9 +145,9 @@ def _portions(folder: Path, faults: list[str]) -> list[int]:
 def _parse(name: str) -> tuple[int, dict[str, float]]:
     match = _NAME.fullmatch(name)
     if match is None:
-        raise ValueError("expected a name like 0000000s7s-653s653.jpg")
-    code = int(match[1])
+        raise ValueError("expected a name like 0000000s7s-653s653.jpg or 0000000_7_-653_653.jpg")
+    code = int(match[2])
     if code not in files.CODES and code not in files.OTHER_CODES:
         raise ValueError(f"unknown expression code {code}, expected 0..10")
-    valence, arousal = (files.rating(str(int(text) / 1000)) for text in match.group(2, 3))
+    valence, arousal = (files.rating(str(int(text) / 1000)) for text in match.group(3, 4))
     return code, {"valence": valence, "arousal": arousal}

@@ -26,7 +26,7 @@ from fer_keras.runtime.clips import single_pictures_refused
 from fer_keras.runtime.engines import EngineName
 from fer_keras.runtime.export_files import default_model, read_model_files
 from fer_keras.runtime.recognizer import Precision, Recognizer
-from fer_keras.runtime.stream.rows import FACE_COLUMNS, PATH_COLUMNS, printable
+from fer_keras.runtime.stream.rows import FACE_COLUMNS, LOOK_COLUMNS, PATH_COLUMNS, printable
 from fer_keras.runtime.table import face_fields
 
 # Also how many rows are in memory at a time, whatever the size of a shard.
@@ -61,6 +61,7 @@ class ReadSettings:
         prior: As `Recognizer` takes it; None is the model's default.
         labels: Keep only these; empty for all.
         min_face: As `Recognizer` takes it.
+        min_quality: As `Recognizer` takes it.
         engine: As `Recognizer` takes it.
         device: As `Recognizer` takes it.
     """
@@ -72,6 +73,7 @@ class ReadSettings:
     prior: str | None = None
     labels: tuple[str, ...] = ()
     min_face: int | None = None
+    min_quality: float = 0.0
     engine: EngineName = "litert"
     device: str = "cpu"
 
@@ -90,10 +92,13 @@ class ReadSettings:
             "model_sha256": hashlib.sha256(files.content + files.weights).hexdigest(),
             "class_names": list(files.class_names),
             "detector": self.detector,
+            # Parts of earlier versions have fewer columns; one folder holds one kind.
+            "columns": list(LOOK_COLUMNS),
             # Only where it changes answers, so that runs of earlier versions go on.
             **({"prior": prior} if prior != "training" else {}),
             **({"labels": list(self.labels)} if self.labels else {}),
             **({} if self.min_face is None else {"min_face": self.min_face}),
+            **({"min_quality": self.min_quality} if self.min_quality else {}),
             # Left out for our own models, so that runs of earlier versions go on.
             **({} if files.card is None else {"card": repr(files.card)}),
         }
@@ -138,6 +143,7 @@ class ShardReader:
             settings.prior,
             settings.labels,
             settings.min_face,
+            settings.min_quality,
             settings.engine,
             settings.device,
         )
@@ -314,9 +320,9 @@ def _schema(class_names: Sequence[str]) -> Any:
     import pyarrow
 
     types = {"face": pyarrow.int32(), "unsure": pyarrow.bool_()}
-    types |= dict.fromkeys(("x", "y", "width", "height", "score"), pyarrow.float64())
+    types |= dict.fromkeys(("x", "y", "width", "height", "score", *LOOK_COLUMNS), pyarrow.float64())
     types |= dict.fromkeys(class_names, pyarrow.float32())
-    columns = [*PATH_COLUMNS, *FACE_COLUMNS, *class_names, "error"]
+    columns = [*PATH_COLUMNS, *FACE_COLUMNS, *class_names, *LOOK_COLUMNS, "error"]
     return pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in columns])
 
 

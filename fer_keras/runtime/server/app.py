@@ -118,6 +118,8 @@ def open_recognizers(settings: Settings) -> dict[str, Recognizer]:
             precision=cast(Precision | None, settings.precision),
             prior=settings.prior,
             labels=settings.labels,
+            min_face=settings.min_face,
+            min_quality=settings.min_quality,
         )
         name = str(recognizer.manifest.get("name") or Path(model).stem)
         if recognizer.input_kind != "image":

