@@ -259,7 +259,7 @@ def _manifest(
         "class_prior": dict(prior.class_prior),
         "default_prior": str(prior.choice),
         "prior_figures": dict(prior.figures),
-        "training": training_facts(experiment, describe(train.name), result),
+        "training": training_facts(experiment, describe(experiment.dataset.name), result),
         "parity": parity,
         "validation": figures,
     }
