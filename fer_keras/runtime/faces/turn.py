@@ -129,6 +129,9 @@ def _best_turn(find: Find, picture: Pixels, face: Face) -> Face:
     # The patch upright too: in another size the same face has another score.
     upright = [found.score for found in find(patch) if _holds_middle(found.box)]
     best, least = face, max(face.score, *upright, 0.0) + _CLEARLY_SURER
+    # No score is over 1: often the first look is enough.
+    if least >= 1:
+        return face
     for quarters in (1, 2, 3):
         for found in find(np.ascontiguousarray(np.rot90(patch, quarters))):
             turned = turned_back(found, quarters, (_PATCH_SIDE, _PATCH_SIDE))
