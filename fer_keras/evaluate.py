@@ -6,16 +6,17 @@ pixels also occur in the training split.
 """
 
 import argparse
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_keras.common.arguments import add_published_arguments, check_published_arguments
+from fer_keras.common.arguments import add_published_arguments, check_published_arguments, words
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
 from fer_keras.common.prior import parse_prior
+from fer_keras.common.progress import progress
+from fer_keras.common.quiet import load_keras
 from fer_keras.config import load_experiment
 from fer_keras.evaluation.summary import report
 
@@ -29,6 +30,8 @@ _EXAMPLES = """examples:
   python -m fer_keras.evaluate runs/word2vec-seed0 --dataset ferplus --label-rule majority
   python -m fer_keras.evaluate runs/word2vec-seed0/export --precision int8
   python -m fer_keras.evaluate saved_models/ferplus --precision int8 --prior balanced:0.25
+  python -m fer_keras.evaluate saved_models/ferplus --labels happiness,neutral,anger
+  python -m fer_keras.evaluate saved_models/ferplus --dataset folder --source mine --estimate-prior
   python -m fer_keras.evaluate runs/fer2013_vgg19-seed0 --split test --ten-crop 48
   python -m fer_keras.evaluate ddamfn.pth --network ddamfn --labels rafdb --dataset rafdb
   python -m fer_keras.evaluate best.keras --dataset fer2013 --source fer2013.csv --output results
@@ -52,7 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         help="run folder, .keras, .tflite or export folder; with --network its authors' file",
     )
-    add_published_arguments(parser)
+    add_published_arguments(
+        parser,
+        labels_of_others="of another model: only the pictures of these labels, and only these "
+        "labels as answers",
+    )
     parser.add_argument("--dataset", help="default: that of the run or of the export's manifest")
     parser.add_argument(
         "--split", choices=("validation", "test"), default="validation", help="default: validation"
@@ -82,19 +89,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         "balanced:TAU, uniform, or shares such as happiness=0.3 neutral=0.6 (docs/prior.md); "
         "default: the default_prior of an export's manifest, otherwise training",
     )
+    parser.add_argument(
+        "--estimate-prior",
+        action="store_true",
+        help="also say how frequent the classes are among these pictures by the answers alone, "
+        "without their labels (EM), for --prior",
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of a .tflite model")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the results go")
     parser.add_argument("--overwrite", action="store_true", help="replace results of another model")
     arguments = parser.parse_args(argv)
-    check_published_arguments(arguments)
-    # Only now, so that --help is answered at once.
-    from fer_keras.evaluation.evaluate import default_prior, evaluate
-    from fer_keras.evaluation.run_data import requested_samples
-
+    check_published_arguments(arguments, labels_of_others=True)
     require_keras("python -m fer_keras.evaluate", *TRAINING)
-    # Before the first import of Keras and TensorFlow, which read these once.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    load_keras()
+    # Only now, so that --help is answered at once.
+    from fer_keras.evaluation.evaluate import default_prior, evaluate, keep_labels
+    from fer_keras.evaluation.run_data import requested_samples
     from fer_keras.loading.load import load_model, load_published
 
     path: Path = arguments.model
@@ -119,21 +129,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{max(model.image_shape[:2])} pixels. Received: {arguments.ten_crop}."
         )
     samples, train = requested_samples(arguments, model)
+    kept = [] if arguments.network else words([arguments.labels])
+    if kept:
+        samples = keep_labels(samples, kept)
     is_run = (path / "experiment.json").is_file()
     folder = arguments.output or _default_output(path, model, samples, is_run)
     if arguments.ten_crop and not arguments.output:
         folder = folder / f"ten_crop_{arguments.ten_crop}"
     if not prior.is_training and not arguments.output:
         folder = folder / f"prior_{re.sub('[^a-z0-9.]+', '_', str(prior).lower())}"
-    figures = evaluate(
-        model,
-        samples,
-        train_samples=train,
-        output_dir=folder,
-        overwrite=arguments.overwrite,
-        ten_crop=bool(arguments.ten_crop),
-        prior=prior,
-    )
+    if kept and not arguments.output:
+        folder = folder / f"labels_{'_'.join(samples.class_names)}"
+    with progress("evaluating"):
+        figures = evaluate(
+            model,
+            samples,
+            train_samples=train,
+            output_dir=folder,
+            overwrite=arguments.overwrite,
+            ten_crop=bool(arguments.ten_crop),
+            prior=prior,
+            estimate=arguments.estimate_prior,
+        )
     print(report(figures))
     print(f"\nwritten to {folder}")
     return 0

@@ -20,11 +20,13 @@ from typing import Any
 from fer_keras.common.arguments import add_published_arguments, check_published_arguments
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
+from fer_keras.common.quiet import load_keras
 
 _EXAMPLES = """examples:
   python -m fer_keras.export runs/word2vec-seed0                 -> runs/word2vec-seed0/export
   python -m fer_keras.export runs/word2vec-seed0 --output saved_models/word2vec
   python -m fer_keras.export runs/word2vec-seed0 --no-int8
+  python -m fer_keras.export runs/word2vec-seed0 --formats onnx openvino
   python -m fer_keras.export runs/word2vec-seed0 --reject-accuracy 0.9
   python -m fer_keras.export ddamfn.pth --network ddamfn --labels rafdb --dataset rafdb
 
@@ -36,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see `--help`."""
     parser = argparse.ArgumentParser(
         prog="python -m fer_keras.export",
-        description="Export a run to SavedModel and TFLite, checked against Keras.",
+        description="Export a run to SavedModel, TFLite and, if asked, ONNX and OpenVINO, checked "
+        "against Keras.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -69,6 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--no-int8", action="store_true", help="leave the int8 file out")
     parser.add_argument(
+        "--formats",
+        nargs="+",
+        default=[],
+        metavar="FORMAT",
+        help="also onnx (opset 18) and openvino, in float32, each checked against Keras too",
+    )
+    parser.add_argument(
         "--reject-accuracy",
         type=float,
         default=0.95,
@@ -84,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before the first import of Keras and TensorFlow, which read these once.
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    load_keras()
     # Only now, so that --help is answered at once.
     from fer_keras.conversion.summary import report
 
@@ -114,6 +124,7 @@ def _exported(run_dir: Path, target: Path, arguments: argparse.Namespace) -> dic
         int8=not arguments.no_int8,
         mirror=arguments.mirror,
         reject_accuracy=arguments.reject_accuracy,
+        formats=arguments.formats,
     )
 
 

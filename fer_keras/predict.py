@@ -9,11 +9,22 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from fer_keras.common.arguments import add_prior, every, face_pixels, positive, seconds, words
+from fer_keras.common.arguments import (
+    add_engine,
+    add_min_quality,
+    add_prior,
+    every,
+    face_pixels,
+    positive,
+    seconds,
+    words,
+)
 from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.common.quiet import without_log_lines
 from fer_keras.runtime.bulk import predict as bulk
 from fer_keras.runtime.paths import (
     _Counts,
+    _model_name,
     _only_videos,
     _open_output,
     _report_facts,
@@ -26,6 +37,7 @@ from fer_keras.runtime.paths import (
 _EXAMPLES = """\
 examples:
   python -m fer_keras.predict photo.jpg
+  python -m fer_keras.predict photo.jpg --save-images annotated
   python -m fer_keras.predict holiday/ --model runs/NAME/export --output faces.csv
   python -m fer_keras.predict holiday/ more/ --model runs/NAME/export --output faces.jsonl \\
       --detector haar --threads 2 --precision int8
@@ -41,17 +53,20 @@ output:
   One row per face, the largest face of a picture first: path, face (its number in the picture,
   from 0), box in pixels, dominant emotion, score (the detector's confidence: a probability for
   mtcnn, a weight for haar, 1 for none), unsure (the model would rather not say), label_set (the
-  emotions that cannot be ruled out, joined by |; see the model's card) and the probability of
-  every emotion. JSON Lines has the landmarks too. A picture without a face has one row with empty
-  face fields, and a warning on stderr. An --output file appears when all pictures are done, in
-  place of the old one.
+  emotions that cannot be ruled out, joined by |; see the model's card), the probability of
+  every emotion, then yaw, pitch and roll of the head in degrees (where landmarks are known) and
+  quality, 0 to 1 (docs/usage.md). JSON Lines has the landmarks too. A picture without a face has
+  one row with empty face fields, and a warning on stderr. An --output file appears when all
+  pictures are done, in place of the old one. --save-images writes each picture again with the faces
+  in it drawn, numbered as in the table. Missing folders are made.
 
 prior:
   A model has learned how frequent every emotion is in its training, and answers as if it were a
   little less uneven, by default_prior in its manifest. --prior says how frequent they are where you
   look, --prior training takes the model as it is; --labels leaves emotions out. With shares of your
-  own or --labels, unsure is never said and label_set is the dominant emotion: no thresholds are
-  known for those. Options that take several words stand after PATH, or have commas (docs/prior.md).
+  own or --labels, unsure is said of turned heads alone, label_set is the dominant emotion: no
+  thresholds are known for those. Options that take several words stand after PATH, or have commas
+  (docs/prior.md).
 
 videos:
   One row per face and frame that is read. Where there is a video among the paths, the columns frame
@@ -118,29 +133,43 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(
             f"--report: expected one video, received {len(paths)} files. Run it for each video"
         )
-    if arguments.report is not None and not arguments.report.parent.is_dir():
+    if arguments.no_storage and arguments.report is not None and not arguments.no_images:
         raise ConfigError(
-            f"--report: the folder does not exist. Create it first: {arguments.report.parent}"
+            "--no-storage: the report shows small pictures of the faces. Add --no-images, or leave "
+            "--report out"
+        )
+    if arguments.no_storage and arguments.save_images is not None:
+        raise ConfigError("--no-storage: --save-images writes pictures. Leave one of them out")
+    if arguments.save_images is not None and videos:
+        first = next(path for path in paths if path in videos)
+        raise ConfigError(
+            "--save-images: expected pictures, received a video. Draw it by: python -m "
+            f"fer_keras.camera --source {first} --video shown.mp4"
         )
 
     # Imported only now, so that --help and a wrong path are answered at once.
     from fer_keras.common.opencv import cv2
     from fer_keras.runtime.recognizer import Recognizer
+    from fer_keras.runtime.stream.annotated import AnnotatedPictures
     from fer_keras.runtime.stream.rows import table_format, write_path_csv, write_path_jsonl
     from fer_keras.runtime.stream.sources import quiet_ffmpeg
     from fer_keras.runtime.stream.video_report import VideoReport
 
     chosen = table_format(output, arguments.format)
     quiet_ffmpeg()
-    recognizer = Recognizer(
-        arguments.model,
-        detector=arguments.detector,
-        threads=arguments.threads,
-        precision=arguments.precision,
-        prior=arguments.prior,
-        labels=words(arguments.labels),
-        min_face=arguments.min_face,
-    )
+    with without_log_lines():
+        recognizer = Recognizer(
+            arguments.model,
+            detector=arguments.detector,
+            threads=arguments.threads,
+            precision=arguments.precision,
+            prior=arguments.prior,
+            labels=words(arguments.labels),
+            min_face=arguments.min_face,
+            min_quality=arguments.min_quality,
+            engine=arguments.engine,
+            device=arguments.device,
+        )
     for note in recognizer.notes:
         print(f"note: {note}", file=sys.stderr)
     if recognizer.input_kind == "clip":
@@ -150,30 +179,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     names = [str(name) for name in recognizer.classes_]
     report = None if arguments.report is None else VideoReport(names, not arguments.no_images)
+    annotated = None
+    if arguments.save_images is not None:
+        name = _model_name(recognizer, arguments)
+        annotated = AnnotatedPictures(arguments.save_images, paths, name)
     with _open_output(output) as stream:
-        rows = _rows(recognizer, paths, videos, counts, arguments, report)
+        rows = _rows(recognizer, paths, videos, counts, arguments, report, annotated)
         if chosen == "csv":
             write_path_csv(stream, rows, names, bool(videos))
         else:
             write_path_jsonl(stream, rows, names)
     if report is not None and not counts.unreadable:
+        arguments.report.parent.mkdir(parents=True, exist_ok=True)
         report.write(arguments.report, paths[0].name, _report_facts(recognizer, arguments, counts))
-    print(_summary(counts, passed_over, output, arguments.report), file=sys.stderr)
+    written = output, arguments.report, arguments.save_images
+    print(_summary(counts, passed_over, *written), file=sys.stderr)
     return 2 if counts.unreadable or counts.broken_off else 0
 
 
 def _predict_in_bulk(arguments: argparse.Namespace) -> int:
     if not arguments.paths and arguments.list is None:
         raise ConfigError("--output-dir: expected PATH... or --list, received neither")
-    for option in ("output", "format", "report"):
+    for option in ("output", "format", "report", "save_images"):
         if getattr(arguments, option) is not None:
-            raise ConfigError(f"--output-dir writes Parquet files. Leave out --{option}")
+            left_out = option.replace("_", "-")
+            raise ConfigError(f"--output-dir writes Parquet files. Leave out --{left_out}")
     if any(map(is_video, arguments.paths)):
         raise ConfigError("--output-dir: expected pictures, received a video. Use --output")
     total, plan = bulk.predict_in_bulk(arguments)
     counts = _Counts(**asdict(total))
     counts.unreadable += plan.unreadable
-    print(_summary(counts, plan.passed_over, arguments.output_dir, None), file=sys.stderr)
+    print(_summary(counts, plan.passed_over, arguments.output_dir), file=sys.stderr)
     # A picture has a row that says why; a folder has none.
     return 2 if plan.unreadable else 0
 
@@ -212,6 +248,12 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, metavar="FILE", help=".csv or .jsonl file (default: the terminal)"
     )
     parser.add_argument(
+        "--save-images",
+        type=Path,
+        metavar="DIR",
+        help="write the pictures with boxes, labels and probabilities into this folder",
+    )
+    parser.add_argument(
         "--format", choices=("csv", "jsonl"), help="default: by the name of FILE, else csv"
     )
     parser.add_argument(
@@ -220,8 +262,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precision",
         choices=("float32", "float16", "dynamic", "int8"),
-        help="which file of the export folder (default: float32)",
+        help="which file of the export folder (default: what its manifest says)",
     )
+    add_min_quality(parser)
+    add_engine(parser)
     add_prior(parser)
     bulk.add_arguments(parser)
     videos = parser.add_argument_group("videos")
@@ -231,7 +275,16 @@ def _parser() -> argparse.ArgumentParser:
     videos.add_argument(
         "--all-frames", action="store_true", help="a row also for every frame without a face"
     )
+    videos.add_argument(
+        "--identities",
+        action="store_true",
+        help="who comes back after an absence or a cut keeps the number, by the colours of face "
+        "and hair; remembered in memory only, for each video anew",
+    )
     videos.add_argument("--no-images", action="store_true", help="no pictures in the report")
+    videos.add_argument(
+        "--no-storage", action="store_true", help="refuse to write anything that shows a picture"
+    )
     videos.add_argument(
         "--every",
         type=every,

@@ -7,7 +7,6 @@ off by default: a report is there to be passed on, and most data sets are not.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from fer_keras.common.errors import DataError, run_command
 from fer_keras.common.files import write_text
 from fer_keras.common.html_page import png_uri
 from fer_keras.common.installed import TRAINING, require
+from fer_keras.common.progress import progress
+from fer_keras.common.quiet import load_keras
 from fer_keras.reporting.run_page import sections
 from fer_keras.reporting.run_page.content import Content, read_run
 from fer_keras.reporting.run_page.page import build_report
@@ -85,13 +86,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-mlflow", action="store_true", help="leave the MLflow run as it is")
     arguments = parser.parse_args(argv)
     require("python -m fer_keras.report", *TRAINING)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    load_keras()
 
-    content = read_run(arguments.run, arguments.study)
-    pictures = mistaken_pictures(content) if arguments.pictures else None
-    default = "report_with_pictures.html" if arguments.pictures else "report.html"
-    path: Path = arguments.output or arguments.run / default
-    write_text(path, build_report(content, pictures))
+    with progress("writing the page"):
+        content = read_run(arguments.run, arguments.study)
+        pictures = mistaken_pictures(content) if arguments.pictures else None
+        default = "report_with_pictures.html" if arguments.pictures else "report.html"
+        path: Path = arguments.output or arguments.run / default
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, build_report(content, pictures))
     found = ", ".join(f"{study.name} ({study.model})" for study in content.studies)
     print(f"studies: {found or 'none of this model found'}")
     if not arguments.pictures and not arguments.no_mlflow and _store(arguments.run, path):

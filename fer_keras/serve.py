@@ -6,7 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_keras.common.arguments import add_prior, positive, seconds, words
+from fer_keras.common.arguments import (
+    add_min_quality,
+    add_prior,
+    face_pixels,
+    positive,
+    rate,
+    words,
+)
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import require
 from fer_keras.runtime.server.settings import Limits, Settings
@@ -54,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         threads=arguments.threads,
         prior=arguments.prior,
         labels=tuple(words(arguments.labels)),
+        min_face=arguments.min_face,
+        min_quality=arguments.min_quality,
         host=arguments.host,
         port=arguments.port,
         token=_token(arguments.token_file),
@@ -121,10 +130,17 @@ def _parser() -> argparse.ArgumentParser:
         help="mtcnn (default), haar, yunet, blazeface",
     )
     add(
+        "--min-face",
+        type=face_pixels,
+        metavar="PIXELS",
+        help="find faces from this side on (default: as `Recognizer` does)",
+    )
+    add(
         "--precision",
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: what its manifest says)",
     )
+    add_min_quality(parser)
     add_prior(parser)
     add("--threads", type=positive, default=1, metavar="N", help="of LiteRT (default: 1)")
     add("--workers", type=positive, default=1, metavar="N", help="processes (default: 1)")
@@ -160,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     limits.add_argument(
         "--max-seconds",
-        type=seconds,
+        type=rate,
         default=_DEFAULTS.seconds,
         metavar="N",
         help=f"until an answer, and between two frames (default: {_DEFAULTS.seconds:g})",

@@ -1,12 +1,13 @@
 """Runs one study of `fer_keras/studies`: `python -m fer_keras.study NAME ...`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.common.installed import TRAINING, require_keras
+from fer_keras.common.progress import progress
+from fer_keras.common.quiet import load_keras
 from fer_keras.studies import list_studies, study_module
 
 _EXAMPLES = """examples:
@@ -47,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     module.add_arguments(parser)
     arguments = parser.parse_args(words[1:])
     require_keras(f"python -m fer_keras.study {words[0]}", *TRAINING)
-    # Before the first import of Keras and TensorFlow, which read these once.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    print(module.run(arguments))
+    load_keras()
+    with progress(f"study {words[0]}"):
+        text = module.run(arguments)
+    print(text)
     return 0
 
 

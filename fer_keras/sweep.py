@@ -16,6 +16,7 @@ from pathlib import Path
 from fer_keras.common.arguments import positive
 from fer_keras.common.errors import run_command
 from fer_keras.common.installed import TRAINING, require_keras
+from fer_keras.common.quiet import load_keras
 from fer_keras.training.sweep.sweep import as_worker, new_sweep, resumed_sweep, run_sweep
 from fer_keras.training.sweep.trials import (
     read_sweep,
@@ -26,7 +27,7 @@ _EXAMPLES = """examples:
   python -m fer_keras.sweep word2vec --search training.learning_rate=0.0003..0.03:log \\
       --search method.options.scale=8..32 --trials 20 --processes 2
   python -m fer_keras.sweep cross_entropy --set training.epochs=10 --trials 8 \\
-      --search network.options.widths=[32,64],[48,96,160] --search training.weight_decay=0..0.3
+      --search network.options.widths=[32,64,96],[48,96,160] --search training.weight_decay=0..0.3
   python -m fer_keras.sweep fer2013plus_ddamfn --runs ddamfn_runs            a table of runs
   python -m fer_keras.sweep --resume runs/sweep-word2vec-DATE                go on after a kill
   python -m fer_keras.sweep --resume runs/sweep-word2vec-DATE --trials 40    go on with more trials
@@ -80,9 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif arguments.backend:
         os.environ["KERAS_BACKEND"] = arguments.backend
     require_keras("python -m fer_keras.sweep", *TRAINING, "optuna")
-    # Before the first import of Keras and TensorFlow, which read these once.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    load_keras()
     if arguments.worker:
         return as_worker(arguments)
     words = sys.argv[1:] if argv is None else list(argv)

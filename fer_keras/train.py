@@ -12,9 +12,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_keras.common.errors import ConfigError, FerKerasError, TrainingError, run_command
+from fer_keras.common.errors import (
+    ConfigError,
+    FerKerasError,
+    TrainingError,
+    did_you_mean,
+    run_command,
+)
 from fer_keras.common.installed import BACKENDS, TRAINING, require_keras
+from fer_keras.common.quiet import load_keras, load_tensorflow
 from fer_keras.config import list_experiments, load_experiment, override
+from fer_keras.data.registry import list_datasets
 from fer_keras.training.backend_choice import choose_backend
 from fer_keras.training.distribution import Distribution
 from fer_keras.training.fallback import with_fallback
@@ -22,13 +30,24 @@ from fer_keras.training.fallback import with_fallback
 _EXAMPLES = """examples:
   python -m fer_keras.train --list
   python -m fer_keras.train --exp word2vec
-  python -m fer_keras.train --exp word2vec --set training.epochs=3 --set method.options.scale=24
+  python -m fer_keras.train --exp word2vec --epochs 3 --batch-size 32 --set method.options.scale=24
+  python -m fer_keras.train --exp cross_entropy --data ~/faces --network vgg13
   python -m fer_keras.train --exp path/to/mine.py --seed 1 --run-dir runs/mine-1
   python -m fer_keras.train --run-dir runs/mine-1 --resume
   python -m fer_keras.train --exp ferplus_cel --backend auto
   python -m fer_keras.train --exp ferplus_cel --backend jax --devices 8
   python -m fer_keras.train --exp runs/mine-1/experiment.json      the same run again
 """
+
+# Flag -> the setting that it is short for, what its value is called, what it is.
+_FLAGS = {
+    "--data": ("dataset.name", "NAME|DIR", "data set, or folder of pictures by class"),
+    "--network": ("network.name", "NAME", "network"),
+    "--epochs": ("training.epochs", "N", "passes over the training pictures"),
+    "--batch-size": ("training.batch_size", "N", "pictures of a step"),
+    "--learning-rate": ("training.learning_rate", "RATE", "highest learning rate"),
+    "--seed": ("seed", "N", "seed of everything that is drawn"),
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting"
     )
-    parser.add_argument("--seed", type=int, help="short for --set seed=N")
+    for flag, (key, value, what) in _FLAGS.items():
+        also = " or dataset.source" if flag == "--data" else ""
+        parser.add_argument(flag, metavar=value, help=f"{what}: short for --set {key}{also}")
     parser.add_argument(
         "--backend",
         choices=(*BACKENDS, "auto"),
@@ -65,6 +86,49 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def flag_changes(arguments: argparse.Namespace) -> list[str]:
+    """The flags as what they are short for.
+
+    Args:
+        arguments: Of the command line.
+
+    Returns:
+        `KEY=VALUE`, as `--set` takes them.
+
+    Raises:
+        ConfigError: A setting is given by a flag and by `--set`, or `--data` is neither the name of
+            a data set nor a folder that is there.
+    """
+    by_set = {change.partition("=")[0].strip(): change for change in arguments.set}
+    changes = []
+    for flag, (key, _, _) in _FLAGS.items():
+        value: str | None = getattr(arguments, flag[2:].replace("-", "_"))
+        if value is None:
+            continue
+        meant = _data_changes(value) if flag == "--data" else {key: value}
+        for setting in meant:
+            if setting in by_set:
+                raise ConfigError(
+                    f"{setting} is given twice: {flag} {value} and --set {by_set[setting]}. "
+                    "Leave one of them out."
+                )
+        changes += [f"{setting}={chosen}" for setting, chosen in meant.items()]
+    return changes
+
+
+def _data_changes(value: str) -> dict[str, str]:
+    """What `--data` means: the name of a data set, or a folder of pictures by class."""
+    names = list_datasets()
+    if value in names:
+        return {"dataset.name": value}
+    if Path(value).expanduser().exists():
+        return {"dataset.name": "folder", "dataset.source": value}
+    raise ConfigError(
+        "--data: expected the name of a data set (python -m fer_keras.data list) or a folder of "
+        f"pictures. Received: {value!r}. {did_you_mean(value, names)}"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see `--help`."""
     arguments = _parser().parse_args(argv)
@@ -82,8 +146,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ["KERAS_BACKEND"] = arguments.backend
     require_keras("python -m fer_keras.train", *TRAINING)
     experiment = load_experiment(arguments.exp or str(arguments.run_dir))
-    changes = [*arguments.set, *([] if arguments.seed is None else [f"seed={arguments.seed}"])]
-    experiment = override(experiment, changes)
+    experiment = override(experiment, [*arguments.set, *flag_changes(arguments)])
+    if not arguments.resume:
+        # Only now, so that --help is answered at once.
+        from fer_keras.training.as_weights import with_input_of_weights
+        from fer_keras.training.own_parts import with_full_paths
+
+        experiment = with_full_paths(with_input_of_weights(experiment))
 
     distribution = Distribution(
         arguments.devices, arguments.coordinator, arguments.num_processes, arguments.process_id
@@ -92,11 +161,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Only now, so that --help is answered at once.
     from fer_keras.data.splits import load_splits
 
-    # Before the first import of Keras and TensorFlow, which read these once.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not arguments.resume:
         experiment = with_fallback(experiment, arguments.require_data)
+    load_tensorflow()
     os.environ["KERAS_BACKEND"] = choose_backend(
         experiment,
         arguments.backend or "",
@@ -110,6 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ),
     )
 
+    load_keras()
     from fer_keras.training.stages.run_stages import run_stages
 
     words = sys.argv[1:] if argv is None else list(argv)

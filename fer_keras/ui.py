@@ -1,11 +1,13 @@
 """Shows the tracked runs in a browser: `python -m fer_keras.ui` starts MLflow's own page.
 
-It serves the store that `train` writes to from the same folder, on this machine only.
+It serves the store that `train` writes to from the same folder, on this machine only. `import`
+brings run folders that MLflow did not see into the store.
 """
 
 import argparse
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from fer_keras.common.errors import TrainingError, run_command
@@ -14,6 +16,7 @@ from fer_keras.tracking.server import (
     _HOST,
     check_port,
     check_store,
+    comparison_line,
     experiment_lines,
     serve,
     stop,
@@ -24,6 +27,8 @@ _EXAMPLES = """examples:
   python -m fer_keras.ui
   python -m fer_keras.ui --port 8080
   MLFLOW_TRACKING_URI=sqlite:////home/me/mlflow.db python -m fer_keras.ui
+  python -m fer_keras.ui import runs/NAME runs/OTHER     runs without MLflow: settings, all epochs,
+                                                         files, and the champion of the data set
 
 The store is MLFLOW_TRACKING_URI, or mlflow.db in the current folder. Ctrl-C ends the page.
 """
@@ -43,9 +48,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=("serve", "import"),
+        default="serve",
+        help="serve the page (default), or bring run folders into the store",
+    )
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders, for import")
     parser.add_argument("--port", type=_port, default=5000, help="default: 5000")
     arguments = parser.parse_args(argv)
+    if bool(arguments.runs) != (arguments.action == "import"):
+        parser.error("expected RUN... with import, and only with it")
     require("python -m fer_keras.ui", "mlflow")
+    if arguments.action == "import":
+        from fer_keras.tracking.import_run import import_run
+
+        for run in arguments.runs:
+            for line in import_run(run):
+                print(line, flush=True)
+        return 0
     uri = store_uri()
     check_store(uri)
     check_port(arguments.port)
@@ -59,8 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     base = f"http://{_HOST}:{arguments.port}"
     print(f"{base}  Ctrl-C ends it", flush=True)
     try:
-        for line in experiment_lines(base):
-            print(line, flush=True)
+        for line in (*experiment_lines(base), comparison_line(base)):
+            if line:
+                print(line, flush=True)
         server.wait()
     except KeyboardInterrupt:
         return 0

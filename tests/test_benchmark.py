@@ -70,8 +70,11 @@ def test_report_of_an_export_and_another_projects_model(
     assert other["full_peak_mib"] is None
     table = capsys.readouterr().out
     assert f"Python {sys.version_info[0]}.{sys.version_info[1]}" in table
-    assert table.count("tiny int8") == 2
-    assert table.count("other") == 1
+    # In the table of threads, that of batches and that of stages, which other models lack.
+    assert table.count("tiny int8") == 3
+    assert table.count("other") == 2
+    assert "ms per face in batches, 1 thread, p50" in table
+    assert all(list(model["batches"]) == ["8", "32"] for model in report["models"])
 
 
 def test_figures_of_a_report() -> None:
@@ -301,7 +304,8 @@ def test_the_timed_process_imports_no_training_stack(export: Path) -> None:
     code = (
         "import io, json, sys\n"
         "from fer_keras.runtime.timing.timing import serve\n"
-        "spec = {'model': sys.argv[1], 'precision': 'int8', 'picture': None}\n"
+        "spec = {'model': sys.argv[1], 'precision': 'int8', 'engine': 'litert',"
+        "'picture': None}\n"
         "stages = {'ask': 'stages', 'detector': 'mtcnn', 'threads': 1, 'calls': 1, 'limit_s': 9}\n"
         "replies = io.StringIO()\n"
         "serve(spec, io.StringIO(json.dumps(stages)), replies)\n"
@@ -350,3 +354,40 @@ def test_peer_is_scored_by_names() -> None:
     assert scores["interval"][0] < 0.75 < scores["interval"][1]
     backwards = peer_fer.score(answers, ("neutral", "happy"), samples)
     assert (backwards["accuracy"], backwards["accuracy_without_contempt"]) == (0.0, 0.0)
+
+
+def test_a_budget_names_what_fits() -> None:
+    from fer_keras.runtime.timing.budget import budget_rows, budget_text, shipped_models
+
+    paths = shipped_models()
+    assert {path.name for path in paths} >= {"ferplus", "ferplus_tiny"}
+
+    def entry(path: Any, precision: str, classify_ms: float) -> dict[str, Any]:
+        stages = {"decode": 1.0, "detect": 99.0, "align": 0.5, "classify": classify_ms}
+        return {
+            "name": f"{path.name} {precision}", "path": str(path), "precision": precision,
+            "engine": "litert", "stages": {k: {"p50_ms": ms} for k, ms in stages.items()},
+        }  # fmt: skip
+
+    by_name = {path.name: path for path in paths}
+    models = [entry(by_name["ferplus_tiny"], "float32", 0.5), entry(by_name["ferplus"], "int8", 4)]
+    detectors = {"mtcnn": 8.0, "haar": 30.0, "none": 0.0}
+    rows = budget_rows(models, detectors, 10.0)
+    # 1 + 0.5 + 4 + 8 is too much; the more accurate model comes first.
+    assert [(row["model"], row["detector"], row["ms"]) for row in rows] == [
+        ("ferplus int8", "none", 5.5),
+        ("ferplus_tiny float32", "none", 2.0),
+        ("ferplus_tiny float32", "mtcnn", 10.0),
+    ]
+    assert rows[0]["accuracy"] == pytest.approx(0.86496, abs=1e-5)
+    assert "2.00 ms  ferplus_tiny float32, none  accuracy" in budget_text(rows, 10.0)
+    assert "--detect-every 10" in budget_text([], 1.0)
+    assert budget_rows([{**models[0], "stages": {}}], detectors, 100.0) == []
+
+
+def test_batches_are_timed_by_the_face(bare: Path) -> None:
+    model = timing.TimedModel(bare)
+    single = float(np.median(model.invoke_ms(1, calls=200, limit_s=60.0)))
+    batched = float(np.median(model.invoke_ms(1, calls=50, limit_s=60.0, batch=8)))
+    # One face after the other: the same time for each, and not eight times as much.
+    assert batched < 4 * single

@@ -26,7 +26,7 @@ parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
 NUM_PICTURES = 10
 COLUMNS = [
     "path", "face", "x", "y", "width", "height", "dominant", "score", "unsure", "label_set",
-    *CLASS_NAMES, "error",
+    *CLASS_NAMES, "yaw", "pitch", "roll", "quality", "error",
 ]  # fmt: skip
 
 
@@ -125,16 +125,16 @@ def test_interrupted_run_goes_on(
 ) -> None:
     out = tmp_path / "out"
     read: list[str] = []
-    recognize = shard_reader.Recognizer.recognize
+    detect_and_crop = shard_reader.Recognizer.detect_and_crop
 
     def interrupted(self: Any, path: Any) -> Any:
         # In the middle of the third shard.
         if len(read) == 7:
             raise KeyboardInterrupt
         read.append(str(path))
-        return recognize(self, path)
+        return detect_and_crop(self, path)
 
-    monkeypatch.setattr(shard_reader.Recognizer, "recognize", interrupted)
+    monkeypatch.setattr(shard_reader.Recognizer, "detect_and_crop", interrupted)
     with pytest.raises(KeyboardInterrupt):
         predict.main(arguments)
     said = capsys.readouterr().err
@@ -148,7 +148,7 @@ def test_interrupted_run_goes_on(
     (out / "part-00001.parquet").write_bytes(whole[:-20])
     first = (out / "part-00000.parquet").stat().st_mtime_ns
 
-    monkeypatch.setattr(shard_reader.Recognizer, "recognize", recognize)
+    monkeypatch.setattr(shard_reader.Recognizer, "detect_and_crop", detect_and_crop)
     assert predict.main(arguments) == 0
     said = capsys.readouterr().err
     assert "going on: 1 of 4 shards are done" in said
@@ -158,7 +158,7 @@ def test_interrupted_run_goes_on(
     assert len({row["path"] for row in rows_in(out)}) == len(rows_in(out)) == NUM_PICTURES
 
     # All is done: nothing is read again.
-    monkeypatch.setattr(shard_reader.Recognizer, "recognize", None)
+    monkeypatch.setattr(shard_reader.Recognizer, "detect_and_crop", None)
     assert predict.main(arguments) == 0
     assert "8 faces in 8 pictures" in capsys.readouterr().err
 
@@ -210,8 +210,8 @@ def test_wrong_arguments(
         predict.main(["--list", "list.txt"])
     with pytest.raises(DataError, match=r"found nothing.*missing"):
         predict.main([str(tmp_path / "missing"), *arguments])
-    with pytest.raises(ConfigError, match="parent does not exist"):
-        predict.main([*arguments, "--output-dir", str(tmp_path / "no" / "out")])
+    with pytest.raises(ConfigError, match="Leave out --save-images"):
+        predict.main([*arguments, "--save-images", str(tmp_path / "drawn")])
     with pytest.raises(ConfigError, match="received a file"):
         predict.main([*arguments, "--output-dir", arguments[0] + "/notes.txt"])
     with pytest.raises(ConfigError, match="unknown face detector"):
@@ -330,7 +330,7 @@ def test_opencv_failure_is_a_row(
     def fail(*given: Any) -> None:
         raise cv2.error("(-215:Assertion failed)\nin a file")
 
-    monkeypatch.setattr(shard_reader.Recognizer, "recognize", fail)
+    monkeypatch.setattr(shard_reader.Recognizer, "detect_and_crop", fail)
     assert predict.main(arguments) == 0
     errors = [row["error"] for row in rows_in(tmp_path / "out")]
     assert errors == list(repeat("(-215:Assertion failed) in a file", NUM_PICTURES))

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,47 @@ def test_one_table_of_all_models(
     dark = [row for row in answers if row["true"] == "sadness"]
     assert {(row["tiny float32"], row["theirs"]) for row in dark} == {("sadness", "happiness")}
     page = (tmp_path / "comparison.html").read_text()
+    # The table is what is looked for; how it was made stands below it.
+    text = (tmp_path / "comparison.md").read_text()
+    for shown, table in ((text, "| Model"), (page, "<table")):
+        assert shown.index(table) < shown.index("models on the same 12 pictures")
     assert not re.findall(r"(?:src|href)=.(?!data:)", page)
     assert 'data-value="0.666666667"' in page
     for name in ("disagreement.png", "mistakes.png"):
         assert cv2.imread(str(tmp_path / name)) is not None
     assert not (tmp_path / "pareto.png").exists()
+
+
+def test_models_answer_for_the_prior_that_is_asked_for(
+    models: Path, pictures: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(models / "export", tmp_path / "models" / "export")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    prior = dict.fromkeys(manifest["class_names"], 0.0001)
+    prior["happiness"] = 1 - 0.0001 * (len(prior) - 1)
+    manifest |= {"class_prior": prior, "default_prior": "balanced:0.5"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    shutil.copytree(models / "theirs", tmp_path / "models" / "theirs")
+
+    def answers(name: str, *more: str) -> tuple[dict[str, str], list[dict[str, str]], str]:
+        output = tmp_path / name
+        record = compare(tmp_path / "models", pictures, output, "--precision", "float32", *more)
+        priors = {row["name"]: row["prior"] for row in record["models"]}
+        rows = list(csv.DictReader((output / "predictions.csv").open()))
+        return priors, rows, (output / "comparison.md").read_text()
+
+    plain, as_it_is, text = answers("plain")
+    assert set(plain.values()) == {"training"}
+    assert "Class prior of the answers" not in text
+    # Of the three emotions of the data set it says happiness to a grey picture, by little.
+    grey = [row["tiny float32"] for row in as_it_is if row["true"] == "anger"]
+    assert set(grey) == {"happiness"}
+    uniform, equal, text = answers("uniform", "--prior", "uniform")
+    assert uniform == {"tiny float32": "balanced:1", "theirs": "training"}
+    assert {row["tiny float32"] for row in equal if row["true"] == "anger"} == {"sadness"}
+    assert [row["theirs"] for row in equal] == [row["theirs"] for row in as_it_is]
+    assert re.search(r"Class prior of the answers .*tiny float32 balanced:1", text)
+    assert answers("own", "--prior", "default")[0]["tiny float32"] == "balanced:0.5"
 
 
 def test_answers_are_kept_for_another_time(

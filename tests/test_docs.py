@@ -19,8 +19,8 @@ _PATH = re.compile(rf"(?<![\w/.$~-])(?:\.\./)?((?:{_FOLDERS})/[\w/.-]*\w)")
 _MODULE = re.compile(r"(?<![\w/.])fer_keras((?:\.[A-Za-z_]\w*)+)")
 # Folders beside the package that a wheel has inside it.
 _IN_THE_WHEEL = (".experiments", ".saved_models")
-# What a reader's own file is called, and what a command fetches.
-_NOT_THERE = ("NAME", "mine", "runtime/web/static/vendor")
+# What a reader's own file or camera is called, and what a command fetches.
+_NOT_THERE = ("NAME", "mine", "living_room", "runtime/web/static/vendor")
 
 
 def _is_named(parts: list[str]) -> bool:

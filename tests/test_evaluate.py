@@ -15,7 +15,7 @@ from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.prior import parse_prior
 from fer_keras.data.samples import Samples
 from fer_keras.evaluate import main
-from fer_keras.evaluation.evaluate import evaluate
+from fer_keras.evaluation.evaluate import evaluate, keep_labels
 from fer_keras.evaluation.run_data import run_samples
 from fer_keras.evaluation.summary import report
 from fer_keras.loading.classifier import LoadedModel
@@ -309,3 +309,49 @@ def test_a_model_without_its_prior_cannot_be_asked_for_another(tmp_path: Path) -
     (tmp_path / "m" / "result.json").write_text(json.dumps(record))
     same = evaluate(model, samples(), output_dir=tmp_path / "b", prior=uniform)
     assert same["accuracy"] == 1
+
+
+def test_some_labels_alone_are_asked_and_answered(tmp_path: Path) -> None:
+    model = oracle(tmp_path / "m" / "a.keras", wrong_as="neutral")
+    whole = evaluate(model, samples(), output_dir=tmp_path)
+    part = keep_labels(samples(), ["anger", "happiness"])
+    assert part.class_names == ("happiness", "anger")
+    assert part.labels.tolist() == [0, 0, 1, 1]
+    # Anger is taken for neutral, which is no answer now.
+    with pytest.raises(ConfigError, match="Choose another --output"):
+        evaluate(model, part, output_dir=tmp_path)
+    figures = evaluate(model, part, output_dir=tmp_path / "part")
+    assert figures["n"] == 4
+    assert figures["model_classes_left_out"] == ["neutral"]
+    assert figures["per_class"]["happiness"]["recall"] == 1
+    assert "only happiness, anger: 4 of 6 pictures" in report(figures)
+    assert "neutral" in whole["per_class"]
+    votes = dataclasses.replace(
+        samples(), targets=np.tile(np.float32([0.5, 0.3, 0.2]), (6, 1)), fingerprint=""
+    )
+    assert keep_labels(votes, ["neutral", "anger"]).targets[0] == pytest.approx([5 / 7, 2 / 7])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["angry", "neutral"], r"unknown label 'angry'. .*anger"),
+        (["anger"], "expected at least two. Received: anger"),
+    ],
+)
+def test_labels_that_cannot_be_kept_are_refused(labels: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        keep_labels(samples(), labels)
+
+
+def test_the_shares_of_the_pictures_are_estimated(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    model = oracle(tmp_path / "m")
+    with pytest.raises(ConfigError, match=r"--estimate-prior: .*class_prior.*/m"):
+        evaluate(model, samples(), output_dir=tmp_path / "a", estimate=True)
+    record = {"model_sha256": model.sha256, "class_prior": dict.fromkeys(NAMES, 1 / 3)}
+    (tmp_path / "m" / "result.json").write_text(json.dumps(record))
+    figures = evaluate(model, samples(), output_dir=tmp_path / "a", estimate=True)
+    assert figures["estimated_prior"]["shares"]["anger"]["share"] == pytest.approx(1 / 3, abs=1e-4)
+    assert "--prior neutral=0.3333 happiness=0.3333 anger=0.3333" in report(figures)
+    assert "share by the answers" not in report(evaluate(model, samples(), output_dir=tmp_path))

@@ -115,6 +115,9 @@ def test_the_folder_holds_what_the_manifest_says(exported: Path) -> None:
     assert sum(manifest["class_prior"].values()) == pytest.approx(1)
     assert "| happiness | 30 |" in (exported / "card.md").read_text()
     assert (exported.parent / "card.md").read_text() == (exported / "card.md").read_text()
+    hub_card = (exported / "README.md").read_text()
+    assert hub_card.startswith("---\nlicense: ")
+    assert hub_card.endswith((exported / "card.md").read_text())
 
 
 def test_the_default_prior_is_chosen_by_the_rule_and_has_thresholds_of_its_own(
@@ -392,3 +395,114 @@ def test_mirror_files_give_a_picture_and_its_mirror_image_the_same_answer(
     mirrored = conversion.tflite_probabilities(data, np.ascontiguousarray(images[:, :, ::-1]))
     assert np.abs(answers - mirrored).max() < 1e-5
     assert "mirror image" in (tmp_path / "mirror" / "card.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def with_engines(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    import_openvino_or_skip()
+    folder = tmp_path_factory.mktemp("engines") / "export"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "fer_keras.data.splits.load_splits",
+            lambda *_: (samples("train", 96), samples("validation", 90), samples("train", 192)),
+        )
+        patch.setattr(conversion, "TIMING_RUNS", 5)
+        export_run(trained, folder, calibration_images=64, formats=["onnx", "openvino"])
+    return folder
+
+
+def import_openvino_or_skip() -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("openvino") is None:
+        pytest.skip("needs OpenVINO")
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_other_engines_give_the_answers_of_litert(with_engines: Path, engine: Any) -> None:
+    from fer_keras import Recognizer
+
+    manifest = json.loads((with_engines / "manifest.json").read_text())
+    assert manifest["engine_files"] == {"onnx": "model.onnx", "openvino": "model.xml"}
+    assert manifest["parity"]["models"][engine]["max_difference"] <= 1e-5
+    assert {"model.onnx", "model.xml", "model.bin"} <= set(manifest["files"])
+    assert f"`{manifest['engine_files'][engine]}`" in (with_engines / "card.md").read_text()
+    pictures = samples("validation", 75).images
+    litert = Recognizer(with_engines, "none", precision="float32").predict_proba(pictures)
+    other = Recognizer(with_engines, "none", engine=engine)
+    assert np.abs(other.predict_proba(pictures) - litert).max() < 1e-5
+    # Batches of 32 and one by one: the same answers.
+    single = np.concatenate([other.predict_proba(pictures[i : i + 1]) for i in range(5)])
+    assert np.abs(single - litert[:5]).max() < 1e-5
+    with pytest.raises(ConfigError, match=r"in float32, received 'int8'"):
+        Recognizer(with_engines, "none", engine=engine, precision="int8")
+
+
+def test_the_onnx_file_is_of_the_stated_opset(with_engines: Path) -> None:
+    import onnx
+
+    model = onnx.load(with_engines / "model.onnx")
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    manifest = json.loads((with_engines / "manifest.json").read_text())
+    assert versions[""] == manifest["parity"]["models"]["onnx"]["opset"] == 18
+    assert "opset 18" in (with_engines / "card.md").read_text()
+
+
+@pytest.mark.parametrize("format_name", ["onnx", "openvino"])
+def test_a_spoilt_engine_file_publishes_nothing(
+    trained: Path, with_engines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    format_name: str,
+) -> None:  # fmt: skip
+    write = export_run_module.write_engine_file
+
+    def spoilt(deploy: Any, folder: Path, name: str) -> dict[str, Any]:
+        from fer_keras.loading.keras_files import load_network
+
+        other = conversion.deploy_graph(load_network(trained / "best.keras")[0], 17.0)
+        return write(other, folder, name)
+
+    monkeypatch.setattr(export_run_module, "write_engine_file", spoilt)
+    with pytest.raises(ExportError, match=rf"{format_name}: largest probability difference"):
+        export_run(trained, tmp_path / "export", int8=False, formats=[format_name])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_formats_are_checked_before_any_work(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="expected some of onnx, openvino, received coreml"):
+        export_run(trained, tmp_path / "export", formats=["coreml"])
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "tf2onnx" else object()
+    )
+    with pytest.raises(ConfigError, match=r"tf2onnx, which is not installed.*fer_keras\[onnx\]"):
+        export_run(trained, tmp_path / "export", formats=["onnx"])
+
+
+@pytest.mark.parametrize("engine", ["litert", "onnx", "openvino"])
+def test_pictures_in_batches_have_the_answers_of_single_ones(
+    with_engines: Path, engine: Any
+) -> None:
+    from fer_keras import Recognizer
+
+    recognizer = Recognizer(with_engines, "none", engine=engine)
+    pictures: list[Any] = [*samples("validation", 75).images[..., 0]]
+    pictures[40] = b"no picture"
+    runs = []
+    run = recognizer._network.probabilities
+    recognizer._network.probabilities = lambda crops: runs.append(len(crops)) or run(crops)
+    answers = list(recognizer.recognize_each(pictures, (DataError,)))
+    assert runs == ([1] * 74 if engine == "litert" else [32, 31, 11])
+    assert [picture is given for (picture, _), given in zip(answers, pictures, strict=True)]
+    assert isinstance(answers[40][1], DataError)
+    for i in (0, 31, 32, 39, 41, 74):
+        faces, alone = answers[i][1], recognizer.recognize(pictures[i])
+        assert faces[0]["dominant"] == alone[0]["dominant"]
+        expected = pytest.approx(alone[0]["emotions"], abs=0 if engine == "litert" else 1e-6)
+        assert faces[0]["emotions"] == expected
+    with pytest.raises(DataError):
+        list(recognizer.recognize_each(pictures))
+    table = recognizer.recognize_many(pictures[:40])
+    assert table["dominant"].tolist() == [faces[0]["dominant"] for _, faces in answers[:40]]

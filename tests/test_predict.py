@@ -51,7 +51,11 @@ def test_csv_of_a_folder(
     assert predict.main(arguments) == 0
     text = output.read_bytes().decode()
     assert text.splitlines()[0] == ",".join(
-        ["path,face,x,y,width,height,dominant,score,unsure,label_set", *CLASS_NAMES]
+        [
+            "path,face,x,y,width,height,dominant,score,unsure,label_set",
+            *CLASS_NAMES,
+            "yaw,pitch,roll,quality",
+        ]
     )
     assert "\r" not in text
     rows = read_csv(text)
@@ -102,8 +106,24 @@ def test_picture_without_a_face(
     assert row == {"path": str(path), **dict.fromkeys(row.keys() - {"path"})}
     assert row.keys() == {
         "path", "face", "box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set",
-        "track",
+        "track", "pose", "quality",
     }  # fmt: skip
+
+
+def test_faces_of_low_quality_are_left_out(
+    export: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "sharp.png"), noise)
+    cv2.imwrite(str(tmp_path / "blurred.png"), cv2.GaussianBlur(noise, (0, 0), 3))
+    words = [str(tmp_path), "--model", export, "--detector", "none", "--format", "jsonl"]
+    assert predict.main([*words, "--min-quality", "0.8"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = {Path(row["path"]).name: row["face"] for row in rows}
+    assert found == {"blurred.png": None, "sharp.png": 0}
+    with pytest.raises(SystemExit):
+        predict.main([*words, "--min-quality", "2"])
+    assert "expected a number in 0..1, received '2'" in capsys.readouterr().err
 
 
 def test_unreadable_pictures_are_named_and_the_others_kept(
@@ -162,12 +182,36 @@ def test_nothing_is_done_when_a_path_is_wrong(
     assert not output.exists()
 
 
+def test_pictures_are_drawn_where_a_missing_folder_is_made(
+    export: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = tmp_path / "new" / "drawn"
+    words = [str(pictures), "--model", export, "--detector", "none", "--save-images", str(drawn)]
+    assert predict.main(words) == 0
+    assert capsys.readouterr().err.rstrip().endswith(f"-> {drawn}")
+    names = [str(path.relative_to(drawn)) for path in sorted(drawn.rglob("*.*"))]
+    assert names == ["a.JPG", "b/ü, x.png", "z.png"]
+    shown = cv2.imdecode(np.fromfile(drawn / "b" / "ü, x.png", np.uint8), cv2.IMREAD_COLOR)
+    # The dark picture is 24 pixels high and shown with 480, with the label of its face on it.
+    assert shown.shape[0] > 480
+    assert shown.shape[1] > shown.shape[0]
+    inside = shown[60:440, 40:440]
+    assert inside.max() < 60
+    assert shown[:30, :150].max() > 150
+
+
+def test_drawings_never_replace_the_pictures(export: str, pictures: Path) -> None:
+    before = {path: path.read_bytes() for path in pictures.rglob("*.*") if path.is_file()}
+    words = [str(pictures), "--model", export, "--detector", "none"]
+    with pytest.raises(ConfigError, match="expected a folder apart from the pictures"):
+        predict.main([*words, "--save-images", str(pictures)])
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_wrong_output_and_model(export: str, pictures: Path, tmp_path: Path) -> None:
     given = [str(pictures), "--model", export]
     with pytest.raises(ConfigError, match=r"\.csv or \.jsonl"):
         predict.main([*given, "--output", str(tmp_path / "faces.xlsx")])
-    with pytest.raises(ConfigError, match="folder does not exist"):
-        predict.main([*given, "--output", str(tmp_path / "no" / "faces.csv")])
     with pytest.raises(ConfigError, match="received a folder"):
         predict.main([*given, "--output", str(tmp_path)])
     with pytest.raises(ConfigError, match="unknown face detector"):

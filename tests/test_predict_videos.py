@@ -52,7 +52,7 @@ def test_row_per_face_and_frame(
     assert list(rows[0]) == [
         "path", "face", "frame", "time_s", "track", "face_source", "x", "y", "width", "height",
         "dominant", "score", "unsure", "label_set", *CLASS_NAMES,
-        *(f"raw_{name}" for name in CLASS_NAMES),
+        *(f"raw_{name}" for name in CLASS_NAMES), "yaw", "pitch", "roll", "quality",
     ]  # fmt: skip
     assert [int(row["frame"]) for row in rows] == list(range(60))
     assert [float(row["time_s"]) for row in rows] == [i / FPS for i in range(60)]
@@ -162,14 +162,37 @@ def test_report_without_pictures(export: str, video: Path, tmp_path: Path) -> No
     assert page.count("<figcaption>") == 3
 
 
+def test_no_storage_refuses_a_report_with_pictures(
+    export: str, video: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    with pytest.raises(ConfigError, match="--no-storage: the report shows small pictures"):
+        make_report(export, video, path, "--no-storage")
+    assert not path.exists()
+    assert "data:image" not in make_report(export, video, path, "--no-storage", "--no-images")
+
+
 def test_report_wants_one_video(export: str, video: Path, tmp_path: Path) -> None:
     picture = tmp_path / "z.png"
     cv2.imwrite(str(picture), LEFT)
     for paths in ([picture], [video, picture]):
         with pytest.raises(ConfigError, match="--report: expected one video"):
             predict.main([*map(str, paths), "--model", export, "--report", "r.html"])
-    with pytest.raises(ConfigError, match="Create it first"):
-        predict.main([str(video), "--model", export, "--report", str(tmp_path / "no" / "r.html")])
+
+
+def test_missing_folders_are_made(export: str, video: Path, tmp_path: Path) -> None:
+    output, report = tmp_path / "a" / "b" / "faces.csv", tmp_path / "c" / "r.html"
+    words = [str(video), "--model", export, "--output", str(output), "--report", str(report)]
+    assert predict.main(words) == 0
+    assert output.is_file()
+    assert report.is_file()
+
+
+def test_videos_are_not_drawn_as_pictures(export: str, video: Path, tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn"
+    with pytest.raises(ConfigError, match=rf"camera --source {video} --video"):
+        predict.main([str(video), "--model", export, "--save-images", str(drawn)])
+    assert not drawn.exists()
 
 
 @pytest.mark.parametrize("table", ["csv", "jsonl"])

@@ -185,7 +185,7 @@ def test_studies_are_found_by_the_model_file(
     text = _Page(run / "report.html").text
     assert "folder again" in text
     assert "drawn again" in text
-    assert "study resize run --dataset drawn" in text
+    assert f"study resize {run} --dataset drawn" in text
     assert capsys.readouterr().out.count("resize (mine)") == 2
     with pytest.raises(ConfigError, match="about a model of"):
         main([str(run), "--study", str(tmp_path / "theirs")])

@@ -24,7 +24,7 @@ def tables() -> ModuleType:
 def test_the_table_of_runs_is_current(tables: ModuleType) -> None:
     table = tables.table()
     assert table.count("\n") >= 2
-    assert table in (_ROOT / "README.md").read_text(encoding="utf-8")
+    assert table in (_ROOT / "docs" / "measurements.md").read_text(encoding="utf-8")
 
 
 def test_the_comparisons_are_current(tables: ModuleType) -> None:

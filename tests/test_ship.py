@@ -80,7 +80,8 @@ def test_the_folder_runs_and_its_card_has_all_figures(export: Path, tmp_path: Pa
     assert main(words) == 0
     present = {path.name for path in output.iterdir()}
     assert present == {
-        "model_float32.tflite", "model_int8.tflite", "labels.txt", "card.md", "manifest.json",
+        "model_float32.tflite", "model_int8.tflite", "labels.txt", "card.md", "README.md",
+        "manifest.json",
     }  # fmt: skip
     recognizer = Recognizer(output)
     assert recognizer.predict(BRIGHT[None]).tolist() == ["happiness"]

@@ -36,8 +36,11 @@ from fer_keras.data.pipeline import training_dataset
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.evaluation.evaluate import evaluate
 from fer_keras.loading.keras_files import load_network, save_network
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.layers import with_class_names
+from fer_keras.tracking.tracker import Tracker
+from fer_keras.training import finish as finish_module
+from fer_keras.training.as_weights import AS_WEIGHTS
 from fer_keras.training.backend_choice import train_in_turns
 from fer_keras.training.callbacks import Interrupted, RunState
 from fer_keras.training.fallback import with_fallback
@@ -138,6 +141,7 @@ def test_a_run_leaves_everything(
         "predictions_validation.csv",
         "confusion_matrix_validation.png",
         "reliability_validation.png",
+        "examples_validation.png",
         "checkpoint",
         "card.md",
     }
@@ -145,7 +149,12 @@ def test_a_run_leaves_everything(
     scores = f"acc{result['accuracy']:.4f}_bacc{result['balanced_accuracy']:.4f}"
     named = folder / f"tiny_epoch{result['best_epoch']}_{scores}.keras"
     assert named.read_bytes() == (folder / "best.keras").read_bytes()
-    for name in ("curves", "confusion_matrix_validation", "reliability_validation"):
+    for name in (
+        "curves",
+        "confusion_matrix_validation",
+        "reliability_validation",
+        "examples_validation",
+    ):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert load_experiment(str(folder)) == TINY
     assert (folder / "labels.txt").read_text().split() == list(NAMES)
@@ -161,7 +170,13 @@ def test_a_run_leaves_everything(
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("epoch ") for line in lines) == 3
     assert f"dataset={DATASET}" in lines[0]
-    assert f"dataset={DATASET}" in lines[-1]
+    summary = lines.index("next:") - 1
+    assert f"dataset={DATASET}" in lines[summary]
+    # What can be done with the run, with its very folder.
+    following = "\n".join(lines[summary + 1 :])
+    assert f"python -m fer_keras.report {folder} " in following
+    assert f"python -m fer_keras.export {folder} " in following
+    assert "python -m fer_keras.ui" in following
 
     client = mlflow.MlflowClient()
     (tracked,) = client.search_runs([client.get_experiment_by_name(DATASET).experiment_id])
@@ -174,6 +189,7 @@ def test_a_run_leaves_everything(
     assert [metric.step for metric in history] == [1, 2, 3]
     artifacts = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id)}
     assert artifacts >= {"best.keras", "labels.txt", "result.json", "curves.png"}
+    assert "examples_validation.png" in artifacts
 
 
 def test_same_seed_same_weights(tiny: Experiment, straight: Path, tmp_path: Path) -> None:
@@ -243,6 +259,13 @@ def test_the_average_of_the_weights_is_validated_and_kept(tiny: Experiment, tmp_
         values = keras.ops.convert_to_numpy(variable.value)
         assert any(np.array_equal(values, each) for each in slots), variable.path
         assert not any(np.array_equal(values, each) for each in last), variable.path
+    averages = [values for name, values in state.items() if name.endswith("|average")]
+    norms = [each for each in kept.layers if isinstance(each, keras.layers.BatchNormalization)]
+    for layer in norms:
+        mean = keras.ops.convert_to_numpy(layer.moving_mean.value)
+        assert sum(np.array_equal(mean, each) for each in averages) == 1
+        assert sum(np.array_equal(mean, each) for each in last) == 1
+    assert len(averages) == 2 * len(norms) > 0
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["nll"] == pytest.approx(row["val_loss"], abs=1e-4)
@@ -273,7 +296,7 @@ def test_what_a_method_draws_and_remembers_is_resumed_too(
     options: dict[str, Any] = {}
     if method == "neighbour_distribution":
         network = tiny.network
-        built = build_model(network.name, (16, 16, 1), len(NAMES), **network.options)
+        built = build_network(network.name, (16, 16, 1), len(NAMES), **network.options)
         save_network(with_class_names(built, NAMES), tmp_path / "auxiliary.keras")
         options["auxiliary"] = str(tmp_path / "auxiliary.keras")
     if method == "multi_teacher":
@@ -366,7 +389,28 @@ def test_a_dead_server_does_not_stop_training(
     result = run(tiny, tmp_path / "run")
     assert result["n"] == 12
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
-    assert capsys.readouterr().err.count("tracking in MLflow stops here") == 1
+    shown = capsys.readouterr()
+    assert shown.err.count("tracking in MLflow stops here") == 1
+    assert "python -m fer_keras.report" in shown.out
+    assert "python -m fer_keras.ui" not in shown.out
+
+
+@pytest.mark.parametrize(("dataset", "stored"), [("synthetic_faces", True), ("fer2013", False)])
+def test_faces_of_people_do_not_go_to_a_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: str, stored: bool
+) -> None:
+    stored_files: list[Path] = []
+    stand_in(monkeypatch)
+    monkeypatch.setattr(finish_module, "is_remote", lambda: True)
+    monkeypatch.setattr(Tracker, "artifact", lambda self, path: stored_files.append(path))
+    data = dataclasses.replace(TINY.dataset, name=dataset)
+    once = dataclasses.replace(TINY.training, epochs=1)
+    experiment = dataclasses.replace(TINY, dataset=data, training=once)
+    run(experiment, tmp_path / "run", track=False)
+    assert (tmp_path / "run" / "examples_validation.png").is_file()
+    names = [path.name for path in stored_files]
+    assert "curves.png" in names
+    assert ("examples_validation.png" in names) is stored
 
 
 def test_nan_stops_the_run_and_names_the_steps(tiny: Experiment, tmp_path: Path) -> None:
@@ -532,8 +576,13 @@ def test_two_folders_are_two_data_sets(tmp_path: Path) -> None:
     assert tracked_name("fer2013", tmp_path) == "fer2013"
 
 
+_COMPACT = NetworkConfig("compact")
+
+
 def _small(network: NetworkConfig) -> NetworkConfig:
     """The experiment's own network, whose outputs its method may need, in its small version."""
+    if network.name == AS_WEIGHTS:
+        return network
     module = importlib.import_module(f"fer_keras.models.{network.name}")
     least = {"stem_filters": 4, "widths": [8], "depths": [1]} if network.name == "compact" else {}
     options = {**network.options, **getattr(module, "SMALL", least)}
@@ -602,11 +651,14 @@ def small_experiment(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     )
 
     def earlier(first: Experiment) -> Path:
-        network = _small(first.network)
-        built = build_model(network.name, (48, 48, 1), len(NAMES), **network.options)
+        network = _small(first.network) if first.network.name != AS_WEIGHTS else _small(_COMPACT)
+        built = build_network(network.name, (48, 48, 1), len(NAMES), **network.options)
         save_network(with_class_names(built, train.class_names), folder / "first.keras")
         return folder / "first.keras"
 
+    if small.network.name == AS_WEIGHTS:
+        start = dataclasses.replace(small.network, weights=str(earlier(small)))
+        small = dataclasses.replace(small, network=start)
     return with_earlier_stages(small, earlier, folder)
 
 
@@ -668,3 +720,38 @@ def test_list(capsys: Any) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(list_experiments())
     assert any(line.startswith("word2vec ") for line in lines)
+
+
+def changes(*words: str) -> list[str]:
+    return train_module.flag_changes(train_module._parser().parse_args(words))
+
+
+def test_flags_are_short_for_settings(tmp_path: Path) -> None:
+    words = "--epochs 2 --batch-size 8 --learning-rate 1e-3 --network vgg13 --data ferplus --seed 4"
+    experiment = override(load_experiment("cross_entropy"), changes(*words.split()))
+    training = experiment.training
+    assert (training.epochs, training.batch_size, training.learning_rate) == (2, 8, 0.001)
+    assert (experiment.network.name, experiment.dataset.name) == ("vgg13", "ferplus")
+    assert experiment.seed == 4
+    assert changes("--data", str(tmp_path)) == [
+        "dataset.name=folder", f"dataset.source={tmp_path}"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--epochs", "3", "--set", "training.epochs=4"], "twice: --epochs 3 and --set training"),
+        (["--data", "fer2014"], "Nearest: fer2013"),
+        (["--data", "faces", "--set", "dataset.name=folder"], "Received: 'faces'"),
+        (["--epochs", "many"], "training.epochs: expected"),
+        (["--learning-rate", "-1"], "training.learning_rate"),
+    ],
+)
+def test_wrong_flags_are_one_line(words: list[str], message: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda: train_module.main(["--exp", "word2vec", *words]))
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1

@@ -28,6 +28,30 @@ def face_pixels(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> float:
+    """A number in 0..1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    # Written so that NaN fails.
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number in 0..1, received {text!r}")
+    return value
+
+
+def add_min_quality(parser: argparse.ArgumentParser) -> None:
+    """Add `--min-quality` (see `fer_keras.runtime.faces.look.quality`)."""
+    parser.add_argument(
+        "--min-quality",
+        type=share,
+        default=0.0,
+        metavar="Q",
+        help="leave out faces of a lower quality, 0..1: small, blurred, turned away or cut by the "
+        "border (default: 0)",
+    )
+
+
 def seconds(text: str) -> float:
     """A finite number of seconds from 0."""
     try:
@@ -51,6 +75,11 @@ def rate(text: str) -> float:
     return value
 
 
+def milliseconds(text: str) -> float:
+    """A finite number of milliseconds over 0, "33" or "33ms"."""
+    return rate(text.removesuffix("ms"))
+
+
 def every(text: str) -> tuple[int, float]:
     """Frames or seconds: "5" as `(5, 0.0)`, "0.5s" as `(1, 0.5)`."""
     if re.fullmatch(r"[0-9.]+s", text):
@@ -60,6 +89,24 @@ def every(text: str) -> tuple[int, float]:
             f"expected frames, such as 5, or seconds, such as 0.5s, received {text!r}"
         )
     return positive(text), 0.0
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add `--engine` and `--device` (see `fer_keras.runtime.engines`)."""
+    parser.add_argument(
+        "--engine",
+        choices=("litert", "onnx", "openvino"),
+        default="litert",
+        help="what runs the model; onnx and openvino need their packages and an export with "
+        "--formats (default: litert)",
+    )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="NAME",
+        help="an accelerator by the engine's name, such as cuda (onnx) or gpu (openvino); refused "
+        "where it cannot be used (default: cpu)",
+    )
 
 
 def add_prior(parser: argparse.ArgumentParser) -> None:
@@ -86,8 +133,13 @@ def words(given: Sequence[str]) -> list[str]:
     return [word for text in given for word in text.split(",") if word]
 
 
-def add_published_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--network`, `--labels` and `--decision`, by which authors' PyTorch files are read."""
+def add_published_arguments(parser: argparse.ArgumentParser, labels_of_others: str = "") -> None:
+    """Add `--network`, `--labels` and `--decision`, by which authors' PyTorch files are read.
+
+    Args:
+        parser: Gets them.
+        labels_of_others: What `--labels` means for other models, where it means anything.
+    """
     parser.add_argument(
         "--network",
         default="",
@@ -98,9 +150,10 @@ def add_published_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         default="",
-        metavar="ORDER",
+        metavar="LABELS",
         help="the classes of a PyTorch file: the authors' order for a data set (rafdb, affectnet7, "
-        "affectnet8, ferplus, fer2013, ckplus), or the names with commas between them",
+        "affectnet8, ferplus, fer2013, ckplus), or the names with commas between them"
+        + (labels_of_others and f"; {labels_of_others}"),
     )
     parser.add_argument(
         "--decision",
@@ -110,11 +163,14 @@ def add_published_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_published_arguments(arguments: argparse.Namespace) -> None:
+def check_published_arguments(
+    arguments: argparse.Namespace, labels_of_others: bool = False
+) -> None:
     """Refuse `--labels` and `--decision` without `--network`, and `--network` without `--labels`.
 
     Args:
         arguments: Of a parser with `add_published_arguments`.
+        labels_of_others: Whether `--labels` has a meaning without `--network` too.
 
     Raises:
         ConfigError: One of them is missing.
@@ -125,5 +181,6 @@ def check_published_arguments(arguments: argparse.Namespace) -> None:
             "the file: rafdb, affectnet7, affectnet8, ferplus, fer2013 or ckplus as the authors "
             "have them, or the names with commas between them"
         )
-    if (arguments.labels or arguments.decision) and not arguments.network:
+    alone = arguments.decision or (arguments.labels and not labels_of_others)
+    if alone and not arguments.network:
         raise ConfigError("--labels and --decision: expected --network, whose weights they are of")

@@ -24,6 +24,7 @@ _EXTRAS: dict[str, str] = {
     "jax": "jax",
     "torch": "torch",
     "paho": "mqtt",
+    "huggingface_hub": "hub",
     **dict.fromkeys(
         (
             "fastapi",

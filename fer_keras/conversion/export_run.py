@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,21 @@ from fer_keras.common.metrics import (
     negative_log_likelihood,
     softmax,
 )
+from fer_keras.common.progress import progress
 from fer_keras.common.risk_coverage import risk_coverage
 from fer_keras.config import load_experiment
 from fer_keras.conversion import tflite as conversion
 from fer_keras.conversion.clips import PRECISIONS as CLIP_PRECISIONS
 from fer_keras.conversion.clips import build_clip_files, encoder_file, head_file
+from fer_keras.conversion.engine_files import (
+    ENGINE_FILES,
+    check_formats,
+    engine_file_bytes,
+    engine_ms_per_face,
+    engine_probabilities,
+    open_written,
+    write_engine_file,
+)
 from fer_keras.conversion.folder import check_target, file_table, publish
 from fer_keras.conversion.parity import Parity, compare
 from fer_keras.data import splits
@@ -39,6 +49,7 @@ from fer_keras.evaluation.tta import mirror_average
 from fer_keras.loading.classifier import from_network
 from fer_keras.loading.keras_files import load_network
 from fer_keras.reporting.card import render_card, training_facts
+from fer_keras.reporting.hub_card import render_hub_card
 from fer_keras.reporting.plots import plot_risk_coverage
 from fer_keras.runtime.pictures import picture_rule_of
 from fer_keras.runtime.timing.machine import machine_name
@@ -69,6 +80,7 @@ def export_run(
     int8: bool = True,
     mirror: bool = False,
     reject_accuracy: float = 0.95,
+    formats: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Exports the best network of a run.
 
@@ -84,11 +96,13 @@ def export_run(
             (`fer_keras.evaluation.tta.mirror_average`).
         reject_accuracy: Accuracy at which the answers that are not "unsure" aim, above 0 and at
             most 1 (`fer_keras.evaluation.thresholds`).
+        formats: "onnx" and "openvino", beside SavedModel and TFLite.
 
     Returns:
         The content of `manifest.json`.
 
     Raises:
+        ConfigError: A format is unknown, or what writes and runs it is not installed.
         ExportError: A file differs from Keras by more than is allowed (nothing is published), a
             conversion failed, or the folder holds something else.
         ModelFileError: `best.keras` is missing or refused.
@@ -102,11 +116,13 @@ def export_run(
             "Expected at least 1 calibration image and 1 parity image. Received: "
             f"{calibration_images} and {parity_images}"
         )
+    check_formats(formats)
 
     if keras.backend.backend() != "tensorflow":
         _export_on_tensorflow(
-            folder, target, calibration_images, parity_images, int8, mirror, reject_accuracy
-        )
+            folder, target, calibration_images, parity_images, int8, mirror, reject_accuracy,
+            formats,
+        )  # fmt: skip
         return read_json(target / "manifest.json")
 
     network, sha256 = load_network(folder / "best.keras")
@@ -114,6 +130,11 @@ def export_run(
     is_clip = "frame_mask" in network.output
     if mirror and is_clip:
         raise ExportError("--mirror: expected a network of pictures. Received one of clips.")
+    if formats and is_clip:
+        raise ExportError(
+            "--formats: expected a network of pictures. Received one of clips, which is exported "
+            "to TFLite alone."
+        )
     if mirror:
         network = mirror_average(network)
     model = from_network(network, path=folder / "best.keras", sha256=sha256)
@@ -129,7 +150,9 @@ def export_run(
     prior = choose_prior(
         probabilities, validation, _class_prior(experiment, fed), measured_by="Keras"
     )
-    fitted = fit_decision(prior.adjust(probabilities), validation, accuracy_target=reject_accuracy)
+    with progress("fitting thresholds"):
+        adjusted = prior.adjust(probabilities)
+        fitted = fit_decision(adjusted, validation, accuracy_target=reject_accuracy)
     held_out = validation.take(_spread(len(validation), parity_images))
     calibration = train.images[_random_rows(len(train), 0 if is_clip else calibration_images)]
     building = _folder_beside(target)
@@ -142,7 +165,7 @@ def export_run(
             file_names = {name: encoder_file(name) for name in CLIP_PRECISIONS}
         else:
             deploy = conversion.deploy_graph(network, temperature)
-            parity = _build_files(deploy, building, held_out, calibration, int8)
+            parity = _build_files(deploy, building, held_out, calibration, int8, formats)
             file_names = _PRECISION_FILES
         decision = _decision(fitted, probabilities, validation, building, prior)
         manifest = _manifest(
@@ -154,7 +177,9 @@ def export_run(
                 network, deploy, building, held_out.images[:50]
             )
         write_text(building / "labels.txt", "\n".join(model.class_names) + "\n")
-        write_text(building / "card.md", render_card(manifest))
+        card = render_card(manifest)
+        write_text(building / "card.md", card)
+        write_text(building / "README.md", render_hub_card(manifest, card))
         manifest["files"] = file_table(building)
         write_text(building / "manifest.json", json.dumps(manifest, indent=2) + "\n")
         publish(building, target)
@@ -203,6 +228,7 @@ def _manifest(
     """The content of `manifest.json` but for the table of files."""
     validation, train = splits
     is_clip = model.input_kind == "clip"
+    engine_files = {name: file for name, file in ENGINE_FILES.items() if name in parity["models"]}
     return {
         "format": 1,
         "name": experiment.name,
@@ -224,6 +250,7 @@ def _manifest(
         },
         # What the encoder of a frame, in `precision_files`, makes of the last frames is read by
         # a second file.
+        **({"engine_files": engine_files} if engine_files else {}),
         **({"head_files": {name: head_file(name) for name in file_names}} if is_clip else {}),
         **({"decision": decision} if decision else {}),
         "files": {},
@@ -232,7 +259,7 @@ def _manifest(
         "class_prior": dict(prior.class_prior),
         "default_prior": str(prior.choice),
         "prior_figures": dict(prior.figures),
-        "training": training_facts(experiment, describe(train.name), result),
+        "training": training_facts(experiment, describe(experiment.dataset.name), result),
         "parity": parity,
         "validation": figures,
     }
@@ -242,7 +269,12 @@ def _class_prior(experiment: "Experiment", fed: "Samples") -> dict[str, float]:
     """The share of each class among the training targets."""
     training = experiment.training
     weights = balanced_class_weights(fed) if training.class_weights == "balanced" else None
-    return training_prior(fed, class_weights=weights, sampling=training.sampling)
+    return training_prior(
+        fed,
+        class_weights=weights,
+        sampling=training.sampling,
+        prior_tau=experiment.method.options.get("prior_tau", 0.0),
+    )
 
 
 def _export_on_tensorflow(
@@ -253,6 +285,7 @@ def _export_on_tensorflow(
     int8: bool,
     mirror: bool,
     reject_accuracy: float,
+    formats: Sequence[str],
 ) -> None:
     """Does the export in a process of its own, because a process has one Keras backend."""
     command = [
@@ -264,6 +297,8 @@ def _export_on_tensorflow(
         command.append("--no-int8")
     if mirror:
         command.append("--mirror")
+    if formats:
+        command += ["--formats", *formats]
     done = subprocess.run(
         command,
         env={**os.environ, "KERAS_BACKEND": "tensorflow"},
@@ -339,7 +374,12 @@ def _decision(
 
 
 def _build_files(
-    deploy: Any, folder: Path, held_out: "Samples", calibration: npt.NDArray[np.uint8], int8: bool
+    deploy: Any,
+    folder: Path,
+    held_out: "Samples",
+    calibration: npt.NDArray[np.uint8],
+    int8: bool,
+    formats: Sequence[str],
 ) -> dict[str, Any]:
     """Writes every file, compares each with Keras; returns the parity record or raises."""
     images, labels = np.asarray(held_out.images), held_out.labels
@@ -361,7 +401,8 @@ def _build_files(
             problems.append(problem)
 
     saved_model = folder / "saved_model"
-    conversion.quietly(lambda: conversion.write_saved_model(deploy, saved_model))
+    with progress("writing the SavedModel"):
+        conversion.quietly(lambda: conversion.write_saved_model(deploy, saved_model))
     probabilities = conversion.saved_model_probabilities(saved_model, images)
     size = sum(path.stat().st_size for path in saved_model.rglob("*") if path.is_file())
     note("saved_model", compare(probabilities, reference, labels), size)
@@ -388,6 +429,12 @@ def _build_files(
         ms = None if parity.problem(precision) else conversion.ms_per_face(data, images)
         note(precision, parity, len(data), ms_per_face=ms, **facts)
         (folder / _PRECISION_FILES[precision]).write_bytes(data)
+    for name in formats:
+        facts = write_engine_file(deploy, folder, name)
+        engine = open_written(folder, name)
+        parity = compare(engine_probabilities(engine, images), reference, labels)
+        ms = None if parity.problem(name) else engine_ms_per_face(engine, images)
+        note(name, parity, engine_file_bytes(folder, name), ms_per_face=ms, **facts)
     if problems:
         if all(problem.startswith("int8") for problem in problems):
             problems[-1] += ". Leave it out with --no-int8"

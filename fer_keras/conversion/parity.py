@@ -9,7 +9,9 @@ import numpy.typing as npt
 from fer_keras.common.metrics import expected_calibration_error
 
 # Largest allowed difference of a probability from Keras.
-_MAX_DIFFERENCE = {"saved_model": 1e-6, "float32": 1e-5, "float16": 1e-3}
+_MAX_DIFFERENCE = {
+    "saved_model": 1e-6, "float32": 1e-5, "float16": 1e-3, "onnx": 1e-5, "openvino": 1e-5,
+}  # fmt: skip
 # Files with 8-bit weights: the same decision, not the same probability.
 _MIN_SAME_ARG_MAX = 0.99
 _MAX_ACCURACY_LOSS = 0.005
@@ -39,7 +41,7 @@ class Parity:
         """Why the file must not be published; None where it may.
 
         Args:
-            precision: `saved_model`, `float32`, `float16`, `dynamic` or `int8`.
+            precision: `saved_model`, `float32`, `float16`, `dynamic`, `int8`, `onnx` or `openvino`.
         """
         limit = _MAX_DIFFERENCE.get(precision)
         if limit is not None:

@@ -20,6 +20,7 @@ from fer_keras.evaluation.default_prior import choose_prior, decision_block
 from fer_keras.evaluation.thresholds import fit_decision
 from fer_keras.loading.load import load_model
 from fer_keras.reporting.card import render_card
+from fer_keras.reporting.hub_card import render_hub_card
 from fer_keras.runtime.export_files import LABELS, MANIFEST, ModelFiles, read_model_files
 
 
@@ -147,7 +148,9 @@ def _write(manifest: dict[str, Any], files: Mapping[str, ModelFiles], output_dir
             for file in files.values():
                 (building / file.path.name).write_bytes(file.content)
             write_text(building / LABELS, "\n".join(labels) + "\n")
-            write_text(building / "card.md", render_card(manifest))
+            card = render_card(manifest)
+            write_text(building / "card.md", card)
+            write_text(building / "README.md", render_hub_card(manifest, card))
             manifest["files"] = file_table(building)
             write_text(building / MANIFEST, json.dumps(manifest, indent=2) + "\n")
             publish(building, output_dir)

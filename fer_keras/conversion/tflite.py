@@ -28,6 +28,7 @@ from tensorflow.lite.python import convert as lite_convert
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from fer_keras.common.errors import ExportError
+from fer_keras.common.progress import each, progress
 from fer_keras.loading.tflite_files import load_tflite_bytes
 
 TIMING_RUNS = 200
@@ -101,7 +102,8 @@ def convert(frozen: Any, precision: str) -> bytes:
     converter = _converter(frozen)
     if precision == "dynamic":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    data: bytes = quietly(converter.convert)
+    with progress(f"converting to {precision}"):
+        data: bytes = quietly(converter.convert)
     return data
 
 
@@ -273,7 +275,8 @@ def convert_int8(
     # second step can be told which operators to leave alone.
     converter.experimental_mlir_quantizer = True
     converter._experimental_calibrate_only = True
-    calibrated = quietly(converter.convert)
+    with progress("calibrating int8"):
+        calibrated = quietly(converter.convert)
     names = _operator_outputs(calibrated)[:-1]
     data, kept = b"", 0
     for share in _FLOAT_SHARES:
@@ -287,7 +290,8 @@ def convert_int8(
             denylisted_ops={"SOFTMAX"},
             denylisted_nodes=floating or None,
         )
-        data = quietly(quantize)
+        with progress("converting to int8"):
+            data = quietly(quantize)
         kept = len(floating) + 1
         if accepted(data):
             break
@@ -316,7 +320,8 @@ def saved_model_probabilities(folder: Path, images: Images) -> Scores:
 
 def tflite_probabilities(data: bytes, images: Images) -> Scores:
     run, _, _ = load_tflite_bytes(data, Path("the converted model"))
-    return np.concatenate([run(image[np.newaxis]) for image in images])
+    rows = [run(image[np.newaxis]) for image in each(images, "comparing with Keras")]
+    return np.concatenate(rows)
 
 
 def ms_per_face(data: bytes, images: Images) -> float:

@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fer_keras.common.arguments import positive
 from fer_keras.common.errors import DataError, run_command
-from fer_keras.common.files import write_text
+from fer_keras.common.files import atomic_path, write_text
 from fer_keras.common.installed import require
+from fer_keras.common.progress import progress
+from fer_keras.common.quiet import load_keras
 from fer_keras.data import list_datasets
-from fer_keras.data.audit.duplicates import duplicate_audit
-from fer_keras.data.audit.near_duplicates import near_duplicate_audit
-from fer_keras.data.audit.page import PageContent, build_page, native_sizes
 from fer_keras.data.beam_records import beam_flags
-from fer_keras.data.crop.crop import CropSettings, crop_folder
-from fer_keras.data.crop.crop_table import PICTURES, TABLE, detection_table
 from fer_keras.data.load import describe, is_available, load_samples, prepare, require_source
 from fer_keras.data.prepared import PreparedContent, read_content
 from fer_keras.data.samples import DatasetInfo, Samples
@@ -50,7 +48,7 @@ examples:
   python -m fer_keras.data crop ~/photos --out ~/faces
   python -m fer_keras.data crop ~/photos --out ~/faces48 --no-align --size 48 --undetected keep
   python -m fer_keras.data crop ~/photos --out ~/drawn --draw --size 112
-  python -m fer_keras.data audit folder --source ~/faces/pictures
+  python -m fer_keras.data audit folder --source ~/faces
 
 output:
   DIR/pictures   PNG files in the folders of SOURCE (ROOT/split/class/, ROOT/class/ or flat);
@@ -158,6 +156,9 @@ def _parser() -> argparse.ArgumentParser:
         if command == "preview":
             sub.add_argument("--split", default="train", help="default: train")
             sub.add_argument("--augment", default="none", metavar="POLICY", help="default: none")
+            sub.add_argument(
+                "--samples", type=positive, default=4, metavar="N", help="of each class; default: 4"
+            )
             sub.add_argument("--image-size", type=int, default=48, metavar="PIXELS")
             sub.add_argument("--seed", type=int, default=0)
             sub.add_argument("--output", type=Path, default=Path("sheet.png"), metavar="FILE.png")
@@ -263,6 +264,8 @@ def _write_page(
     duplicates: "DuplicateReport | None" = None,
     near: "NearDuplicateReport | None" = None,
 ) -> None:
+    from fer_keras.data.audit.page import PageContent, build_page, native_sizes
+
     found = PageContent()
     if splits:
         folder, content = _prepared(arguments)
@@ -284,7 +287,6 @@ def _prepare(arguments: argparse.Namespace) -> None:
         arguments.name,
         arguments.source,
         arguments.cache_dir,
-        progress=sys.stderr.isatty(),
         beam=_beam(arguments),
     )
     content = read_content(folder)
@@ -303,6 +305,9 @@ def _beam(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _audit(arguments: argparse.Namespace) -> None:
+    from fer_keras.data.audit.duplicates import duplicate_audit
+    from fer_keras.data.audit.near_duplicates import near_duplicate_audit
+
     info = describe(arguments.name)
     page = _page_path(arguments)
     _, content = _prepared(arguments)
@@ -317,10 +322,14 @@ def _audit(arguments: argparse.Namespace) -> None:
             print(f"{split}: {dropped} more images have no label by this rule")
     if info.official_counts and rule in ("hard", "majority"):
         print(f"\nOfficial counts: {_compare(counts, info)}")
-    report = duplicate_audit(splits)
+    with progress("looking for duplicates"):
+        report = duplicate_audit(splits)
     print("\nExact duplicates (equal decoded pixels):\n")
     _print_duplicates(report, "twice or more in it", "in {}")
-    near = near_duplicate_audit(splits) if arguments.near else None
+    near = None
+    if arguments.near:
+        with progress("looking for near duplicates"):
+            near = near_duplicate_audit(splits)
     if near:
         print("\nNear duplicates (saved again, brightened, mirrored, moved by a pixel or two):\n")
         _print_duplicates(near, "near to another of it", "near to one in {}, none equal")
@@ -353,6 +362,10 @@ def _print_duplicates(
 
 
 def _crop(arguments: argparse.Namespace) -> int:
+    # Its detectors bring LiteRT.
+    from fer_keras.data.crop.crop import CropSettings, crop_folder
+    from fer_keras.data.crop.crop_table import PICTURES, TABLE, detection_table
+
     out: Path = arguments.out
     settings = CropSettings(
         detector=arguments.detector,
@@ -387,19 +400,25 @@ def _crop(arguments: argparse.Namespace) -> int:
 
 def _preview(arguments: argparse.Namespace) -> None:
     output: Path = arguments.output
-    if output.suffix.lower() != ".png" or not output.parent.is_dir():
-        raise DataError(f"--output: expected a .png in a folder that exists. Received: {output}")
+    if output.suffix.lower() != ".png":
+        raise DataError(f"--output: expected a name that ends in .png. Received: {output}")
     samples = _load(arguments, arguments.split)
     rng = np.random.default_rng(arguments.seed)
-    columns = [
-        int(rng.choice(np.flatnonzero(samples.labels == label)))
+    # By class, in an order drawn once; a small class has fewer.
+    drawn = [
+        rng.permutation(np.flatnonzero(samples.labels == label))[: arguments.samples]
         for label in np.unique(samples.labels)
     ]
-    chosen = samples.take(columns)
-    rows = [(chosen.images, chosen.targets)]
-    if arguments.augment != "none":
-        rows += _augmented(chosen, arguments.augment, arguments.seed)
-    _write_sheet(output, chosen, rows)
+    sheet = []
+    for number in range(max(map(len, drawn))):
+        places = [place for place, of_class in enumerate(drawn) if number < len(of_class)]
+        chosen = samples.take([int(drawn[place][number]) for place in places])
+        rows = [(chosen.images, chosen.targets)]
+        if arguments.augment != "none":
+            rows += _augmented(chosen, arguments.augment, arguments.seed + number)
+        sheet.append((places, chosen, rows))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    _write_sheet(output, sheet, len(drawn))
     print(output)
 
 
@@ -407,7 +426,7 @@ def _augmented(
     samples: Samples, policy_name: str, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pictures and targets of each step."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    load_keras()
     from fer_keras.data.augmentation.policies import build_policy
 
     policy = build_policy(policy_name, samples.images.shape[1:])
@@ -422,30 +441,40 @@ def _augmented(
     return rows
 
 
-def _write_sheet(path: Path, samples: Samples, rows: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Draws one column for each sample: its label, the original, augmented versions below.
+def _write_sheet(
+    path: Path,
+    sheet: Sequence[tuple[Sequence[int], Samples, Sequence[tuple[np.ndarray, np.ndarray]]]],
+    num_columns: int,
+) -> None:
+    """Draws a column for each class: its label, then samples, each with augmented versions below.
 
     What a policy made of a target stands above the picture where it differs.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.4 * len(samples), 1.4 * len(rows) + 0.3), dpi=100)
-    axes = figure.subplots(len(rows), len(samples), squeeze=False)
-    for row, (images, targets) in enumerate(rows):
-        for column, image in enumerate(images):
-            axis = axes[row, column]
-            axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
-            axis.set_axis_off()
-            if row == 0:
-                axis.set_title(samples.class_names[samples.labels[column]], fontsize=9)
-            elif np.abs(targets[column] - samples.targets[column]).max() > 0.005:
-                parts = [
-                    f"{targets[column, i]:.0%} {samples.class_names[i]}"
-                    for i in np.argsort(-targets[column])[:2]
-                ]
-                axis.set_title(", ".join(parts), fontsize=6)
+    num_rows = sum(len(rows) for _, _, rows in sheet)
+    figure = Figure(figsize=(1.4 * num_columns, 1.4 * num_rows + 0.3), dpi=100)
+    axes = figure.subplots(num_rows, num_columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    first = 0
+    for places, samples, rows in sheet:
+        for row, (images, targets) in enumerate(rows):
+            for column, (place, image) in enumerate(zip(places, images, strict=True)):
+                axis = axes[first + row, place]
+                axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
+                if first + row == 0:
+                    axis.set_title(samples.class_names[samples.labels[column]], fontsize=9)
+                elif np.abs(targets[column] - samples.targets[column]).max() > 0.005:
+                    parts = [
+                        f"{targets[column, i]:.0%} {samples.class_names[i]}"
+                        for i in np.argsort(-targets[column])[:2]
+                    ]
+                    axis.set_title(", ".join(parts), fontsize=6)
+        first += len(rows)
     figure.tight_layout(pad=0.3, h_pad=0.8)
-    figure.savefig(path)
+    with progress(f"drawing {path.name}"), atomic_path(path) as temporary:
+        figure.savefig(temporary)
 
 
 def _load(arguments: argparse.Namespace, split: str) -> Samples:

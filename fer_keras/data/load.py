@@ -55,7 +55,7 @@ def find_source(name: str, source: str | os.PathLike[str] | None = None) -> Path
         return None
     # A built-in data set is found wherever it is looked for; the others are not below a file.
     root = Path(os.environ.get("FER_KERAS_DATA") or os.devnull).expanduser()
-    return module.find(root / name) or module.find(root)
+    return module.find(root / module.INFO.name) or module.find(root)
 
 
 def is_available(name: str, source: str | os.PathLike[str] | None = None) -> bool:
@@ -105,18 +105,18 @@ def tracked_name(name: str, source: str | os.PathLike[str] | None) -> str:
         The name; for a data set that is nothing without its path also the folder's name and a mark
         of where it lies, since two folders are two data sets: `folder-office-3fa2c1`.
     """
-    if not source or not describe(name).needs_path:
-        return name
+    info = describe(name)
+    if not source or not info.needs_path:
+        return info.name
     path = Path(source).expanduser().resolve()
     mark = hashlib.sha256(str(path).encode()).hexdigest()[:6]
-    return f"{name}-{re.sub(r'[^A-Za-z0-9_-]', '_', path.name)}-{mark}"
+    return f"{info.name}-{re.sub(r'[^A-Za-z0-9_-]', '_', path.name)}-{mark}"
 
 
 def prepare(
     name: str,
     source: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
-    progress: bool = False,
     beam: Sequence[str] = (),
 ) -> Path:
     """Prepares a data set for TFDS, once; a second call returns at once.
@@ -125,7 +125,6 @@ def prepare(
         name: As listed by `list_datasets`.
         source: A file or folder to use; without it, `$FER_KERAS_DATA` is searched.
         cache_dir: Where prepared data is kept; else `$FER_KERAS_CACHE` or `~/.cache/fer_keras`.
-        progress: Shows a progress bar on stderr.
         beam: Flags of Apache Beam, which then makes the records in parallel; see
             `fer_keras.data.beam_records.beam_flags`.
 
@@ -137,7 +136,7 @@ def prepare(
             written; nothing half-done stays behind.
     """
     found = require_source(name, source)
-    return prepare_once(dataset_module(name), found, cache_folder(cache_dir), progress, beam)
+    return prepare_once(dataset_module(name), found, cache_folder(cache_dir), beam)
 
 
 def load_samples(
@@ -185,7 +184,7 @@ def load_samples(
     rule = _checked_rule(module.INFO, label_rule)
     cache = cache_folder(cache_dir)
     found = require_source(name, source)
-    folder = prepare_once(module, found, cache, progress=False)
+    folder = prepare_once(module, found, cache)
     content = read_content(folder)
     if split not in content.counts:
         because = f" ({'; '.join(content.notes)})" if content.notes else ""
@@ -202,7 +201,7 @@ def load_samples(
     whole = len(kept) == len(images)
     del facts["label"]
     return Samples(
-        name=name,
+        name=module.INFO.name,
         split=split,
         class_names=content.class_names,
         label_rule=rule,

@@ -14,7 +14,6 @@ import numpy as np
 
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.config import DatasetConfig
-from fer_keras.data.datasets.synthetic_neutral import with_session_neutral
 from fer_keras.data.gathered import GatheredImages, gathered_fingerprint
 from fer_keras.data.samples import Samples
 
@@ -124,6 +123,9 @@ def with_neutral(targets: Samples, train: Samples, config: DatasetConfig) -> Sam
     if policy == "none":
         return targets
     if policy == "same_session":
+        # It draws its faces.
+        from fer_keras.data.datasets.synthetic_neutral import with_session_neutral
+
         return with_session_neutral(targets)
     if policy == "auto":
         known = (targets.facts["subject"] != "").all()

@@ -134,14 +134,19 @@ def balanced_class_weights(samples: Samples) -> np.ndarray:
 
 
 def training_prior(
-    samples: Samples, *, class_weights: np.ndarray | None = None, sampling: Sampling = "shuffle"
+    samples: Samples,
+    *,
+    class_weights: np.ndarray | None = None,
+    sampling: Sampling = "shuffle",
+    prior_tau: float = 0.0,
 ) -> dict[str, float]:
-    """The share of each class among the targets as a training sees them.
+    """The share of each class among the targets as a training sees them: what a network answers by.
 
     Args:
         samples: What is trained on.
         class_weights: As of `training_dataset`.
         sampling: As of `training_dataset`; balanced draws change the shares as weights do.
+        prior_tau: What a loss with logit adjustment takes out of the answers, 0..1.
 
     Returns:
         Label -> share; they sum to 1. What a method or an augmentation makes of the targets, such
@@ -153,7 +158,8 @@ def training_prior(
         weights *= balanced_class_weights(samples).astype(np.float64)[samples.labels]
     if class_weights is not None:
         weights *= targets @ class_weights.astype(np.float64)
-    shares = weights @ targets / weights.sum()
+    shares = (weights @ targets / weights.sum()) ** (1 - prior_tau)
+    shares /= shares.sum()
     return {name: float(share) for name, share in zip(samples.class_names, shares, strict=True)}
 
 

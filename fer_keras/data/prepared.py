@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from fer_keras.common.decode import Enlarge, decode_image, resize
 from fer_keras.common.errors import DataError
+from fer_keras.common.progress import each, progress
 from fer_keras.data.beam_records import beam_config, collect_faults
 from fer_keras.data.columns import ColumnWriter, read_columns
 from fer_keras.data.registry import make_builder, open_prepared
@@ -61,16 +61,13 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
     return Path(chosen).expanduser()
 
 
-def prepare_once(
-    module: Any, source: Path, cache: Path, progress: bool, beam: Sequence[str] = ()
-) -> Path:
+def prepare_once(module: Any, source: Path, cache: Path, beam: Sequence[str] = ()) -> Path:
     """Prepares a data set unless that was done before.
 
     Args:
         module: The data set's module.
         source: As found by its `find`.
         cache: Cache folder.
-        progress: Shows a progress bar on stderr.
         beam: Flags of Apache Beam (see `beam_flags`), which then makes the records; none for this
             process alone.
 
@@ -85,10 +82,8 @@ def prepare_once(
     folder = final / info.name / info.version
     if (final / _CONTENT_FILE).is_file():
         return folder
-    with _written_whole(final) as temporary:
+    with _written_whole(final) as temporary, progress(f"preparing {info.name}, once"):
         content: SourceContent = module.read(source)
-        if progress:
-            content = _with_progress(content)
         counts = _write_records(info, content, temporary, source, beam)
         for name, lines in content.listings.items():
             _write_lines(temporary / f"{name}.txt", lines)
@@ -173,6 +168,9 @@ def decode_once(
 def _source_key(module: Any, source: Path) -> str:
     """16 hexadecimal digits that change with the version of the preparation and the files."""
     digest = hashlib.sha256(f"{module.INFO.name} {module.INFO.version}\n".encode())
+    if not module.__name__.startswith("fer_keras."):
+        # A reader of one's own, which changes without a new version.
+        digest.update(Path(module.__file__).read_bytes())
     for path in module.source_files(source):
         absolute = os.path.abspath(path)
         try:
@@ -192,7 +190,9 @@ def _write_records(
     read = dict.fromkeys(content.splits, 0)
 
     def counted(split: str, examples: Iterable[Example]) -> Iterator[Example]:
-        for example in examples:
+        # Those of the official copy; yours may have others.
+        total = sum(info.official_counts.get(split, {}).values()) or None
+        for example in each(examples, f"preparing {split}", total):
             read[split] += 1
             yield example
 
@@ -239,7 +239,8 @@ def _decode_records(
     with (target / "images.npy").open("wb") as stream:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
         np.lib.format.write_array_header_1_0(stream, header)
-        for record in _read_records(folder, split, count):
+        records = _read_records(folder, split, count)
+        for record in each(records, f"decoding {split}, once", count):
             data, attributes = record.pop("image"), record.pop("attributes", {})
             source = record["source"].decode()
             try:
@@ -349,16 +350,6 @@ def _flush(stream: Any) -> None:
 
 def _damaged(folder: Path, error: Exception) -> DataError:
     return DataError(f"The cache is damaged ({error}). Delete this folder and run again: {folder}")
-
-
-def _with_progress(content: SourceContent) -> SourceContent:
-    def shown(split: str, examples: Iterable[Example]) -> Iterator[Example]:
-        yield from tqdm(examples, desc=split, unit=" images")
-
-    return replace(
-        content,
-        splits={split: shown(split, examples) for split, examples in content.splits.items()},
-    )
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ class DatasetInfo:
         channels: Channels of the stored images, 1 or 3.
         attributes: Further columns of facts -> their type, `"str"`, `"int64"` or `"float32"`.
         version: Version of the prepared form; raised when the preparation changes.
+        crops: How the faces of its pictures were cut out; empty where that is not known.
     """
 
     name: str
@@ -50,6 +51,7 @@ class DatasetInfo:
     channels: int = 1
     attributes: Mapping[str, str] = field(default_factory=dict)
     version: str = "1.0.0"
+    crops: str = ""
 
     def without(self, class_name: str) -> "DatasetInfo":
         """The same data set with the images of one emotion left out.

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import keras
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.files import atomic_path, locked
 from fer_keras.data import augmentation as augmentation_package
+from fer_keras.data.augmentation.policies import build_policy, mixes_pictures
 from fer_keras.data.prepared import cache_folder
 from fer_keras.data.samples import Samples
 
@@ -66,8 +69,6 @@ def fixed_views(
             are asked for without augmentation.
         DataError: The cache cannot be written.
     """
-    from fer_keras.data.augmentation.policies import mixes_pictures
-
     if samples.images.ndim != 4:
         raise ConfigError(
             f"fixed views: expected single pictures. Received: {samples.images.shape[1:]}."
@@ -113,8 +114,6 @@ def views_digest(samples: Samples, augmentation: str, seed: int) -> str:
         augmentation: The policy.
         seed: The run's seed.
     """
-    import keras
-
     digest = hashlib.sha256()
     # A policy that is changed keeps its name.
     for path in sorted(Path(augmentation_package.__path__[0]).glob("*.py")):
@@ -171,15 +170,11 @@ def block_augmenter(
     Returns:
         From `(m, ...)` float32 in 0..255 to whole grey levels of the same shape.
     """
-    from fer_keras.data.augmentation.policies import build_policy
-
     policy = build_policy(name, image_shape)
     if policy is None:
         return lambda pictures, start: pictures
 
     def change(pictures: np.ndarray, start: int) -> np.ndarray:
-        import tensorflow as tf
-
         step_seed = tf.random.fold_in(tf.constant(seed, tf.int32), start)
         changed, _ = policy(tf.constant(pictures), tf.zeros((len(pictures), 1)), step_seed)
         # The pipeline hands whole grey levels on.

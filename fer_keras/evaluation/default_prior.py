@@ -119,8 +119,7 @@ def decision_block(
             break
         measured = ours.measure(p[fitted.held_out])
         rows[f"{tau:g}"] = {
-            "reject_threshold": ours.decision.reject_threshold,
-            "conformal_threshold": ours.decision.conformal_threshold,
+            **ours.thresholds(),
             **{key: measured[key] for key in ("kept", "kept_accuracy", "coverage", "mean_size")},
         }
     block = fitted.block(default.adjust(probabilities[fitted.held_out]), measured_by)

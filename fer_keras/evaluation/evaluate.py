@@ -7,13 +7,14 @@ and the accuracy without the images whose exact pixels also occur in the trainin
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_keras.common.errors import ConfigError, FerKerasError
+from fer_keras.common.errors import ConfigError, DataError, FerKerasError, did_you_mean
 from fer_keras.common.files import atomic_path, read_json, write_text
 from fer_keras.common.labels import name_mapping
 from fer_keras.common.metrics import (
@@ -33,6 +34,7 @@ from fer_keras.common.prior import (
     reweighted,
 )
 from fer_keras.data.clips import real_frames
+from fer_keras.evaluation.estimate_prior import estimate_prior
 from fer_keras.evaluation.tta import predict_logits
 from fer_keras.loading.classifier import LoadedModel
 from fer_keras.loading.load import load_model
@@ -52,6 +54,7 @@ def evaluate(
     overwrite: bool = False,
     ten_crop: bool = False,
     prior: PriorChoice | None = None,
+    estimate: bool = False,
 ) -> dict[str, Any]:
     """Evaluates a model on one split and writes the results.
 
@@ -76,6 +79,8 @@ def evaluate(
             model's manifest (`default_prior`), and leaves the answers as they are where it has
             none. With one, the figures are those of the calibrated probabilities where a
             temperature is known, adjusted; none is fitted.
+        estimate: Also estimate how frequent the classes are among these images without their
+            labels (`fer_keras.evaluation.estimate_prior`).
 
     Returns:
         The content of the result file: the figures of `metrics.evaluate_predictions`, what was
@@ -100,6 +105,7 @@ def evaluate(
     if weights is not None and not weights.any():
         raise ConfigError(f"prior {prior}: all classes of {samples.name} have the share 0")
     duplicates = _duplicates(samples, train_samples)
+    training_prior = _training_prior(loaded, samples.class_names) if estimate else None
 
     logits: npt.NDArray[np.float32] | None = None
     if ten_crop:
@@ -110,8 +116,9 @@ def evaluate(
     if logits is not None:
         is_calibrated = weights is not None and not ten_crop
         probabilities = softmax(logits, loaded.temperature if is_calibrated else 1.0)
+        plain = softmax(logits, loaded.temperature)
     else:
-        probabilities = _renormalised(loaded.predict(samples.images)[:, mapping])
+        probabilities = plain = _renormalised(loaded.predict(samples.images)[:, mapping])
     if weights is not None:
         probabilities = reweighted(probabilities, weights)
     figures = evaluate_predictions(
@@ -131,6 +138,8 @@ def evaluate(
         "prior": str(prior),
         "calibrated": None,
     }
+    if training_prior is not None:
+        figures["estimated_prior"] = estimate_prior(plain, training_prior)
     if loaded.input_kind == "clip":
         figures |= frame_figures(loaded, samples, mapping)
 
@@ -243,7 +252,9 @@ def _check_earlier(
     same_model = bool(model.sha256) and earlier.get("model_sha256") == model.sha256
     theirs = (earlier.get("dataset"), earlier.get("label_rule"), earlier.get("ten_crop_from"))
     their_prior = earlier.get("prior", "training")
+    names = list(samples.class_names)
     same_data = theirs == (samples.name, samples.label_rule, crops_from)
+    same_data = same_data and earlier.get("class_names", names) == names
     if (same_model or own) and same_data and their_prior == prior:
         return earlier if same_model else {}
     if overwrite:
@@ -256,8 +267,82 @@ def _check_earlier(
     )
 
 
+def keep_labels(samples: "Samples", labels: Sequence[str]) -> "Samples":
+    """The samples of some of the classes, as a data set that has no others.
+
+    Args:
+        samples: Of any classes.
+        labels: At least two of their classes.
+
+    Returns:
+        The samples whose label is kept; what their votes say of other classes is left out. A model
+        then answers with one of these labels.
+
+    Raises:
+        ConfigError: An unknown label, or fewer than two.
+        DataError: No sample has one of the labels.
+    """
+    names = samples.class_names
+    for label in labels:
+        if label not in names:
+            raise ConfigError(f"--labels: unknown label {label!r}. {did_you_mean(label, names)}")
+    kept = [i for i, name in enumerate(names) if name in labels]
+    if len(kept) < 2:
+        raise ConfigError(f"--labels: expected at least two. Received: {', '.join(labels)}")
+    chosen = np.flatnonzero(np.isin(samples.labels, kept))
+    if not len(chosen):
+        raise DataError(
+            f"{samples.name} {samples.split}: expected pictures of {', '.join(labels)}. Received "
+            "none."
+        )
+    part = samples.take(chosen)
+    targets = part.targets[:, kept]
+    note = (
+        f"only {', '.join(names[i] for i in kept)}: {len(chosen):,} of {len(samples):,} pictures, "
+        "and answers with one of these labels alone"
+    )
+    return replace(
+        part,
+        class_names=tuple(names[i] for i in kept),
+        targets=targets / targets.sum(axis=1, keepdims=True),
+        notes=(*part.notes, note),
+        fingerprint="",
+    )
+
+
 def _weights(model: "LoadedModel", prior: PriorChoice) -> npt.NDArray[np.float64]:
     """The factor of each of the model's classes."""
+    known, where = class_prior_of(model)
+    try:
+        return prior_weights(model.class_names, known, prior)
+    except ConfigError as error:
+        raise ConfigError(f"{error}: {where}") from error
+
+
+def _training_prior(model: "LoadedModel", class_names: Sequence[str]) -> dict[str, float]:
+    """The shares in training of the classes of a data set, which may be some of the model's."""
+    known, where = class_prior_of(model)
+    if known is None:
+        raise ConfigError(
+            "--estimate-prior: the model's files do not say how frequent each class was in "
+            f"training (class_prior in manifest.json or result.json): {where}"
+        )
+    shares = dict(zip(model.class_names, known, strict=True))
+    return {name: shares[name] for name in class_names}
+
+
+def class_prior_of(model: "LoadedModel") -> tuple[tuple[float, ...] | None, Path]:
+    """The share of each of a model's classes in training.
+
+    Args:
+        model: Of an export or a run, or any other, of which nobody knows it.
+
+    Returns:
+        One share a class, None where it is not known; and the file that says it or should.
+
+    Raises:
+        ModelFileError: The file does not have one share for every class.
+    """
     record, where = model.manifest, model.path
     result = (where if where.is_dir() else where.parent) / "result.json"
     if "class_prior" not in record and result.is_file():
@@ -265,11 +350,7 @@ def _weights(model: "LoadedModel", prior: PriorChoice) -> npt.NDArray[np.float64
         # A folder may hold results of another model.
         if found.get("model_sha256") == model.sha256:
             record, where = found, result
-    known = read_class_prior(record, model.class_names, where)
-    try:
-        return prior_weights(model.class_names, known, prior)
-    except ConfigError as error:
-        raise ConfigError(f"{error}: {where}") from error
+    return read_class_prior(record, model.class_names, where), where
 
 
 def _crops(crops_from: int | None) -> str:

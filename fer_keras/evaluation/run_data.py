@@ -85,6 +85,8 @@ def requested_samples(
     name, rule, source = arguments.dataset, arguments.label_rule, arguments.source
     if not name:
         name, rule, source = _known_dataset(path, model, rule, source)
+    elif source is None:
+        source = own_source(path, name)
     height, width, channels = model.image_shape
     common: dict[str, Any] = {
         "image_size": arguments.ten_crop or (height if height == width else (height, width)),

@@ -74,5 +74,28 @@ def report(figures: dict[str, Any]) -> str:
             f"the model also knows {', '.join(figures['model_classes_left_out'])}: left out, the "
             "rest renormalised"
         )
+    if "estimated_prior" in figures:
+        lines += _estimated(figures)
     lines += [f"note: {note}" for note in figures["dataset_notes"]]
     return "\n".join(lines)
+
+
+def _estimated(figures: dict[str, Any]) -> list[str]:
+    """The estimated shares of the classes beside those of the labels."""
+    estimate = figures["estimated_prior"]
+    total = sum(row["support"] for row in figures["per_class"].values())
+    width = max(len(name) for name in figures["class_names"])
+    lines = ["", f"{'class':<{width}}  share by the answers [95 %]  share by the labels"]
+    for name, row in estimate["shares"].items():
+        low, high = row["interval"]
+        true = figures["per_class"][name]["support"] / total
+        lines.append(
+            f"{name:<{width}}         {row['share']:6.3f} [{low:.3f}, {high:.3f}]  {true:19.3f}"
+        )
+    shares = " ".join(f"{name}={row['share']:.4f}" for name, row in estimate["shares"].items())
+    return [
+        *lines,
+        f"  by EM (Saerens et al. 2002), {estimate['resamples']} resamples of n {estimate['n']:,}; "
+        "right only where faces of a class look as in training",
+        f"  to answer by them: --prior {shares}",
+    ]

@@ -8,9 +8,10 @@ to cannot show it. No subject and no copy of a picture is in both halves.
   that are kept reaches a target. Never more than half of the answers are rejected: where the target
   would need more, half are, and the accuracy that brings is stated.
 - Label sets: split conformal prediction with the score 1 - probability of the true label (LAC;
-  Sadinle, Lei and Wasserman, JASA 2019), by MAPIE. A set holds every label with at least the
-  threshold and covers the true one with the stated probability, on average over pictures like
-  those of the split; not for each class.
+  Sadinle, Lei and Wasserman, JASA 2019), by MAPIE, for each class by itself (Mondrian; Vovk,
+  Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, section 4.5). A set holds
+  every label with at least the label's own threshold, and covers the true one with the stated
+  probability for each class. A class with too few pictures has the threshold of all together.
 
 The temperature (one number) and the kept epoch come from the whole split.
 """
@@ -53,6 +54,7 @@ class FittedDecision:
         accuracy_target: What rejection aims at, 0..1.
         coverage: What the label sets are to cover, 0..1.
         split: Name of the split.
+        too_few: Classes with too few pictures for a threshold of their own.
     """
 
     decision: Decision
@@ -62,6 +64,7 @@ class FittedDecision:
     accuracy_target: float
     coverage: float
     split: str
+    too_few: tuple[str, ...] = ()
 
     def measure(self, probabilities: Scores) -> dict[str, Any]:
         """What the thresholds bring on the held-out half.
@@ -72,7 +75,8 @@ class FittedDecision:
         Returns:
             `kept` (share), `kept_accuracy` (None where none is kept) and `kept_accuracy_interval`
             of the answers that are not unsure; `coverage`, `coverage_interval`, `mean_size` of the
-            label sets, and `coverage_by_class`; intervals are 95 % Wilson intervals.
+            label sets, and `coverage_by_class` with an interval too; intervals are 95 % Wilson
+            intervals.
         """
         right = probabilities.argmax(axis=1) == self.labels
         sure = np.array([not self.decision.unsure(row) for row in probabilities])
@@ -83,7 +87,11 @@ class FittedDecision:
         for i, name in enumerate(self.class_names):
             ours = covered[self.labels == i]
             if len(ours):
-                by_class[name] = {"n": len(ours), "coverage": float(ours.mean())}
+                by_class[name] = {
+                    "n": len(ours),
+                    "coverage": float(ours.mean()),
+                    "interval": list(wilson_interval(int(ours.sum()), len(ours))),
+                }
         return {
             "kept": float(sure.mean()),
             "kept_accuracy": kept["accuracy"],
@@ -92,6 +100,15 @@ class FittedDecision:
             "coverage_interval": list(wilson_interval(int(covered.sum()), len(covered))),
             "mean_size": float(np.mean([len(labels) for labels in sets])),
             "coverage_by_class": by_class,
+        }
+
+    def thresholds(self) -> dict[str, Any]:
+        """What the runtime reads: both thresholds, and those of the label sets by class."""
+        by_class = zip(self.class_names, self.decision.class_thresholds, strict=True)
+        return {
+            "reject_threshold": self.decision.reject_threshold,
+            "conformal_threshold": self.decision.conformal_threshold,
+            "conformal_by_class": dict(by_class),
         }
 
     def block(self, probabilities: Scores, measured_by: str = "keras") -> dict[str, Any]:
@@ -108,14 +125,14 @@ class FittedDecision:
         measured = self.measure(probabilities)
         n = int((~self.held_out).sum())
         return {
-            "reject_threshold": self.decision.reject_threshold,
             "reject_accuracy_target": self.accuracy_target,
             "reject_coverage": measured["kept"],
             "reject_accuracy": measured["kept_accuracy"],
-            "conformal_threshold": self.decision.conformal_threshold,
+            **self.thresholds(),
+            "conformal_too_few": list(self.too_few),
             "conformal_coverage": self.coverage,
             "conformal_mean_size": measured["mean_size"],
-            "conformal_method": f"split conformal, LAC, MAPIE {version('mapie')}",
+            "conformal_method": f"split conformal by class, LAC, MAPIE {version('mapie')}",
             "fitted_on": f"{n:,} pictures, half of the {self.split} split",
             "n": n,
             "measured_on": f"the other {len(self.labels):,} pictures",
@@ -156,9 +173,16 @@ def fit_decision(
         return None
     p, labels = np.asarray(probabilities, np.float64)[~held_out], samples.labels
     right = p.argmax(axis=1) == labels[~held_out]
+    of_all = conformal_threshold(p, labels[~held_out], coverage)
+    rows_of = [labels[~held_out] == label for label in range(len(samples.class_names))]
+    enough = [rows.sum() * min(coverage, 1 - coverage) > 1 for rows in rows_of]
     decision = Decision(
         reject_threshold(p.max(axis=1), right, accuracy_target),
-        conformal_threshold(p, labels[~held_out], coverage),
+        of_all,
+        tuple(
+            conformal_threshold(p[rows], labels[~held_out][rows], coverage) if known else of_all
+            for rows, known in zip(rows_of, enough, strict=True)
+        ),
     )
     return FittedDecision(
         decision,
@@ -168,6 +192,7 @@ def fit_decision(
         accuracy_target,
         coverage,
         samples.split,
+        tuple(n for n, known in zip(samples.class_names, enough, strict=True) if not known),
     )
 
 
@@ -271,13 +296,24 @@ def decision_report(block: Mapping[str, Any] | None) -> list[str]:
         f"unsure below a probability of {block['reject_threshold']:.3f}: {keras['kept']:.1%} of "
         f"the answers are kept, {_percent(keras['kept_accuracy'])} of them right [{low:.2%}, "
         f"{high:.2%}], target {block['reject_accuracy_target']:.0%}{kept}",
-        f"label sets hold every label from {block['conformal_threshold']:.3f} on: they cover the "
+        f"label sets hold every label from {_by_class(block)} on: they cover the "
         f"true one for {keras['coverage']:.1%} [{cover_low:.1%}, {cover_high:.1%}], stated "
         f"{block['conformal_coverage']:.0%}, with {keras['mean_size']:.2f} labels on "
         f"average{covered}",
         f"thresholds fitted on {block['fitted_on']}; measured on {block['measured_on']}; the "
         "coverage holds for pictures like those of that split",
     ]
+
+
+def _by_class(block: Mapping[str, Any]) -> str:
+    """The thresholds of the label sets in words."""
+    of_all = f"{block['conformal_threshold']:.3f}"
+    # Manifests of earlier exports have one threshold alone.
+    by_class, few = block.get("conformal_by_class"), block.get("conformal_too_few", [])
+    if not by_class:
+        return of_all
+    own = ", ".join(f"{n} {share:.3f}" for n, share in by_class.items() if n not in few)
+    return f"{own}; {', '.join(few)} (too few pictures) {of_all}" if few else own
 
 
 def coverage_problem(block: Mapping[str, Any], precision: str) -> str | None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from fer_keras.common.errors import ModelFileError
 from fer_keras.common.files import MAX_CONFIG_BYTES, first_line
@@ -179,6 +178,9 @@ def check_config(config: Any, where: Path, legacy_names: frozenset[str] = frozen
 
 
 def check_tflite_operators(data: bytes, where: Path) -> None:
+    # It takes a quarter of a second to import.
+    from ai_edge_litert import schema_py_generated as schema
+
     model = schema.Model.GetRootAs(data, 0)
     for i in range(model.OperatorCodesLength()):
         code = model.OperatorCodes(i)

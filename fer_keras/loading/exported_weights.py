@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
 
 from fer_keras.common.errors import ModelFileError
 from fer_keras.loading.tflite_files import load_tflite_bytes
+from fer_keras.runtime.export_files import read_model_files
 
 Array = npt.NDArray[np.float32]
 
@@ -67,8 +69,6 @@ def read_exported_weights(path: Path) -> ExportedWeights:
     Raises:
         ModelFileError: Missing, damaged, refused, or no float32 file of a network for pictures.
     """
-    from fer_keras.runtime.export_files import read_model_files
-
     files = read_model_files(path, "float32")
     if files.card is not None or files.input_kind not in (None, "image"):
         raise ModelFileError(
@@ -95,8 +95,6 @@ def read_exported_weights(path: Path) -> ExportedWeights:
 
 def _layers(content: bytes) -> dict[str, tuple[Array, Array]]:
     """Kernel and bias by layer; of a layer that is called twice (a mirror image) those of one."""
-    from ai_edge_litert import schema_py_generated as schema
-
     model = schema.Model.GetRootAs(content, 0)
     graph = model.Subgraphs(0)
     kinds = {
@@ -118,8 +116,6 @@ def _layers(content: bytes) -> dict[str, tuple[Array, Array]]:
 
 def _constant(model: Any, tensor: Any) -> Array | None:
     """The values of a constant; None for what is worked out. Of other types than float32, bytes."""
-    from ai_edge_litert import schema_py_generated as schema
-
     data = model.Buffers(tensor.Buffer()).DataAsNumpy()
     if not isinstance(data, np.ndarray):
         return None

@@ -16,6 +16,7 @@ import numpy as np
 
 from fer_keras.common.errors import ModelFileError
 from fer_keras.common.files import read_json
+from fer_keras.common.hub import local_model
 from fer_keras.loading.checks import (
     check_tflite_operators,
 )
@@ -28,10 +29,9 @@ from fer_keras.loading.published import (
     read_published,
 )
 from fer_keras.loading.tflite_files import load_tflite_bytes
-from fer_keras.runtime.clips import ClipNetwork
 from fer_keras.runtime.export_files import read_model_files
-from fer_keras.runtime.network import Network
 from fer_keras.runtime.pictures import AS_THEY_ARE, PictureRule, read_picture_rule
+from fer_keras.runtime.shipped import find_shipped, list_models
 
 if TYPE_CHECKING:
     from fer_keras.runtime.export_files import ModelFiles
@@ -48,7 +48,9 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
     Args:
         path: A run folder (its `best.keras`, with the temperature of `calibration.json` where it
             belongs to that file), a `.keras` file, a `.tflite` file with `manifest.json` or,
-            where it is another project's, `NAME.card.json` beside it, or an export folder.
+            where it is another project's, `NAME.card.json` beside it, an export folder, or the name
+            of a shipped model (`fer_keras.list_models()`); what is on the disk comes first; or
+            `hf://OWNER/NAME`, see `fer_keras.common.hub`.
         precision: Which file of an export folder: `float32`, `float16`, `dynamic` or `int8`.
         threads: Processor threads of a `.tflite` model.
 
@@ -58,7 +60,9 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
     Raises:
         ModelFileError: Missing, too large, damaged, of an untrusted kind, or without class names.
     """
-    where = Path(path)
+    where = local_model(path)
+    if not where.exists():
+        where = find_shipped(str(path)) or where
     if where.is_dir() and not is_published_path(where):
         if (where / "best.keras").is_file():
             return _load_run(where)
@@ -79,7 +83,8 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
     if where.suffix == ".pb":
         raise ModelFileError(f"{_SAVED_MODEL_REFUSED}: {where}")
     if not where.exists():
-        raise ModelFileError(f"No such model file or folder: {where}")
+        shipped = ", ".join(list_models()) or "none"
+        raise ModelFileError(f"No such model file or folder. Shipped models: {shipped}: {where}")
     if is_published_path(where):
         raise ModelFileError(
             f"Weights of PyTorch do not say what they are. Mend: --network {'|'.join(FAMILIES)} "
@@ -200,6 +205,8 @@ def _name(files: "ModelFiles") -> str:
 
 def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
     """Another project's file, run as its card says."""
+    from fer_keras.runtime.network import Network
+
     # Checks its operators and its size before the network of the runtime runs it.
     load_tflite_bytes(files.content, files.path, threads=threads)
     network = Network(files, threads)
@@ -220,6 +227,8 @@ def _load_with_card(files: "ModelFiles", threads: int) -> LoadedModel:
 
 def _load_clip_files(files: "ModelFiles", threads: int) -> LoadedModel:
     """Encoder and head of a clip model, one clip a call."""
+    from fer_keras.runtime.clips import ClipNetwork
+
     for content in (files.content, files.head):
         check_tflite_operators(content, files.path)
     network = ClipNetwork(files, threads)

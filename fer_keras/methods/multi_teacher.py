@@ -233,7 +233,7 @@ def build(
     class_names: Sequence[str],
     *,
     teachers: Sequence[Any],
-    teacher_weights: Sequence[float] = (),
+    teacher_weights: Sequence[Positive] = (),
     views: Count = 8,
     temperature: Positive = 1.0,
     weight: Share = 0.7,
@@ -265,9 +265,9 @@ def build(
         ModelFileError: A network without named classes.
     """
     weights = list(teacher_weights) or [1.0] * len(teachers)
-    if not teachers or len(weights) != len(teachers) or min(weights) <= 0:
+    if not teachers or len(weights) != len(teachers):
         raise ConfigError(
-            "multi_teacher: expected teachers and for each one a weight above 0. Received: "
+            "multi_teacher: expected teachers and for each one a weight. Received: "
             f"{len(teachers)} teachers, teacher_weights={list(teacher_weights)}."
         )
     loaded = [

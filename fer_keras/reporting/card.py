@@ -3,8 +3,10 @@
 The sections follow Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019).
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_keras.common.metrics import small_evidence, wilson_interval
@@ -28,10 +30,7 @@ _LIMITS = """\
 
 
 _FEW_IMAGES = 100
-_RARE = (
-    "**Few pictures:** {classes}. Their recall is known only within the interval beside it, there "
-    "were few to learn from, and the model seldom answers with them: do not build on these classes."
-)
+_RARE = "**Few pictures:** {classes}. Their recall is known only within the interval beside it"
 
 
 def render_card(manifest: Mapping[str, Any]) -> str:
@@ -74,7 +73,11 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         "## Data",
         _data(manifest, training),
         "## Figures",
-        _figures(validation, is_published=bool(training.get("published"))),
+        _figures(
+            validation,
+            manifest.get("class_prior") or {},
+            is_published=bool(training.get("published")),
+        ),
         *(
             ["## The class prior it answers by", _prior_choice(manifest)]
             if "prior_figures" in manifest
@@ -158,7 +161,7 @@ def training_facts(
     facts: dict[str, Any] = {
         "experiment": experiment.name,
         "seed": experiment.seed,
-        "network": experiment.network.name,
+        "network": result.get("network", experiment.network.name),
         "network_options": dict(experiment.network.options),
         "method": experiment.method.name,
         "method_options": dict(experiment.method.options),
@@ -167,6 +170,7 @@ def training_facts(
         "dataset_title": info.title,
         "dataset_licence": info.licence,
         "dataset_citation": info.citation,
+        "crops": info.crops or _own_crops(experiment.dataset.source),
     }
     taken = (
         "fallback", "train_images", "trainable_parameters", "initial_weights", "teacher", "epochs",
@@ -178,6 +182,20 @@ def training_facts(
     for name in ("command", "initial_weights", "teacher"):
         facts[name] = without_places(facts[name])
     return {**facts, "minutes": result.get("training_minutes")}
+
+
+def _own_crops(source: str) -> str:
+    """How `data crop` cut out the pictures of a folder; empty where it was not that command."""
+    path = Path(source).expanduser()
+    try:
+        # It writes the pictures into a folder, and how beside that.
+        settings = json.loads((path.parent / "settings.json").read_text("utf-8"))
+        size, how = settings["size"], f"by `data crop` with {settings['detector']}"
+        turned = "turned upright by their landmarks" if settings["align"] else "by their boxes"
+        is_own = path.name == "pictures" and not settings["draw"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f"{how}, {turned}, {size} x {size} pixels" if is_own else ""
 
 
 def without_places(text: Any) -> Any:
@@ -233,6 +251,7 @@ def _data(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
         ("Data set", training.get("dataset_title") or manifest["dataset"]),
         ("Licence of the data", training.get("dataset_licence")),
         ("Cite", training.get("dataset_citation")),
+        ("How the faces were cropped", training.get("crops")),
         ("Training images", _count(training.get("train_images"))),
         (
             "Left out of training",
@@ -256,7 +275,32 @@ def _prior(shares: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
 
 
-def _figures(validation: Mapping[str, Any], *, is_published: bool) -> str:
+def _rare(validation: Mapping[str, Any], class_prior: Mapping[str, float]) -> str:
+    """What is said of classes with few validation pictures; empty where all have enough."""
+    per_class = validation["per_class"]
+    rare = [name for name, row in per_class.items() if 0 < row["support"] < _FEW_IMAGES]
+    if not rare:
+        return ""
+    listed = ", ".join(f"{name} ({per_class[name]['support']})" for name in rare)
+    # Of classes that are as frequent as others neither is true.
+    few = [name for name in rare if class_prior.get(name, 1) < 0.5 / len(per_class)]
+    seldom = [name for name in rare if _share_of_answers(per_class[name]) < 0.5]
+    parts = [_RARE.format(classes=listed)]
+    if few:
+        parts.append(f"there were few to learn from ({', '.join(few)})")
+    if seldom:
+        parts.append(f"the model seldom answers with {', '.join(seldom)}")
+    return "; ".join(parts) + ": do not build on these classes."
+
+
+def _share_of_answers(row: Mapping[str, Any]) -> float:
+    """How often the model answers with a class, as a share of how often it should."""
+    return float(row["recall"] / row["precision"]) if row["recall"] and row["precision"] else 0.0
+
+
+def _figures(
+    validation: Mapping[str, Any], class_prior: Mapping[str, float], *, is_published: bool
+) -> str:
     low, high = validation["accuracy_interval"]
     rows = [("Accuracy", f"{validation['accuracy']:.4f} [{low:.4f}, {high:.4f}]")]
     without = validation.get("without_duplicates")
@@ -279,11 +323,7 @@ def _figures(validation: Mapping[str, Any], *, is_published: bool) -> str:
         (name, f"{row['support']:,}", _recall(row), _score(row["precision"]))
         for name, row in validation["per_class"].items()
     ]
-    rare = [
-        f"{name} ({row['support']})"
-        for name, row in validation["per_class"].items()
-        if 0 < row["support"] < _FEW_IMAGES
-    ]
+    rare = _rare(validation, class_prior)
     weak = small_evidence(validation["n"], validation["accuracy"])
     return "\n\n".join(
         [
@@ -299,7 +339,7 @@ def _figures(validation: Mapping[str, Any], *, is_published: bool) -> str:
             "validation split; it divides the logits inside every file and changes no arg max."
             + (f" {weak}" if weak else ""),
             _table(("Class", "Images", "Recall [95 %]", "Precision"), classes),
-            *([_RARE.format(classes=", ".join(rare))] if rare else []),
+            *([rare] if rare else []),
         ]
     )
 
@@ -368,16 +408,30 @@ def _unsure(block: Mapping[str, Any]) -> str:
     by_class = next(iter(block["measured"].values()))["coverage_by_class"]
     prior = block.get("prior", "training")
     name, worst = min(by_class.items(), key=lambda item: item[1]["coverage"])
+    least = f"{name}, {worst['coverage']:.0%} of {worst['n']} pictures"
+    if block.get("conformal_by_class"):
+        few = block.get("conformal_too_few", [])
+        hold = (
+            "every label with a probability of at least its own threshold "
+            f"(`decision.conformal_by_class`), and the most probable one "
+            f"({block['conformal_method']}). It holds the true label for "
+            f"{block['conformal_coverage']:.0%} of the pictures of each class, if they are like "
+            f"those of the split; measured least often for {least}."
+            + (f" Too few pictures for a threshold of their own: {', '.join(few)}." if few else "")
+        )
+    else:
+        hold = (
+            f"every label with a probability of at least {block['conformal_threshold']:.3f}, or "
+            f"the most probable one ({block['conformal_method']}). It holds the true label for "
+            f"{block['conformal_coverage']:.0%} of all pictures like those of the split, not of "
+            f"each class: least often for {least}."
+        )
     return (
         (f"For the prior `{prior}`.\n\n" if prior != "training" else "")
         + f"- **Unsure** is an answer whose highest probability is below "
         f"{block['reject_threshold']:.3f}: the smallest threshold at which the kept answers reach "
         f"an accuracy of {block['reject_accuracy_target']:.0%}, but at most half of all answers.\n"
-        f"- **Label set**: every label with a probability of at least "
-        f"{block['conformal_threshold']:.3f}, or the most probable one "
-        f"({block['conformal_method']}). It holds the true label for "
-        f"{block['conformal_coverage']:.0%} of all pictures like those of the split, not of each "
-        f"class: least often for {name}, {worst['coverage']:.0%} of {worst['n']} pictures.\n\n"
+        f"- **Label set**: {hold}\n\n"
         + _table(
             ("", "Kept", "Accuracy of those", "Sets with the true label", "Labels in a set"), rows
         )
@@ -390,7 +444,8 @@ def _unsure(block: Mapping[str, Any]) -> str:
 def _files(manifest: Mapping[str, Any]) -> str:
     parity, rows = manifest["parity"], []
     for precision, figures in parity["models"].items():
-        name = manifest["precision_files"].get(precision, "saved_model/")
+        names = {**manifest["precision_files"], **manifest.get("engine_files", {})}
+        name = names.get(precision, "saved_model/")
         rows.append(
             (
                 f"`{name}`",
@@ -419,6 +474,8 @@ def _files(manifest: Mapping[str, Any]) -> str:
         if any(row.get("ms_per_face") for row in parity["models"].values())
         else ""
     )
+    opset = parity["models"].get("onnx", {}).get("opset")
+    kept += [f" The ONNX file is of opset {opset}."] if opset else []
     return (
         f"{text}\n\nCompared with Keras (accuracy {parity['keras_accuracy']:.4f}) on "
         f"{parity['n']:,} validation images.{time} Every file's sha256 is in `manifest.json`."

@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,15 @@ import numpy.typing as npt
 from fer_keras.common.errors import DataError
 from fer_keras.common.files import atomic_path
 from fer_keras.common.metrics import ReliabilityBin
+from fer_keras.common.progress import progress
 
 BLUE, ORANGE, _GREEN = "#2b6cb0", "#dd6b20", "#2f855a"
 GREY, INK = "#a0aec0", "#1a202c"
 # Lines of a figure in this order; apart in lightness too, for those who see few colours.
 LINES = (BLUE, ORANGE, _GREEN, "#1a202c", "#b83280", "#718096")
 _MARKERS = "osD^vP"
+# In inches.
+_BESIDE_AXES = 0.75
 
 
 @dataclass(frozen=True)
@@ -480,8 +484,28 @@ def save_figure(figure: Any, path: str | Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
-    with atomic_path(Path(path)) as temporary:
+    _break_titles(figure)
+    with progress(f"drawing {Path(path).name}"), atomic_path(Path(path)) as temporary:
         figure.savefig(temporary, format="png", facecolor="white")
+
+
+def _break_titles(figure: Any) -> None:
+    """Breaks titles into lines where they are wider than what they stand above."""
+    width = figure.get_figwidth()
+    titles = [(figure._suptitle, width)] if figure._suptitle is not None else []
+    for axes in figure.axes:
+        place = axes.get_subplotspec()
+        if place is None:
+            continue
+        columns = place.get_gridspec().ncols
+        share = len(place.colspan) / columns
+        # Left of the axes stand the numbers, and where nothing stands there the row's names.
+        titles.append((axes._left_title, share * width - _BESIDE_AXES))
+    for title, room in titles:
+        # The mean width of a letter is about half of the size of the font.
+        letters = max(12, int(room * 72 / (0.54 * title.get_fontsize())))
+        lines = [textwrap.fill(line, letters) for line in title.get_text().split("\n")]
+        title.set_text("\n".join(lines))
 
 
 def _number(value: Any) -> float:

@@ -5,7 +5,7 @@ The thresholds are fitted at export, on pictures of the validation split
 those of every twentieth of the way to equal shares. Here they are only compared with.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,13 @@ class Decision:
             the model has no threshold.
         conformal_threshold: Every label with at least this probability is in the label set, 0..1;
             1 where the model has no threshold, so that the set is the dominant label alone.
+        class_thresholds: In its place one for each label, so that the sets cover every class as
+            often; empty where there are none, as in older exports.
     """
 
     reject_threshold: float = 0.0
     conformal_threshold: float = 1.0
+    class_thresholds: tuple[float, ...] = ()
 
     def unsure(self, probabilities: npt.ArrayLike) -> bool:
         """Whether to abstain.
@@ -49,16 +52,23 @@ class Decision:
             probabilities: `(classes,)`, sum 1.
 
         Returns:
-            Indices of the labels with at least `conformal_threshold`, the most probable first;
-            the most probable alone where none has (Sadinle, Lei and Wasserman, "Least Ambiguous
+            Indices of the labels with at least their threshold, the most probable first; with it
+            the most probable label, whatever its own (Sadinle, Lei and Wasserman, "Least Ambiguous
             Set-Valued Classifiers with Bounded Error Levels", JASA 2019: the set may be empty
             there, and adding a label can only raise its coverage).
         """
         p = np.asarray(probabilities)
         # Stable, so that among equals the first is dominant, as it is for argmax.
-        order = np.argsort(-p, kind="stable")
-        members = int((p >= self.conformal_threshold).sum())
-        return [int(i) for i in order[: max(1, members)]]
+        first, *rest = (int(i) for i in np.argsort(-p, kind="stable"))
+        return [first, *(i for i in rest if p[i] >= self.threshold_of(i))]
+
+    def threshold_of(self, label: int) -> float:
+        """From which probability on a label belongs to a set.
+
+        Args:
+            label: Its index.
+        """
+        return self.class_thresholds[label] if self.class_thresholds else self.conformal_threshold
 
 
 def read_decision(
@@ -83,14 +93,15 @@ def read_decision(
     if "decision" not in manifest:
         return Decision()
     block = _object(manifest["decision"], "decision", path)
-    fitted = _thresholds(block, "decision", path)
+    names = manifest.get("class_names", ())
+    fitted = _thresholds(block, "decision", names, path)
     choice = read_default_prior(manifest, path) if prior is None else prior
     if choice == parse_prior(str(block.get("prior", "training"))):
         return fitted
     table = _object(block.get("by_tau", {}), "decision.by_tau", path)
     rows = {
         _number(_parsed(key), "decision.by_tau", path): _thresholds(
-            row, f"decision.by_tau.{key}", path
+            row, f"decision.by_tau.{key}", names, path
         )
         for key, row in table.items()
     }
@@ -99,18 +110,28 @@ def read_decision(
     if choice.shares or not below or not above:
         return Decision()
     near = (rows[max(below)], rows[min(above)])
+    by_class = zip(*(row.class_thresholds for row in near), strict=True)
     return Decision(
-        max(row.reject_threshold for row in near), min(row.conformal_threshold for row in near)
+        max(row.reject_threshold for row in near),
+        min(row.conformal_threshold for row in near),
+        tuple(min(pair) for pair in by_class),
     )
 
 
-def _thresholds(block: Any, key: str, path: Path) -> Decision:
+def _thresholds(block: Any, key: str, names: Sequence[str], path: Path) -> Decision:
     row = _object(block, key, path)
+    reject, conformal = (
+        _number(row.get(name), f"{key}.{name}", path)
+        for name in ("reject_threshold", "conformal_threshold")
+    )
+    if "conformal_by_class" not in row:
+        return Decision(reject, conformal)
+    inner = f"{key}.conformal_by_class"
+    by_class = _object(row["conformal_by_class"], inner, path)
     return Decision(
-        *(
-            _number(row.get(name), f"{key}.{name}", path)
-            for name in ("reject_threshold", "conformal_threshold")
-        )
+        reject,
+        conformal,
+        tuple(_number(by_class.get(name), f"{inner}.{name}", path) for name in names),
     )
 
 

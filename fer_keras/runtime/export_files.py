@@ -8,25 +8,27 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
-from fer_keras.common.errors import ModelFileError
+from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.common.hub import local_model
+from fer_keras.runtime.engines import EngineName
 from fer_keras.runtime.peer_card import PeerCard, card_beside, card_to_write, read_card
+from fer_keras.runtime.shipped import MANIFEST as MANIFEST
+from fer_keras.runtime.shipped import find_shipped, list_models
 
-MANIFEST = "manifest.json"
 LABELS = "labels.txt"
 MAX_MODEL_BYTES = 256 * 1024 * 1024
 # A manifest or a label file is a page of text.
 MAX_TEXT_BYTES = 1024 * 1024
 MANIFEST_FORMAT = 1
-SHIPPED_MODEL = "ferplus"
 _EXPORT_HINT = "Write an export folder with: python -m fer_keras.export RUN"
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A TFLite model's bytes and what belongs to them.
+    """A model's bytes and what belongs to them.
 
     Attributes:
-        path: The `.tflite` file.
+        path: The `.tflite`, `.onnx` or `.xml` file.
         content: Its bytes: the very ones whose sha256 was compared.
         class_names: Labels in the order of the model's output.
         image_size: `(height, width)` of the input in pixels; None where no manifest says it.
@@ -38,6 +40,8 @@ class ModelFiles:
         clip_frames: Frames of a clip; 0 for others.
         manifest: The whole `manifest.json`; empty for a bare file.
         card: Of another project's model: how its numbers are to be read; None for ours.
+        engine: Which program runs it, of `fer_keras.runtime.engines.ENGINES`.
+        weights: Bytes of the `.bin` file of an OpenVINO model; empty for others.
     """
 
     path: Path
@@ -50,50 +54,40 @@ class ModelFiles:
     clip_frames: int = 0
     manifest: Mapping[str, Any] = field(default_factory=dict)
     card: PeerCard | None = None
+    engine: EngineName = "litert"
+    weights: bytes = b""
 
 
-def default_model() -> Path:
-    """The export folder of the model that is shipped.
-
-    Returns:
-        `saved_models/ferplus` of the checkout that this package lies in, or the copy of it that a
-        wheel brings inside the package.
-
-    Raises:
-        ModelFileError: There is neither.
-    """
-    package = Path(__file__).parents[1]
-    # setup.py puts the checkout's folder of models into the wheel's package.
-    places = [parent / "saved_models" / SHIPPED_MODEL for parent in (package.parent, package)]
-    for folder in places:
-        if (folder / MANIFEST).is_file():
-            return folder
-    raise ModelFileError(
-        "no model is shipped with this copy of fer_keras: give the folder of one, or make it from "
-        "a trained run with python -m fer_keras.export RUN, then python -m fer_keras.ship "
-        f"RUN/export --output {places[0]}. Looked for: {places[0]}, {places[1]}"
-    )
-
-
-def read_model_files(model: str | PathLike[str], precision: str | None = None) -> ModelFiles:
-    """Read and verify a model for LiteRT.
+def read_model_files(
+    model: str | PathLike[str], precision: str | None = None, engine: EngineName = "litert"
+) -> ModelFiles:
+    """Read and verify a model.
 
     Args:
-        model: An export folder (with `manifest.json`), a `.tflite` file inside one, or a `.tflite`
-            file of its own with a card, `NAME.card.json`, beside it.
+        model: An export folder (with `manifest.json`), a `.tflite` file inside one, a `.tflite`
+            file of its own with a card, `NAME.card.json`, beside it, or the name of a shipped
+            model; a file or folder of that name comes first; or `hf://OWNER/NAME`, see
+            `fer_keras.common.hub`.
         precision: Which of the folder's files: "float32", "float16", "dynamic" or "int8"; None
             takes the manifest's `default_precision`, otherwise float32, or the first there is.
             For a path to a file: None, or what the file is.
+        engine: Which program is to run it: "litert", or "onnx" or "openvino" for an export folder
+            that has a file for it.
 
     Returns:
         The verified files.
 
     Raises:
+        ConfigError: The engine has one precision, float32, and another one is asked for.
         ModelFileError: A file is missing, too large or malformed, its sha256 is not that of the
             manifest or the card, the labels contradict each other, or nothing says what the
             numbers of a bare file mean.
     """
-    path = Path(model)
+    path = local_model(model)
+    if not path.exists():
+        path = find_shipped(str(model)) or path
+    if engine != "litert":
+        return _read_for_engine(path, precision, engine)
     if path.is_dir():
         folder = path
     elif path.is_file() and path.suffix == ".tflite":
@@ -103,7 +97,10 @@ def read_model_files(model: str | PathLike[str], precision: str | None = None) -
             f"model: expected an export folder or a .tflite file, received another file: {path}"
         )
     else:
-        raise ModelFileError(f"no model found. {_EXPORT_HINT}. Received: {path}")
+        shipped = ", ".join(list_models()) or "none"
+        raise ModelFileError(
+            f"no model found. {_EXPORT_HINT}. Shipped models: {shipped}. Received: {path}"
+        )
     if (folder / MANIFEST).is_file():
         return _read_with_manifest(path, folder, precision)
     if path == folder:
@@ -148,10 +145,43 @@ def _read_with_card(path: Path) -> ModelFiles:
     )
 
 
+def _read_for_engine(folder: Path, precision: str | None, engine: EngineName) -> ModelFiles:
+    """The float32 file that an export holds for another engine than LiteRT."""
+    if precision not in (None, "float32"):
+        raise ConfigError(
+            f"precision: the file for {engine} is in float32, received {precision!r}. Leave the "
+            "precision out, or the engine"
+        )
+    where = folder / MANIFEST
+    if not where.is_file():
+        raise ModelFileError(
+            f"engine {engine}: expected an export folder with {MANIFEST}. {_EXPORT_HINT} --formats "
+            f"{engine}. Received: {folder}"
+        )
+    manifest = _read_manifest(where)
+    names = _labels(manifest, folder)
+    # Exports from before there were other engines have no such entry.
+    there = manifest.get("engine_files", {})
+    name = there.get(engine) if isinstance(there, dict) else None
+    if name is None:
+        raise ModelFileError(
+            f"the export has no file for the engine {engine}. {_EXPORT_HINT} --formats {engine}. "
+            f"Received: {folder}"
+        )
+    content = _verified(folder, name, manifest, MAX_MODEL_BYTES)
+    weights = b""
+    if engine == "openvino":
+        weights = _verified(folder, Path(str(name)).stem + ".bin", manifest, MAX_MODEL_BYTES)
+    size, channels, kind = _input_facts(manifest, where)
+    return ModelFiles(
+        folder / str(name), content, names, size, channels, kind, manifest=manifest,
+        engine=engine, weights=weights,
+    )  # fmt: skip
+
+
 def _read_with_manifest(path: Path, folder: Path, precision: str | None) -> ModelFiles:
     where = folder / MANIFEST
     manifest = _read_manifest(where)
-    names = _check_names(_field(manifest, "class_names", list, where), where)
     choices = _field(manifest, "precision_files", dict, where)
     if path != folder:
         if path.name not in choices.values():
@@ -168,6 +198,29 @@ def _read_with_manifest(path: Path, folder: Path, precision: str | None) -> Mode
         file_name = path.name
     else:
         file_name = choices[_precision(precision, manifest, choices, where)]
+    names = _labels(manifest, folder)
+    content = _verified(folder, file_name, manifest, MAX_MODEL_BYTES)
+    size, channels, kind = _input_facts(manifest, where)
+    head, clip_frames = b"", 0
+    if kind == "clip":
+        key = next(key for key, name in choices.items() if name == file_name)
+        heads = _field(manifest, "head_files", dict, where)
+        head = _verified(folder, heads.get(key), manifest, MAX_MODEL_BYTES)
+        clip_frames = _field(manifest, "clip_frames", int, where)
+        if not 3 <= clip_frames <= 1024:
+            raise ModelFileError(
+                f"clip_frames: expected 3 to 1024, received {clip_frames}: {where}"
+            )
+    return ModelFiles(
+        folder / file_name, content, names, size, channels, kind, head, clip_frames,
+        manifest,
+    )  # fmt: skip
+
+
+def _labels(manifest: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+    """The class names of the manifest, which are those of the file of labels."""
+    where = folder / MANIFEST
+    names = _check_names(_field(manifest, "class_names", list, where), where)
     labels = _read_text(folder / LABELS).splitlines() if (folder / LABELS).exists() else None
     if labels is None:
         raise ModelFileError(f"{LABELS} is missing. {_EXPORT_HINT}. Folder: {folder}")
@@ -178,7 +231,11 @@ def _read_with_manifest(path: Path, folder: Path, precision: str | None) -> Mode
             f"{labels}. {_EXPORT_HINT}. Folder: {folder}"
         )
     _verified(folder, LABELS, manifest, MAX_TEXT_BYTES)
-    content = _verified(folder, file_name, manifest, MAX_MODEL_BYTES)
+    return names
+
+
+def _input_facts(manifest: Mapping[str, Any], where: Path) -> tuple[tuple[int, int], int, str]:
+    """Image size, channels and kind of input."""
     size = _field(manifest, "image_size", list, where)
     if len(size) != 2 or not all(type(side) is int and 1 <= side <= 4096 for side in size):
         raise ModelFileError(f"image_size: expected [height, width], received {size}: {where}")
@@ -191,20 +248,7 @@ def _read_with_manifest(path: Path, folder: Path, precision: str | None) -> Mode
         raise ModelFileError(
             f"input_kind: expected image, pair or clip, received {kind!r}: {where}"
         )
-    head, clip_frames = b"", 0
-    if kind == "clip":
-        key = next(key for key, name in choices.items() if name == file_name)
-        heads = _field(manifest, "head_files", dict, where)
-        head = _verified(folder, heads.get(key), manifest, MAX_MODEL_BYTES)
-        clip_frames = _field(manifest, "clip_frames", int, where)
-        if not 3 <= clip_frames <= 1024:
-            raise ModelFileError(
-                f"clip_frames: expected 3 to 1024, received {clip_frames}: {where}"
-            )
-    return ModelFiles(
-        folder / file_name, content, names, (size[0], size[1]), channels, kind, head, clip_frames,
-        manifest,
-    )  # fmt: skip
+    return (size[0], size[1]), channels, kind
 
 
 def _precision(

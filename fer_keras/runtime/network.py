@@ -1,20 +1,21 @@
-"""The LiteRT interpreter of one model, checked once against its labels and its manifest."""
+"""One model in its engine, checked once against its labels and its manifest."""
 
 import threading
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from fer_keras.common.errors import ModelFileError
+from fer_keras.runtime.engines import Tensor, open_engine
 from fer_keras.runtime.export_files import ModelFiles
 
 Pixels = NDArray[np.uint8]
 InputKind = Literal["image", "pair"]
 
-_BATCH_SIZE = 32
+BATCH_SIZE = 32
+_TITLES = {"litert": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 # An int8 softmax counts in steps of 1/256, so eight classes can miss the sum of 1 by 8 x 1/512.
 _SUM_TOLERANCE = 0.05
 
@@ -24,9 +25,11 @@ class Network:
 
     Args:
         files: The verified model.
-        threads: How many threads LiteRT uses, at least 1.
+        threads: How many threads the engine uses, at least 1.
+        device: What runs it, see `fer_keras.runtime.engines.open_engine`.
 
     Attributes:
+        any_batch: Whether it runs many pictures at once, which is faster than one by one.
         input_kind: "image", or "pair" where an input is a reference and a face.
         image_size: `(height, width)` of one picture of the input in pixels.
         channels: 1 (grey) or 3 (RGB).
@@ -36,30 +39,28 @@ class Network:
             its labels or its manifest, or gives something else than probabilities.
     """
 
-    def __init__(self, files: ModelFiles, threads: int) -> None:
+    def __init__(self, files: ModelFiles, threads: int, device: str = "cpu") -> None:
         self._path = files.path
         self._card = files.card
-        self._batch_size = 1
         # An interpreter holds one input and one output at a time.
         self._lock = threading.Lock()
-        if files.content[4:8] != b"TFL3":
+        if files.engine == "litert" and files.content[4:8] != b"TFL3":
             raise ModelFileError(f"not a TFLite model. Export it again: {files.path}")
+        self._engine_name = files.engine
         try:
-            # The default resolver knows the built-in operations alone; others end in an error, here
-            # or in the first run.
-            self._interpreter: Any = Interpreter(model_content=files.content, num_threads=threads)
-            self._interpreter.allocate_tensors()
+            self._engine = open_engine(
+                files.engine, files.content, files.weights, files.path, threads, device
+            )
         except (ValueError, RuntimeError) as error:
             raise self._failure(error) from error
         self._input, output = self._only_tensors()
         self._check_input(files)
-        shape = [int(side) for side in self._input["shape_signature"]]
-        self._any_batch = shape[0] == -1
+        shape = self._input.shape
+        self.any_batch = shape[0] == -1
         self.input_kind: InputKind = "pair" if len(shape) == 5 else "image"
         self.image_size, self.channels = (shape[-3], shape[-2]), shape[-1]
         if self._card is not None:
             self.image_size, self.channels = self._card.image_size, self._card.channels
-        self._output_index = output["index"]
         self._num_classes = len(files.class_names)
         self._check_output(output, files)
 
@@ -78,7 +79,7 @@ class Network:
             ModelFileError: The model fails.
         """
         rows = [np.empty((0, self._num_classes), np.float32)]
-        batch_size = _BATCH_SIZE if self._any_batch else 1
+        batch_size = BATCH_SIZE if self.any_batch else 1
         for start in range(0, len(inputs), batch_size):
             rows.append(self._run(self._batch(inputs[start : start + batch_size])))
         return np.concatenate(rows)
@@ -89,17 +90,10 @@ class Network:
         return np.concatenate([self._card.prepare(pixels[np.newaxis]) for pixels in inputs])
 
     def _run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        index = self._input["index"]
         pixels = self._quantised(batch)
         try:
             with self._lock:
-                if self._any_batch and self._batch_size != len(batch):
-                    self._interpreter.resize_tensor_input(index, batch.shape)
-                    self._interpreter.allocate_tensors()
-                    self._batch_size = len(batch)
-                self._interpreter.set_tensor(index, pixels)
-                self._interpreter.invoke()
-                result = self._interpreter.get_tensor(self._output_index)
+                result = self._engine.run(pixels)
         except (ValueError, RuntimeError) as error:
             raise self._failure(error) from error
         if result.shape != (len(batch), self._num_classes):
@@ -114,13 +108,13 @@ class Network:
         reason = " ".join(str(error).split())[:300]
         return ModelFileError(
             "the model cannot be run; it is damaged or uses operations that are not built into "
-            f"LiteRT ({reason}). Export it again: {self._path}"
+            f"{_TITLES[self._engine_name]} ({reason}). Export it again: {self._path}"
         )
 
     def _quantised(self, batch: NDArray[Any]) -> NDArray[Any]:
         """Pixels 0..255 as the type, and on the scale, that the model's input has."""
-        dtype = self._input["dtype"]
-        scale, zero_point = self._input["quantization"]
+        dtype = self._input.dtype
+        scale, zero_point = self._input.quantization
         # (0, 0) means not quantised; (1, 0) means that a step is a grey level.
         if dtype is np.float32 or (dtype is np.uint8 and (scale, zero_point) in ((0, 0), (1, 0))):
             return batch.astype(dtype)
@@ -128,9 +122,8 @@ class Network:
         limits = np.iinfo(dtype)
         return np.clip(steps, limits.min, limits.max).astype(dtype)
 
-    def _only_tensors(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        inputs = self._interpreter.get_input_details()
-        outputs = self._interpreter.get_output_details()
+    def _only_tensors(self) -> tuple[Tensor, Tensor]:
+        inputs, outputs = self._engine.inputs, self._engine.outputs
         if len(inputs) != 1 or len(outputs) != 1:
             raise ModelFileError(
                 f"expected one input and one output, received {len(inputs)} and {len(outputs)}: "
@@ -139,14 +132,14 @@ class Network:
         return inputs[0], outputs[0]
 
     def _check_input(self, files: ModelFiles) -> None:
-        details = self._input
-        shape = [int(side) for side in details["shape_signature"]]
+        dtype = self._input.dtype
+        shape = list(self._input.shape)
         if files.card is not None:
             wanted = list(files.card.input_shape)
-            if shape[0] not in (-1, 1) or shape[1:] != wanted or details["dtype"] != np.float32:
+            if shape[0] not in (-1, 1) or shape[1:] != wanted or dtype != np.float32:
                 raise ModelFileError(
                     f"input: the card says float32 {['n', *wanted]}, received "
-                    f"{details['dtype'].__name__} {shape}. Correct image_size, colour or layout in "
+                    f"{dtype.__name__} {shape}. Correct image_size, colour or layout in "
                     f"the card: {files.path}"
                 )
             return
@@ -165,23 +158,23 @@ class Network:
             and files.image_size in (None, (shape[-3], shape[-2]))
             and files.channels in (None, shape[-1])
         )
-        if not fits or details["dtype"] not in (np.float32, np.uint8, np.int8):
+        if not fits or dtype not in (np.float32, np.uint8, np.int8):
             raise ModelFileError(
                 f"input: expected {expected} raw pixels as float32, uint8 or int8, received "
-                f"{shape} {details['dtype'].__name__}. Export it again: {files.path}"
+                f"{shape} {dtype.__name__}. Export it again: {files.path}"
             )
 
-    def _check_output(self, output: dict[str, Any], files: ModelFiles) -> None:
-        num_outputs = int(output["shape"][-1]) if len(output["shape"]) == 2 else None
+    def _check_output(self, output: Tensor, files: ModelFiles) -> None:
+        num_outputs = output.shape[-1] if len(output.shape) == 2 else None
         if num_outputs != self._num_classes:
             raise ModelFileError(
                 f"the model's outputs do not fit its labels: {self._num_classes} labels "
-                f"{list(files.class_names)}, output shape {output['shape'].tolist()}. Give it its "
+                f"{list(files.class_names)}, output shape {list(output.shape)}. Give it its "
                 f"own labels: {files.path}"
             )
-        if output["dtype"] is not np.float32:
+        if output.dtype is not np.float32:
             raise ModelFileError(
-                f"output: expected float32 probabilities, received {output['dtype'].__name__}. "
+                f"output: expected float32 probabilities, received {output.dtype.__name__}. "
                 f"Export it again: {files.path}"
             )
         # One grey input tells probabilities from logits before a user's pictures are read.

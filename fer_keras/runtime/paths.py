@@ -16,6 +16,7 @@ from fer_keras.common.files import atomic_path
 
 if TYPE_CHECKING:
     from fer_keras.runtime.recognizer import Recognizer
+    from fer_keras.runtime.stream.annotated import AnnotatedPictures
     from fer_keras.runtime.stream.rows import PathRow
     from fer_keras.runtime.stream.video_report import VideoReport
 
@@ -66,6 +67,7 @@ def find_pictures(
     """
     from fer_keras.common.decode import IMAGE_SUFFIXES
     from fer_keras.runtime.bulk.shards import visible_files
+    from fer_keras.runtime.pictures import refuse_url
 
     found: list[Path] = []
     passed_over = 0
@@ -99,6 +101,7 @@ def find_pictures(
             found += pictures
             passed_over += len(visible) - len(pictures)
         elif not is_there:
+            refuse_url(str(path))
             raise DataError(
                 f"expected a picture, a video or a folder, found nothing. Check the path: {path}"
             )
@@ -114,8 +117,10 @@ def _rows(
     counts: _Counts,
     arguments: argparse.Namespace,
     report: "VideoReport | None",
+    annotated: "AnnotatedPictures | None",
 ) -> "Iterator[PathRow]":
     """A row for every face, and one without a face for what has none."""
+    from fer_keras.runtime.pictures import as_pixels
     from fer_keras.runtime.stream.rows import PathRow, printable
 
     hidden = not sys.stderr.isatty() or (len(paths) == 1 and paths[0] in videos)
@@ -128,7 +133,10 @@ def _rows(
                 if path in videos:
                     yield from _video_rows(recognizer, path, counts, arguments, report)
                 else:
-                    faces = recognizer.recognize(path)
+                    pixels = as_pixels(path)
+                    faces = recognizer.recognize(pixels)
+                    if annotated is not None:
+                        annotated.write(path, pixels, faces)
                     counts.pictures += 1
                     counts.faces += len(faces)
                     for number, face in enumerate(faces):
@@ -163,6 +171,7 @@ def _video_rows(
         recognizer,
         detect_every=arguments.detect_every,
         half_life_s=arguments.half_life,
+        identities=arguments.identities,
     )
     bar = tqdm(total=source.num_frames, unit="frame", leave=False, disable=not sys.stderr.isatty())
     last_s = 0.0
@@ -199,6 +208,7 @@ def _open_output(path: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         sys.stdout.flush()
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     with (
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as stream,
@@ -206,7 +216,7 @@ def _open_output(path: Path | None) -> Iterator[TextIO]:
         yield stream
 
 
-def _summary(counts: _Counts, passed_over: int, output: Path | None, report: Path | None) -> str:
+def _summary(counts: _Counts, passed_over: int, *written: Path | None) -> str:
     read = [f"{counts.pictures} picture{_s(counts.pictures)}"] if counts.pictures else []
     if counts.videos:
         of_videos = f"of {counts.videos} video{_s(counts.videos)}"
@@ -221,18 +231,22 @@ def _summary(counts: _Counts, passed_over: int, output: Path | None, report: Pat
         parts.append(f"{counts.broken_off} cut off")
     if passed_over:
         parts.append(f"{passed_over} file{_s(passed_over)} of other types passed over")
-    written = [str(path) for path in (output, report) if path is not None]
-    return ", ".join(parts) + (f" -> {', '.join(written)}" if written else "")
+    places = ", ".join(str(path) for path in written if path is not None)
+    return ", ".join(parts) + (f" -> {places}" if places else "")
 
 
 def _report_facts(
     recognizer: "Recognizer", arguments: argparse.Namespace, counts: _Counts
 ) -> list[str]:
-    name = recognizer.manifest.get("name") or Path(arguments.model or "").stem
+    name = _model_name(recognizer, arguments)
     return [
         f"Model {name}, detector {arguments.detector}, {counts.frames} frames read, smoothed with "
         f"a half-life of {arguments.half_life:g} s."
     ]
+
+
+def _model_name(recognizer: "Recognizer", arguments: argparse.Namespace) -> str:
+    return str(recognizer.manifest.get("name") or Path(arguments.model or "").stem)
 
 
 def _s(number: int) -> str:

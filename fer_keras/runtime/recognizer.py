@@ -1,10 +1,10 @@
-"""Facial expressions from pictures with an exported model: NumPy, OpenCV and LiteRT only."""
+"""Facial expressions from pictures with an exported model: NumPy, OpenCV and an engine only."""
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, TypedDict, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,14 @@ from fer_keras.common.prior import (
 )
 from fer_keras.runtime.clips import ClipBuffers, ClipNetwork, single_pictures_refused
 from fer_keras.runtime.decision import Decision, read_decision
-from fer_keras.runtime.export_files import default_model, read_model_files
+from fer_keras.runtime.engines import EngineName, require_engine
+from fer_keras.runtime.estimator import PretrainedClassifier
+from fer_keras.runtime.export_files import read_model_files
 from fer_keras.runtime.faces.align import crop_upright
 from fer_keras.runtime.faces.detect import BUILT_IN, BuiltInDetector, Detector, build_detector
 from fer_keras.runtime.faces.face import Face
-from fer_keras.runtime.network import Network
+from fer_keras.runtime.faces.look import Look, is_turned_away, look_at
+from fer_keras.runtime.network import BATCH_SIZE, Network
 from fer_keras.runtime.pictures import (
     Picture,
     Pixels,
@@ -34,8 +37,10 @@ from fer_keras.runtime.pictures import (
     read_picture_rule,
     with_channels,
 )
+from fer_keras.runtime.shipped import default_model
 from fer_keras.runtime.table import face_table
 
+P = TypeVar("P", bound=Picture)
 Precision = Literal["float32", "float16", "dynamic", "int8"]
 
 
@@ -48,12 +53,18 @@ class FaceResult(TypedDict):
         emotions: Label -> probability; they sum to 1.
         dominant: The label with the highest probability.
         score: The detector's confidence in the face (see `fer_keras.runtime.faces.Face`).
-        unsure: Whether the highest probability is below the model's rejection threshold; False
-            where the model has none, or with shares or labels of your own.
+        unsure: Whether the highest probability is below the model's rejection threshold (never
+            where the model has none, or with shares or labels of your own), or the head is turned
+            farther than the faces that the models were measured on
+            (`fer_keras.runtime.faces.look.is_turned_away`).
         label_set: The labels that cannot be ruled out at the coverage that the model states, the
             most probable first; the dominant one alone where the model has no threshold, or with
             shares or labels of your own.
         track: Number of the person in a stream; None for single pictures.
+        pose: Where the head looks: yaw, pitch and roll in degrees, as
+            `fer_keras.runtime.faces.look.HeadPose`; None from detectors without landmarks.
+        quality: How well the face can be read, 0 to 1: see `fer_keras.runtime.faces.look.quality`;
+            None where nobody asked for it.
     """
 
     box: tuple[float, float, float, float]
@@ -64,9 +75,11 @@ class FaceResult(TypedDict):
     unsure: bool
     label_set: list[str]
     track: int | None
+    pose: dict[str, float] | None
+    quality: float | None
 
 
-class Recognizer:
+class Recognizer(PretrainedClassifier):
     """A face detector and an exported model, in the manner of scikit-learn.
 
     `predict` and `predict_proba` take ready face crops; `recognize` takes a whole picture and finds
@@ -80,12 +93,13 @@ class Recognizer:
     refused.
 
     Args:
-        model: An export folder (with `manifest.json`) or a `.tflite` file inside one; or
-            another project's `NAME.tflite` with a card, `NAME.card.json`, beside it.
-            None takes the model that is shipped.
+        model: An export folder (with `manifest.json`) or a `.tflite` file inside one; the name of a
+            shipped model (`fer_keras.list_models()`); another project's `NAME.tflite` with a
+            card, `NAME.card.json`, beside it; or `hf://OWNER/NAME`, which huggingface_hub fetches.
+            None takes `ferplus`, which is shipped.
         detector: "mtcnn", "haar", "yunet", "blazeface", "none" (every picture is one face), or a
             detector of your own.
-        threads: How many threads LiteRT uses, at least 1.
+        threads: How many threads the engine uses, at least 1.
         precision: Which of the folder's files: "float32", "float16", "dynamic", "int8"; None takes
             the one that the manifest names as default, otherwise float32, or the first there is.
         prior: How frequent each label is where you look, see `fer_keras.common.prior`: "training"
@@ -97,6 +111,11 @@ class Recognizer:
             out. None looks for all from 48 pixels on in single pictures (what the models read),
             and in frames of streams, for speed, from a sixteenth of the longer side on; blazeface
             looks at whole pictures only. A detector of your own has a size of its own.
+        min_quality: Faces of a lower `quality` are left out, 0..1.
+        engine: What runs the model: "litert", or "onnx" (ONNX Runtime) or "openvino" where they are
+            installed and the export has a file for them (`export --formats`). Their file is in
+            float32, and runs many faces at once.
+        device: "cpu", or an accelerator by the engine's own name, such as "cuda" with ONNX Runtime.
 
     A face that lies or stands on its head is turned upright before it is read, by the landmarks of
     mtcnn or yunet. In a single picture where nobody stands upright, mtcnn looks for such faces.
@@ -121,8 +140,8 @@ class Recognizer:
     Raises:
         ModelFileError: The model is missing, damaged, not what the manifest says, uses operations
             that are not built in, or does not fit its labels.
-        ConfigError: The detector is unknown or cannot be used, `threads` is under 1, or the prior
-            or the labels are not of the model.
+        ConfigError: The detector is unknown or cannot be used, `threads` is under 1, the prior or
+            the labels are not of the model, or the engine or device cannot be used.
     """
 
     def __init__(
@@ -134,17 +153,31 @@ class Recognizer:
         prior: str | Sequence[str] | Mapping[str, float] | None = None,
         labels: Sequence[str] | None = None,
         min_face: int | None = None,
+        min_quality: float = 0.0,
+        engine: EngineName = "litert",
+        device: str = "cpu",
     ) -> None:
+        self._parameters = {
+            "model": model, "detector": detector, "threads": threads, "precision": precision,
+            "prior": prior, "labels": labels, "min_face": min_face, "min_quality": min_quality,
+        }  # fmt: skip
         if threads < 1:
             raise ConfigError(f"threads: expected at least 1, received {threads}")
         if min_face is not None and min_face < LEAST_MIN_FACE:
             raise ConfigError(
                 f"min_face: expected at least {LEAST_MIN_FACE} pixels, received {min_face}"
             )
-        files = read_model_files(default_model() if model is None else model, precision)
+        # Written so that NaN fails.
+        if not 0 <= min_quality <= 1:
+            raise ConfigError(f"min_quality: expected a number in 0..1, received {min_quality}")
+        self._min_quality = min_quality
+        require_engine(engine)
+        files = read_model_files(default_model() if model is None else model, precision, engine)
         self._own_scaling = files.card is not None
         self._network = (
-            ClipNetwork(files, threads) if files.input_kind == "clip" else Network(files, threads)
+            ClipNetwork(files, threads)
+            if files.input_kind == "clip"
+            else Network(files, threads, device)
         )
         # By track, in memory only, as the neutral faces.
         self._clips = ClipBuffers(self._network) if isinstance(self._network, ClipNetwork) else None
@@ -195,15 +228,16 @@ class Recognizer:
                 self.notes = (
                     "the thresholds of the model are fitted to other probabilities and are not "
                     f"used with prior {choice}{' and these labels' if labels else ''}: unsure is "
-                    "never said, label_set is the dominant label",
+                    "said of turned heads alone, label_set is the dominant label",
                 )
 
-    def predict_proba(self, images: Pixels | Sequence[Picture]) -> NDArray[np.float32]:
+    def predict_proba(self, images: Pixels | Iterable[Picture]) -> NDArray[np.float32]:
         """Probabilities of ready face crops.
 
         Args:
             images: uint8 array `(n, height, width)` or `(n, height, width, 1 or 3)` in 0..255 of
-                any size, or a sequence of paths, file contents (bytes) or arrays without the n.
+                any size, or paths, file contents (bytes) or arrays without the n, in a list or
+                from a generator.
 
         Returns:
             float32 `(n, classes)`; rows sum to 1; columns as in `classes_`.
@@ -215,7 +249,7 @@ class Recognizer:
         crops = self.ready_crops(images)
         return self._probabilities(crops, [None] * len(crops))
 
-    def ready_crops(self, images: Pixels | Sequence[Picture]) -> list[Pixels]:
+    def ready_crops(self, images: Pixels | Iterable[Picture]) -> list[Pixels]:
         """Face crops as the model wants them: the first half of `predict_proba`.
 
         Args:
@@ -230,7 +264,7 @@ class Recognizer:
         return [self._input(pixels) for pixels in each_picture(images)]
 
     def predict_clip(
-        self, frames: Pixels | Sequence[Picture]
+        self, frames: Pixels | Iterable[Picture]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Probabilities of one clip of ready face crops, by a clip model.
 
@@ -255,7 +289,7 @@ class Recognizer:
         whole, each = self._network.read([self._network.encode(crop) for crop in last])
         return self._adjusted(whole), self._adjusted(each)
 
-    def predict(self, images: Pixels | Sequence[Picture]) -> NDArray[np.str_]:
+    def predict(self, images: Pixels | Iterable[Picture]) -> NDArray[np.str_]:
         """The most probable label of each ready face crop; arguments as `predict_proba`.
 
         Returns:
@@ -276,10 +310,50 @@ class Recognizer:
         Raises:
             DataError: The picture cannot be read, or the array is not of that kind.
         """
+        faces, looks, crops = self.detect_and_crop(picture)
+        rows = self.read_crops(crops)
+        return [
+            self.result(face, row, look=look)
+            for face, row, look in zip(faces, rows, looks, strict=True)
+        ]
+
+    def detect_and_crop(self, picture: Picture) -> tuple[list[Face], list[Look], list[Pixels]]:
+        """Find the faces of one picture and cut them out: all of `recognize` but the reading.
+
+        Args:
+            picture: As for `recognize`.
+
+        Returns:
+            The faces that are good enough, the largest first; how each is seen; and the crop of
+            each for `read_crops`.
+
+        Raises:
+            DataError: The picture cannot be read, or the array is not of that kind.
+        """
         pixels = as_pixels(picture)
-        faces = self.detect(pixels)
-        rows = self.read_faces(pixels, faces)
-        return [self.result(face, row) for face, row in zip(faces, rows, strict=True)]
+        faces, looks = self.worth_reading(pixels, self.detect(pixels))
+        return faces, looks, self.crop_faces(pixels, faces)
+
+    def worth_reading(
+        self, picture: Picture, faces: Sequence[Face]
+    ) -> tuple[list[Face], list[Look]]:
+        """How faces are seen, and which of them are good enough for `min_quality`.
+
+        Args:
+            picture: As for `recognize`.
+            faces: Of this picture.
+
+        Returns:
+            Those that are good enough, in their order, and the look of each.
+
+        Raises:
+            DataError: The picture cannot be read, the array is not of that kind, or a box lies
+                outside the picture.
+        """
+        pixels = as_pixels(picture)
+        looks = [look_at(pixels, face, self._detector.margin) for face in faces]
+        good = [i for i, look in enumerate(looks) if look.quality >= self._min_quality]
+        return [faces[i] for i in good], [looks[i] for i in good]
 
     def detect(self, picture: Picture, *, is_frame: bool = False) -> list[Face]:
         """Find the faces of one picture: the first step of `recognize`.
@@ -392,7 +466,12 @@ class Recognizer:
         return self._adjusted(rows[0]), self._adjusted(rows[1])
 
     def result(
-        self, face: Face, probabilities: NDArray[np.floating], track: int | None = None
+        self,
+        face: Face,
+        probabilities: NDArray[np.floating],
+        track: int | None = None,
+        *,
+        look: Look | None = None,
     ) -> FaceResult:
         """What is said about a face: the last step of `recognize`.
 
@@ -400,12 +479,14 @@ class Recognizer:
             face: Where it is.
             probabilities: `(classes,)`, for instance smoothed over time; columns as in `classes_`.
             track: Number of the person in a stream.
+            look: From `worth_reading`; None where nobody asked.
 
         Returns:
             Plain Python values, ready for JSON.
         """
         names = [str(name) for name in self.classes_]
         label_set = self.decision.label_set(probabilities)
+        pose = None if look is None else look.pose
         points = face.landmarks
         return {
             "box": face.box,
@@ -413,12 +494,68 @@ class Recognizer:
             "emotions": {name: float(p) for name, p in zip(names, probabilities, strict=True)},
             "dominant": names[label_set[0]],
             "score": face.score,
-            "unsure": self.decision.unsure(probabilities),
+            "unsure": self.decision.unsure(probabilities) or is_turned_away(pose),
             "label_set": [names[i] for i in label_set],
             "track": track,
+            "pose": None if pose is None else pose._asdict(),
+            "quality": None if look is None else look.quality,
         }
 
-    def recognize_many(self, pictures: Pixels | Sequence[Picture]) -> Any:
+    @overload
+    def recognize_each(self, pictures: Iterable[P]) -> Iterator[tuple[P, list[FaceResult]]]: ...
+
+    @overload
+    def recognize_each(
+        self, pictures: Iterable[P], passed_over: tuple[type[Exception], ...]
+    ) -> Iterator[tuple[P, list[FaceResult] | Exception]]: ...
+
+    def recognize_each(
+        self, pictures: Iterable[P], passed_over: tuple[type[Exception], ...] = ()
+    ) -> Iterator[tuple[P, list[FaceResult] | Exception]]:
+        """As `recognize`, one picture after the other; faces go through the model in batches.
+
+        That is faster where the engine runs many faces at once. Then some pictures are read before
+        the first answer comes; of them the crops are held, not the pictures.
+
+        Args:
+            pictures: Each as for `recognize`.
+            passed_over: What may happen to a picture without ending the others.
+
+        Yields:
+            Each picture with its faces, or with the error that was passed over.
+
+        Raises:
+            DataError: As `recognize`.
+        """
+        # A TFLite file of an export takes one face at a time: nothing is gained by waiting.
+        is_batched = isinstance(self._network, Network) and self._network.any_batch
+        waiting: list[tuple[P, list[tuple[Face, Look]] | Exception]] = []
+        crops: list[Pixels] = []
+        for picture in pictures:
+            try:
+                faces, looks, more = self.detect_and_crop(picture)
+                crops += more
+                waiting.append((picture, list(zip(faces, looks, strict=True))))
+            except passed_over as error:
+                waiting.append((picture, error))
+            if not is_batched or max(len(crops), len(waiting)) >= BATCH_SIZE:
+                yield from self._answers(waiting, crops)
+                waiting, crops = [], []
+        yield from self._answers(waiting, crops)
+
+    def _answers(
+        self,
+        waiting: Sequence[tuple[P, list[tuple[Face, Look]] | Exception]],
+        crops: Sequence[Pixels],
+    ) -> Iterator[tuple[P, list[FaceResult] | Exception]]:
+        rows = iter(self.read_crops(crops) if crops else ())
+        for picture, seen in waiting:
+            if isinstance(seen, Exception):
+                yield picture, seen
+            else:
+                yield picture, [self.result(face, next(rows), look=look) for face, look in seen]
+
+    def recognize_many(self, pictures: Pixels | Iterable[Picture]) -> Any:
         """Find and read the faces of many pictures, as a table.
 
         Args:
@@ -432,8 +569,9 @@ class Recognizer:
             DataError: A picture cannot be read, or an array is not of that kind.
             ConfigError: pandas is not installed.
         """
+        pictures = pictures if isinstance(pictures, np.ndarray | str | bytes) else [*pictures]
         paths = [str(p) if isinstance(p, str | PathLike) else None for p in pictures]
-        results = (self.recognize(pixels) for pixels in each_picture(pictures))
+        results = (faces for _, faces in self.recognize_each(each_picture(pictures)))
         return face_table(results, paths, [str(name) for name in self.classes_])
 
     def set_neutral(

@@ -9,6 +9,7 @@ _COLUMNS = (
     "picture", "path", "face", "x", "y", "width", "height", "dominant", "score", "unsure",
     "label_set",
 )  # fmt: skip
+_LOOK_COLUMNS = ("yaw", "pitch", "roll", "quality")
 
 
 def face_table(
@@ -27,7 +28,8 @@ def face_table(
         A `pandas.DataFrame` with the columns `picture` (its number from 0), `path`, `face` (its
         number in the picture, the largest first), `x`, `y`, `width`, `height` in pixels,
         `dominant`, `score`, `unsure`, `label_set` (joined by "|", as in the CSV of `predict`), and
-        the probability of every label under its name. A picture without a face has one row whose
+        the probability of every label under its name, then `yaw`, `pitch` and `roll` in degrees
+        (empty where they are not known) and `quality`. A picture without a face has one row whose
         other fields are empty, so that no picture is lost.
 
     Raises:
@@ -48,11 +50,13 @@ def face_table(
         ]
         if not faces:
             rows.append(where)
-    return pandas.DataFrame(rows, columns=[*_COLUMNS, *class_names])
+    return pandas.DataFrame(rows, columns=[*_COLUMNS, *class_names, *_LOOK_COLUMNS])
 
 
 def face_fields(face: Mapping[str, Any]) -> dict[str, Any]:
-    """A face as the fields of a row, from `x` to the probabilities."""
+    """A face as the fields of a row, from `x` to the quality."""
     box = dict(zip(("x", "y", "width", "height"), face["box"], strict=True))
     facts = {key: face[key] for key in ("dominant", "score", "unsure")}
-    return {**box, **facts, "label_set": "|".join(face["label_set"]), **face["emotions"]}
+    label_set = "|".join(face["label_set"])
+    look = {**(face["pose"] or {}), "quality": face["quality"]}
+    return {**box, **facts, "label_set": label_set, **face["emotions"], **look}

@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError
@@ -156,6 +155,8 @@ def measure(model: LoadedModel, explainer: "Explainer", samples: "Samples") -> d
         `rows`, a flat row for each map; `means`, map -> class -> `(h, w)`, the mean map of the
         pictures of that class.
     """
+    from tqdm import tqdm
+
     right: dict[str, list[npt.NDArray[np.bool_]]] = {}
     shares: dict[str, list[npt.NDArray[np.float64]]] = {}
     sums: dict[str, list[npt.NDArray[np.float64]]] = {}

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
@@ -152,6 +151,8 @@ def measure(
     Returns:
         One flat row for each model, pair and size.
     """
+    from tqdm import tqdm
+
     labels, rows = samples.labels, []
     total = len(PAIRS) * len(sizes) * len(models) * len(samples)
     with tqdm(total=total, unit="face", unit_scale=True, disable=not sys.stderr.isatty()) as bar:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fer_keras.common.errors import Stopped
 from fer_keras.common.files import write_text
+from fer_keras.common.progress import each, progress
 from fer_keras.tracking.tracker import RUN_ID_FILE, Tracker, read_run_id
 
 
@@ -38,8 +39,11 @@ def tracked(
     """
     tracker = Tracker(enabled)
     earlier = read_run_id(folder)
-    if tracker.start(experiment, name, {} if earlier else params, tags, earlier, parent_run_id):
-        write_text(folder / RUN_ID_FILE, tracker.run_id + "\n")
+    known = {} if earlier else params
+    with progress("opening MLflow"):
+        run_id = tracker.start(experiment, name, known, tags, earlier, parent_run_id)
+    if run_id:
+        write_text(folder / RUN_ID_FILE, run_id + "\n")
     status = "FAILED"
     try:
         yield tracker
@@ -60,6 +64,6 @@ def store_files(tracker: Tracker, folder: Path, leave_out: Iterable[str] = ()) -
         leave_out: Names of others that are not stored.
     """
     passed_over = {RUN_ID_FILE, *leave_out}
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name not in passed_over:
-            tracker.artifact(path)
+    paths = [p for p in sorted(folder.iterdir()) if p.is_file() and p.name not in passed_over]
+    for path in each(paths, "storing files in MLflow", unit="file"):
+        tracker.artifact(path)

@@ -5,13 +5,15 @@ is dead or dies on the way costs one warning, never the training.
 """
 
 import importlib.util
+import json
 import logging
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,22 @@ TRACKED_FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", 
 RUN_ID_FILE = "mlflow_run_id.txt"
 
 _ALIAS = "champion"
+# Tags of a run that its model has too.
+_MODEL_TAGS = (
+    "network", "method", "dataset", "label_rule", "label_order", "git_commit", "seed",
+    "mlflow.note.content",
+)  # fmt: skip
 _SYSTEM_METRICS_EVERY_S = 30
 
 
 def store_uri() -> str:
     """Where runs are tracked: `MLFLOW_TRACKING_URI`, or `mlflow.db` in the current folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+def is_remote() -> bool:
+    """Whether runs are tracked by a server, which may be another machine."""
+    return store_uri().startswith(("http://", "https://"))
 
 
 def read_run_id(folder: Path) -> str:
@@ -42,6 +54,27 @@ def read_run_id(folder: Path) -> str:
     """
     path = folder / RUN_ID_FILE
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+@dataclass(frozen=True)
+class TrackedData:
+    """A split of a data set as MLflow names it.
+
+    Attributes:
+        name: Of the data set.
+        split: `train` or `validation`.
+        digest: Of its pictures and labels, at most 36 characters.
+        label_rule: How its labels are made.
+        count: Pictures.
+        classes: Pictures of each class.
+    """
+
+    name: str
+    split: str
+    digest: str
+    label_rule: str
+    count: int
+    classes: Mapping[str, int]
 
 
 class Tracker:
@@ -65,6 +98,7 @@ class Tracker:
         tags: Mapping[str, str],
         run_id: str = "",
         parent_run_id: str = "",
+        watch_system: bool = True,
     ) -> str:
         """Opens a run, or opens the given one again.
 
@@ -76,6 +110,7 @@ class Tracker:
             run_id: The MLflow run of a resumed training.
             parent_run_id: The MLflow run that this one is nested in: a fold in its
                 cross-validation, a trial in its sweep.
+            watch_system: Whether processor and memory are logged while the run is open.
 
         Returns:
             MLflow's run id, empty where nothing is tracked.
@@ -84,6 +119,8 @@ class Tracker:
             tags = {**tags, "mlflow.parentRunId": parent_run_id}
         if self._enabled:
             self._guard(self._start, experiment_name, run_name, params, tags, run_id)
+        if self._client is not None and watch_system:
+            self._guard(self._watch_system, self.run_id)
         return self.run_id
 
     def attach(self, run_id: str) -> str:
@@ -104,15 +141,16 @@ class Tracker:
         """Whether a run is open and everything so far has reached it."""
         return self._client is not None
 
-    def log(self, figures: Mapping[str, float], step: int) -> None:
+    def log(self, figures: Mapping[str, float], step: int, time_s: float | None = None) -> None:
         """Logs metrics of one epoch.
 
         Args:
             figures: Name -> value.
             step: The epoch, from 1.
+            time_s: When it ended, in seconds since 1970; None for now.
         """
         if self._client is not None:
-            self._guard(self._log, figures, step)
+            self._guard(self._log, figures, step, time_s)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Adds tags to the run.
@@ -133,6 +171,31 @@ class Tracker:
         if self._client is not None and path.exists():
             log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
             self._guard(log, self.run_id, str(path), folder or None)
+
+    def log_data(self, data: Sequence[TrackedData]) -> None:
+        """Names the data that the run reads.
+
+        Args:
+            data: The splits.
+        """
+        if self._client is not None:
+            self._guard(self._log_data, data)
+
+    def log_model(
+        self, run_dir: Path, figures: Mapping[str, float], data: TrackedData | None, step: int
+    ) -> None:
+        """Stores the kept network as an MLflow model with its figures.
+
+        A network that cannot be written as one costs one warning and nothing else.
+
+        Args:
+            run_dir: The finished run.
+            figures: Validation figures of the network.
+            data: What they were measured on; None where nobody has said.
+            step: Its epoch.
+        """
+        if self._client is not None:
+            self._guard(self._log_model, run_dir, figures, data, step)
 
     def finish(self, status: str) -> None:
         """Ends the run.
@@ -161,7 +224,7 @@ class Tracker:
         return found[0] if found else None
 
     def register_champion(self, model_name: str, tags: Mapping[str, str]) -> None:
-        """Registers the files of the run as a model and moves the alias `champion` to it.
+        """Registers the model of the run and moves the alias `champion` to it.
 
         Args:
             model_name: The registered model; made if missing.
@@ -177,14 +240,92 @@ class Tracker:
                 return [dict(version.tags)]
         return []
 
+    def _log_data(self, data: Sequence[TrackedData]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(
+                    name=each.name,
+                    digest=each.digest,
+                    source_type="fer_keras",
+                    source=json.dumps({"split": each.split, "label_rule": each.label_rule}),
+                    profile=json.dumps({"pictures": each.count, "classes": each.classes}),
+                ),
+                [InputTag("mlflow.data.context", each.split)],
+            )
+            for each in data
+        ]
+        self._client.log_inputs(self.run_id, inputs)
+
+    def _log_model(
+        self, run_dir: Path, figures: Mapping[str, float], data: TrackedData | None, step: int
+    ) -> None:
+        import time
+        from tempfile import TemporaryDirectory
+
+        from mlflow.entities import LoggedModelOutput, Metric
+
+        from fer_keras.tracking.mlflow_model import write_run_model
+
+        run = self._client.get_run(self.run_id)
+        tags = {key: run.data.tags[key] for key in _MODEL_TAGS if key in run.data.tags}
+        name = re.sub(r"[^\w-]", "_", run.data.tags.get("experiment", "model"))
+        model_id = str(
+            self._client.create_logged_model(
+                run.info.experiment_id,
+                name=name,
+                source_run_id=self.run_id,
+                tags=tags,
+                params={key: value for key, value in run.data.params.items() if value},
+                model_type="classifier",
+            ).model_id
+        )
+        try:
+            with TemporaryDirectory(prefix="fer_keras-") as place:
+                folder = Path(place) / "model"
+                write_run_model(run_dir, folder, model_id=model_id, run_id=self.run_id)
+                self._client.log_model_artifacts(model_id, str(folder))
+        except Exception as error:
+            self._client.finalize_logged_model(model_id, "FAILED")
+            reason = str(error).split("\n")[0][:200]
+            print(f"warning: the run has no MLflow model: {reason}", file=sys.stderr)
+            return
+        self._client.finalize_logged_model(model_id, "READY")
+        self._client.log_outputs(self.run_id, [LoggedModelOutput(model_id, step)])
+        now = int(time.time() * 1000)
+        about = {"model_id": model_id}
+        if data is not None:
+            about |= {"dataset_name": data.name, "dataset_digest": data.digest}
+        metrics = [
+            Metric(key, float(value), now, step, run_id=self.run_id, **about)
+            for key, value in figures.items()
+        ]
+        self._client.log_batch(self.run_id, metrics=metrics)
+
     def _register_champion(self, model_name: str, tags: Mapping[str, str]) -> None:
         client = self._client
         if not client.search_registered_models(f"name = '{model_name}'"):
             client.create_registered_model(model_name)
-        # All files: what is fetched by the alias is a run folder, which every command reads.
-        source = client.get_run(self.run_id).info.artifact_uri
-        version = client.create_model_version(model_name, source, self.run_id, tags=dict(tags))
+        # With all files: what is fetched by the alias is a run folder, which every command reads.
+        run = client.get_run(self.run_id)
+        models = run.outputs.model_outputs if run.outputs else []
+        model_id = models[-1].model_id if models else None
+        source = f"models:/{model_id}" if model_id else run.info.artifact_uri
+        version = client.create_model_version(
+            model_name,
+            source,
+            self.run_id,
+            tags=dict(tags),
+            description=run.data.tags.get("mlflow.note.content"),
+            model_id=model_id,
+        )
         client.set_registered_model_alias(model_name, _ALIAS, version.version)
+        if model_id:
+            # By this MLflow's page leads from the model to the registry.
+            versions = [{"name": model_name, "version": int(version.version)}]
+            tag = {"mlflow.modelVersions": json.dumps(versions)}
+            client.set_logged_model_tags(model_id, tag)
 
     def _connect(self) -> Any:
         # MLflow's own defaults keep a run waiting for minutes when the server is gone.
@@ -236,7 +377,6 @@ class Tracker:
             params=[Param(_param_name(key), str(value)[:500]) for key, value in params.items()],
             tags=[RunTag(key, value[:5000]) for key, value in tags.items()],
         )
-        self._watch_system(run_id)
 
     def _watch_system(self, run_id: str) -> None:
         """Logs processor, memory, disk and network beside the run, where psutil is installed."""
@@ -249,11 +389,11 @@ class Tracker:
         )
         self._monitor.start()
 
-    def _log(self, figures: Mapping[str, float], step: int) -> None:
+    def _log(self, figures: Mapping[str, float], step: int, time_s: float | None) -> None:
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        metrics = [Metric(name, float(value), now, step) for name, value in figures.items()]
+        at_ms = int(1000 * (time.time() if time_s is None else time_s))
+        metrics = [Metric(name, float(value), at_ms, step) for name, value in figures.items()]
         self._client.log_batch(self.run_id, metrics=metrics)
 
     def _set_tags(self, tags: Mapping[str, str]) -> None:
@@ -272,6 +412,30 @@ class Tracker:
                 file=sys.stderr,
             )
             self._client = None
+
+
+def run_status(run_id: str) -> str:
+    """MLflow's word for how a run stands.
+
+    Args:
+        run_id: MLflow's run id.
+
+    Returns:
+        For instance `FINISHED`; empty where the store has no such run, or it was deleted.
+
+    Raises:
+        ConfigError: The store does not answer.
+    """
+    try:
+        client = Tracker()._connect()
+        # A search, because asking for a run that is not there raises the errors of a dead store.
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        found = client.search_runs(experiments, f"attributes.run_id = '{run_id}'")
+    # MLflow raises its own classes and those of its store.
+    except Exception as error:
+        reason = str(error).split("\n")[0][:200]
+        raise ConfigError(f"MLflow does not answer ({reason}). Store: {store_uri()}") from error
+    return str(found[0].info.status) if found else ""
 
 
 def _create_experiment(client: Any, name: str) -> str:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +11,14 @@ from types import FrameType
 from typing import Any
 
 import keras
-from tqdm import tqdm
 
 from fer_keras.common.errors import Stopped, TrainingError
 from fer_keras.common.files import write_text
+from fer_keras.common.progress import open_progress
 from fer_keras.config import TrainingConfig
 from fer_keras.training.checkpoint import Progress, save_checkpoint
 from fer_keras.training.distribution import ONE_DEVICE, Distribution
-from fer_keras.training.optimizers import averaged_weights
+from fer_keras.training.weight_average import WeightAverage
 
 # Reading the loss waits for the step, so it is not done at every one.
 _CHECK_EVERY = 25
@@ -44,6 +43,7 @@ class RunState(keras.callbacks.Callback):
         seed: The run's seed.
         save_best: Writes the network to a path, atomically.
         on_epoch: Called with the row of each finished epoch.
+        average: Of the weights; what is validated and kept.
         distribution: The devices and processes; only one process writes.
     """
 
@@ -56,6 +56,7 @@ class RunState(keras.callbacks.Callback):
         seed: int,
         save_best: Callable[[Any, Path], None],
         on_epoch: Callable[[dict[str, float]], None],
+        average: WeightAverage,
         distribution: Distribution = ONE_DEVICE,
     ) -> None:
         super().__init__()
@@ -66,6 +67,7 @@ class RunState(keras.callbacks.Callback):
         self._seed = seed
         self._save_best = save_best
         self._on_epoch = on_epoch
+        self._average = average
         self._distribution = distribution
         self._clock = time.monotonic()
         self._saved = time.monotonic()
@@ -105,6 +107,7 @@ class RunState(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Counts the step, looks at the loss now and then, saves when it is time."""
         self._progress.step += 1
+        self._average.update(self._progress.step)
         if self._progress.step % _CHECK_EVERY == 0:
             self._check_loss(logs or {})
         due = time.monotonic() - self._saved > 60 * self._training.checkpoint_minutes
@@ -128,7 +131,7 @@ class RunState(keras.callbacks.Callback):
         best = self._progress.best(self._training.select_by)
         if self._distribution.writes:
             if best is row:
-                with averaged_weights(self.model.optimizer):
+                with self._average.in_place():
                     self._save_network(self.model.network)
             self._save()
             lines = "".join(json.dumps(each) + "\n" for each in history)
@@ -141,7 +144,7 @@ class RunState(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Validates the weights that would be kept."""
-        self._averaged.enter_context(averaged_weights(self.model.optimizer))
+        self._averaged.enter_context(self._average.in_place())
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Gives the weights of the last step back."""
@@ -186,31 +189,43 @@ class ProgressBar(keras.callbacks.Callback):
     Args:
         epochs: Epochs of the whole run.
         steps_per_epoch: Steps of one pass.
+        held_out_steps: Steps of the validation.
     """
 
-    def __init__(self, epochs: int, steps_per_epoch: int) -> None:
+    def __init__(self, epochs: int, steps_per_epoch: int, held_out_steps: int) -> None:
         super().__init__()
         self._epochs = epochs
         self._steps = steps_per_epoch
-        self._bar: Any = None
+        self._held_out_steps = held_out_steps
+        self._bar = open_progress("starting")
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Opens the bar of the epoch."""
-        self._bar = tqdm(
-            total=self._steps,
-            desc=f"epoch {epoch + 1}/{self._epochs}",
-            unit="step",
-            leave=False,
-            disable=not sys.stderr.isatty(),
-        )
+        self._show(f"epoch {epoch + 1}/{self._epochs}", self._steps)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Moves the bar."""
+        self._bar.update()
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Opens the bar of the validation."""
+        self._show("validation", self._held_out_steps)
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar."""
         self._bar.update()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Closes the bar."""
         self._bar.close()
+
+    def close(self) -> None:
+        """Takes the bar away, wherever the training stopped."""
+        self._bar.close()
+
+    def _show(self, what: str, steps: int) -> None:
+        self._bar.close()
+        self._bar = open_progress(what, steps, "step")
 
 
 def epoch_line(row: dict[str, float], epochs: int) -> str:

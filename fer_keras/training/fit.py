@@ -59,6 +59,7 @@ def fit(
         experiment.seed,
         task.save,
         report,
+        task.average,
         distribution,
     )
     held_out = evaluation_dataset(
@@ -66,29 +67,33 @@ def fit(
     )
 
     def fit_epochs(first: int, last: int, steps: int) -> None:
-        batches = training_dataset(
-            task.train,
-            batch_size=training.batch_size,
-            seed=experiment.seed,
-            first_step=progress.step,
-            augmentation=task.augmentation,
-            views=task.views,
-            class_weights=task.class_weights,
-            sampling=training.sampling,
-            shard=distribution.shard,
-            with_rows=method.needs_rows,
-            target_facts=method.target_facts,
-        )
-        method.fit(
-            batches,
-            initial_epoch=first,
-            epochs=last,
-            steps_per_epoch=steps,
-            validation_data=held_out,
-            callbacks=[ProgressBar(training.epochs, steps), state],
-            verbose=0,
-            shuffle=False,
-        )
+        bar = ProgressBar(training.epochs, steps, len(held_out))
+        try:
+            batches = training_dataset(
+                task.train,
+                batch_size=training.batch_size,
+                seed=experiment.seed,
+                first_step=progress.step,
+                augmentation=task.augmentation,
+                views=task.views,
+                class_weights=task.class_weights,
+                sampling=training.sampling,
+                shard=distribution.shard,
+                with_rows=method.needs_rows,
+                target_facts=method.target_facts,
+            )
+            method.fit(
+                batches,
+                initial_epoch=first,
+                epochs=last,
+                steps_per_epoch=steps,
+                validation_data=held_out,
+                callbacks=[bar, state],
+                verbose=0,
+                shuffle=False,
+            )
+        finally:
+            bar.close()
 
     try:
         with distribution.running(run_dir / "checkpoint"):

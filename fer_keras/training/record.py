@@ -1,6 +1,7 @@
 """What is said of a run, once: for the terminal, for MLflow's tags and for `result.json`."""
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from fer_keras.config import Experiment
+from fer_keras.config import Experiment, describe_experiment
 from fer_keras.data.load import tracked_name
 from fer_keras.data.pipeline import training_prior
 from fer_keras.data.samples import Samples
 from fer_keras.runtime.pictures import picture_rule_of
 from fer_keras.tracking.champion import pictures_id
-from fer_keras.tracking.tracker import git_commit
+from fer_keras.tracking.run_names import data_tag, run_name
+from fer_keras.tracking.tracker import TrackedData, git_commit
 from fer_keras.training.checkpoint import Progress
+from fer_keras.training.own_parts import file_digests
 from fer_keras.training.task import Task
 
 
@@ -42,6 +46,11 @@ class RunRecord:
     device: str
     command: str
 
+    @property
+    def data(self) -> str:
+        """The data set, as lines about the run name it."""
+        return data_tag(self.experiment)
+
     @cached_property
     def commit(self) -> str:
         """Of the package's checkout."""
@@ -58,9 +67,25 @@ class RunRecord:
         Args:
             part: Which part of a whole it is, such as `fold 3`; may be empty.
         """
-        experiment = self.experiment
-        tag = f" {data_tag(experiment)}" if experiment.dataset.fallback_for else ""
-        return f"{experiment.name}-seed{experiment.seed}{tag}{f' {part}' if part else ''}"
+        return run_name(self.experiment, part)
+
+    def tracked_data(self) -> tuple[TrackedData, TrackedData]:
+        """Train and validation as MLflow names them."""
+        name = tracked_name(self.experiment.dataset.name, self.experiment.dataset.source)
+        train, validation = (
+            TrackedData(
+                name,
+                samples.split,
+                samples.fingerprint[:36],
+                samples.label_rule,
+                len(samples),
+                dict(zip(samples.class_names, np.bincount(
+                    samples.labels, minlength=len(samples.class_names)
+                ).tolist(), strict=True)),
+            )
+            for samples in (self.train, self.validation)
+        )  # fmt: skip
+        return train, validation
 
     def tags(self) -> dict[str, str]:
         """What MLflow shows beside the settings."""
@@ -68,7 +93,7 @@ class RunRecord:
         return {
             "experiment": experiment.name,
             "method": experiment.method.name,
-            "network": experiment.network.name,
+            "network": self.task.method.network.name,
             "git_commit": self.commit,
             "dataset": data_tag(experiment).removeprefix("dataset="),
             "dataset_fingerprint": self.train.fingerprint,
@@ -80,7 +105,17 @@ class RunRecord:
             "seed": str(experiment.seed),
             "initial_weights": self.task.weights_from,
             "run_dir": str(self.run_dir),
+            "command": self.command,
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.name": "fer_keras.train",
+            "mlflow.source.git.commit": self.commit.removesuffix("-dirty"),
+            "mlflow.note.content": self.description(),
         }
+
+    def description(self) -> str:
+        """What the experiment says of itself, and the command; Markdown."""
+        about = describe_experiment(self.experiment.name)
+        return f"{about}\n\n`{self.command}`".strip() if self.command else about
 
     def result(self, figures: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """The content of `result.json`.
@@ -92,13 +127,17 @@ class RunRecord:
         experiment, training = self.experiment, self.experiment.training
         best = progress.best(training.select_by) or {}
         prior = training_prior(
-            self.train, class_weights=self.task.class_weights, sampling=training.sampling
+            self.train,
+            class_weights=self.task.class_weights,
+            sampling=training.sampling,
+            prior_tau=experiment.method.options.get("prior_tau", 0.0),
         )
         return {
             **figures,
             "experiment": experiment.name,
             "run": f"{experiment.name} seed {experiment.seed} {data_tag(experiment)}",
             "fallback": bool(experiment.dataset.fallback_for),
+            "network": self.task.method.network.name,
             "seed": experiment.seed,
             "best_epoch": int(best["epoch"]),
             "epochs": len(progress.history),
@@ -118,6 +157,7 @@ class RunRecord:
             "validation_pictures": pictures_id(self.validation),
             "tracked_as": tracked_name(experiment.dataset.name, experiment.dataset.source),
             "command": self.command,
+            "own_files": file_digests(self.run_dir, experiment),
         }
 
     def last_line(self, result: Mapping[str, Any]) -> str:
@@ -135,12 +175,17 @@ class RunRecord:
             f"{result['training_minutes']} min  {self.run_dir}"
         )
 
+    def next_line(self, tracked: bool) -> str:
+        """The line that says what can be done with a run.
 
-def data_tag(experiment: Experiment) -> str:
-    """The data set as lines about a run name it.
-
-    Args:
-        experiment: What runs.
-    """
-    fallback = " (fallback)" if experiment.dataset.fallback_for else ""
-    return f"dataset={experiment.dataset.name}{fallback}"
+        Args:
+            tracked: Whether MLflow has it.
+        """
+        folder = shlex.quote(str(self.run_dir))
+        commands = [
+            f"python -m fer_keras.report {folder}   a page about it",
+            f"python -m fer_keras.export {folder}   files for predict, camera and a Pi",
+        ]
+        if tracked:
+            commands.append("python -m fer_keras.ui   all runs in MLflow")
+        return "next:\n" + "\n".join(f"  {command}" for command in commands)

@@ -13,6 +13,7 @@ from fer_keras.config import Experiment, flatten
 from fer_keras.data import splits
 from fer_keras.data.augmentation.policies import check_policy
 from fer_keras.data.load import tracked_name
+from fer_keras.tracking.run_names import data_tag
 from fer_keras.tracking.tracked import tracked
 from fer_keras.training.backend_choice import trial_words
 from fer_keras.training.checkpoint import Progress, load_checkpoint
@@ -20,7 +21,8 @@ from fer_keras.training.device import prepare_backend
 from fer_keras.training.distribution import ONE_DEVICE, Distribution
 from fer_keras.training.finish import finish
 from fer_keras.training.fit import fit
-from fer_keras.training.record import RunRecord, data_tag
+from fer_keras.training.own_parts import check_parts, keep_own_files
+from fer_keras.training.record import RunRecord
 from fer_keras.training.run_folder import first_command, open_run_dir
 from fer_keras.training.task import build_task
 
@@ -71,12 +73,14 @@ def run(
     device += trial_words(experiment)
     print(device)
     check_policy(experiment.augmentation)
+    check_parts(experiment)
     train, validation, whole_train = _load(experiment)
     task = build_task(experiment, train, validation)
 
     # Only now: a wrong option or data that cannot be read leaves no folder behind.
     if distribution.writes:
         open_run_dir(run_dir, experiment, resume)
+        keep_own_files(run_dir, experiment)
         command = first_command(run_dir, command)
         write_text(run_dir / "labels.txt", "\n".join(train.class_names) + "\n")
     record = RunRecord(experiment, run_dir, train, validation, task, device, command)
@@ -97,11 +101,14 @@ def run(
         parent_run_id=parent_run_id,
     ) as tracker:
         tracker.artifact(run_dir / "experiment.json")
+        tracker.log_data(record.tracked_data())
         fit(experiment, task, run_dir, progress, tracker, on_epoch, distribution)
         if not distribution.writes:
             return {}
         result = finish(record, whole_train, progress, tracker, is_part=bool(parent_run_id))
     print(record.last_line(result))
+    if not part and not parent_run_id:
+        print(record.next_line(tracker.active))
     return result
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from fer_keras.common.errors import ConfigError
 from fer_keras.config import Experiment
 from fer_keras.data.augmentation.policies import mixes_pictures
 from fer_keras.data.pipeline import balanced_class_weights, steps_per_epoch
@@ -16,17 +17,20 @@ from fer_keras.data.samples import Samples
 from fer_keras.data.views import Feed
 from fer_keras.loading.keras_files import save_network
 from fer_keras.methods import build_method
-from fer_keras.models import build_model
+from fer_keras.models import build_network
+from fer_keras.training.as_weights import AS_WEIGHTS
 from fer_keras.training.device import use_xla
 from fer_keras.training.embedding_cache import feed_embeddings
 from fer_keras.training.optimizers import build_optimizer, freeze_layers
 from fer_keras.training.start import (
     keeping_start,
     load_start,
+    network_of_weights,
     with_bases,
     with_encoders,
     with_teacher,
 )
+from fer_keras.training.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Task:
         weights_from: Which weights the network starts with, in words.
         teacher: From which files the teachers are; empty where there is none.
         save: Writes the network that is kept to a path.
+        average: Of the weights, over the steps.
     """
 
     method: Any
@@ -56,6 +61,7 @@ class Task:
     weights_from: str
     teacher: str
     save: Callable[[Any, Path], None]
+    average: WeightAverage
 
 
 def build_task(experiment: Experiment, train: Samples, validation: Samples) -> Task:
@@ -78,12 +84,13 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
     image_shape = train.images.shape[1:]
     network_options, encoders = with_encoders(dict(experiment.network.options), image_shape)
     network_options, bases = with_bases(network_options, train.class_names)
-    network = build_model(
-        experiment.network.name, image_shape, len(train.class_names), **network_options
-    )
-    weights_from = encoders or bases or "none: trained from scratch"
     start = experiment.network
-    if start.weights:
+    weights_from = encoders or bases or "none: trained from scratch"
+    if start.name == AS_WEIGHTS:
+        network, weights_from = network_of_weights(start, train.class_names)
+    else:
+        network = build_network(start.name, image_shape, len(train.class_names), **network_options)
+    if start.weights and start.name != AS_WEIGHTS:
         weights_from = load_start(
             network,
             train.class_names,
@@ -96,6 +103,13 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
         weights_from = f"{weights_from}; then {grown_from}" if start.weights else grown_from
     if encoders or bases or start.weights or experiment.growth.previous:
         print(f"weights {weights_from}")
+    if experiment.method.options.get("prior_tau") and (
+        training.class_weights == "balanced" or training.sampling == "balanced"
+    ):
+        raise ConfigError(
+            "method.options.prior_tau and training.class_weights or training.sampling=balanced "
+            "both take the class prior out of the answers. Set one of them."
+        )
     options, teacher = with_teacher(dict(experiment.method.options))
     method = build_method(experiment.method.name, network, train.class_names, **options)
     if mixes_pictures(experiment.augmentation):
@@ -133,6 +147,7 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
         weights_from,
         teacher,
         save_kept,
+        WeightAverage(method, training.ema_momentum),
     )
 
 

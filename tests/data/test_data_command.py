@@ -83,10 +83,17 @@ def test_preview_writes_a_sheet(
     assert capsys.readouterr().out.strip() == str(sheet)
     plain = cv2.imread(str(sheet))
     assert plain.std() > 10
-    assert main(["preview", *options, "--augment", "flip", "--output", str(sheet)]) == 0
-    assert cv2.imread(str(sheet)).shape[0] > 2 * plain.shape[0]
-    with pytest.raises(DataError, match=r"expected a \.png in a folder that exists"):
-        main(["preview", *options, "--output", str(tmp_path / "no" / "sheet.png")])
+    assert main(["preview", *options, "--samples", "1", "--output", str(sheet)]) == 0
+    single = cv2.imread(str(sheet))
+    # Several of each class below each other, in columns of the same width.
+    assert plain.shape[0] > 1.5 * single.shape[0]
+    assert plain.shape[1] == single.shape[1]
+    augmented = [*options, "--samples", "1", "--augment", "flip"]
+    assert main(["preview", *augmented, "--output", str(tmp_path / "new" / "sheet.png")]) == 0
+    shown = cv2.imread(str(tmp_path / "new" / "sheet.png"))
+    assert shown.shape[0] > 2 * single.shape[0]
+    with pytest.raises(DataError, match=r"ends in \.png"):
+        main(["preview", *options, "--output", str(tmp_path / "sheet.jpg")])
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

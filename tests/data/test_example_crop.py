@@ -42,7 +42,7 @@ def test_a_crop_keeps_the_pixels_of_every_format(tmp_path: Path, suffix: str) ->
     path = tmp_path / f"a{suffix}"
     expected = _picture(path)[4:15, 21:28]
     module = _module(Example(path, 1, "a", crop=(21, 4, 7, 11)))
-    folder = prepare_once(module, tmp_path, tmp_path / "cache", progress=False)
+    folder = prepare_once(module, tmp_path, tmp_path / "cache")
     images, facts = decode_once(folder, "train", (11, 7), 3, tmp_path / "cache")
     np.testing.assert_array_equal(images[0], expected)
     assert facts["sha256"][0] == pixel_sha256(expected)
@@ -57,7 +57,7 @@ def test_arrays_and_grey_pictures_are_cropped_too(tmp_path: Path) -> None:
         Example(path, 0, "file", crop=(21, 4, 7, 11)),
         channels=1,
     )
-    folder = prepare_once(module, tmp_path, tmp_path / "cache", progress=False)
+    folder = prepare_once(module, tmp_path, tmp_path / "cache")
     images, _ = decode_once(folder, "train", (11, 7), 1, tmp_path / "cache")
     np.testing.assert_array_equal(images[0], pixels[4:15, 21:28])
     np.testing.assert_array_equal(images[1], pixels[4:15, 21:28])
@@ -76,7 +76,7 @@ def test_a_box_is_clipped_to_the_picture(
 ) -> None:
     expected = _picture(tmp_path / "a.png")[rows, columns]
     module = _module(Example(tmp_path / "a.png", 0, "a", crop=crop))
-    folder = prepare_once(module, tmp_path, tmp_path / "cache", progress=False)
+    folder = prepare_once(module, tmp_path, tmp_path / "cache")
     _, facts = decode_once(folder, "train", (4, 4), 3, tmp_path / "cache")
     assert facts["sha256"][0] == pixel_sha256(expected)
 
@@ -90,7 +90,7 @@ def test_an_empty_box_names_the_picture(tmp_path: Path, crop: tuple[int, int, in
     _picture(path)
     module = _module(Example(path, 0, "a", crop=crop))
     with pytest.raises(DataError, match=rf"picture of 30 x 20 pixels.*left {crop[0]}.*{path}"):
-        prepare_once(module, tmp_path, tmp_path / "cache", progress=False)
+        prepare_once(module, tmp_path, tmp_path / "cache")
     assert list((tmp_path / "cache" / "prepared").iterdir()) == []
 
 
@@ -100,7 +100,7 @@ def test_a_crop_that_would_be_too_large_as_png_can_still_be_read(tmp_path: Path)
     image = np.random.default_rng(0).integers(0, 256, (1450, 2000, 3), dtype=np.uint8)
     assert cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 60])
     module = _module(Example(path, 0, "a", crop=(0, 0, 2000, 1450)))
-    folder = prepare_once(module, tmp_path, tmp_path / "cache", progress=False)
+    folder = prepare_once(module, tmp_path, tmp_path / "cache")
     images, _ = decode_once(folder, "train", (32, 32), 3, tmp_path / "cache")
     assert images.shape == (1, 32, 32, 3)
 
@@ -108,7 +108,7 @@ def test_a_crop_that_would_be_too_large_as_png_can_still_be_read(tmp_path: Path)
 def test_listings_stand_beside_the_prepared_data(tmp_path: Path) -> None:
     pixels = np.zeros((4, 4, 3), np.uint8)
     module = _module(Example(pixels, 0, "a"), listings={"chosen": ("b/1.jpg", "ä.jpg"), "none": ()})
-    folder = prepare_once(module, tmp_path, tmp_path / "cache", progress=False)
+    folder = prepare_once(module, tmp_path, tmp_path / "cache")
     chosen, none = read_content(folder).listings
     assert chosen == folder.parent.parent / "chosen.txt"
     assert chosen.read_text("utf-8") == "b/1.jpg\nä.jpg\n"

@@ -234,3 +234,15 @@ def test_the_source_must_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert find_source("folder") is None
     with pytest.raises(DataError, match="a path that you name as source"):
         prepare("folder")
+
+
+def test_what_crop_has_written_is_taken_as_it_is(tmp_path: Path) -> None:
+    _undivided(tmp_path / "faces" / "pictures")
+    (tmp_path / "faces" / "crops.csv").write_text("path\n")
+    samples = load_samples(
+        "folder", "train", source=tmp_path / "faces", cache_dir=tmp_path / "cache"
+    )
+    assert samples.class_names == ("happiness", "sadness")
+    # A class may be called pictures: only beside crops.csv it is what the command has made.
+    _draw(tmp_path / "own" / "pictures" / "1.png", 1)
+    assert find_source("folder", tmp_path / "own") == tmp_path / "own"

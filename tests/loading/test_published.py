@@ -16,7 +16,7 @@ import pytest
 
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.loading.published import FAMILIES, published_spec, read_published
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.training.start import load_start
 
 Tensors = dict[str, np.ndarray]
@@ -119,7 +119,7 @@ def test_esr(name: str, tmp_path: Path) -> None:
 def test_a_start_from_persons(tmp_path: Path) -> None:
     shapes = authors_tensors.manet(20)
     file = write(authors_tensors.values(shapes), tmp_path / "Pretrained_on_MSCeleb.pth.tar")
-    network = build_model("manet", (224, 224, 3), 7)
+    network = build_network("manet", (224, 224, 3), 7)
     line = load_start(network, tuple("abcdefg"), str(file))
     assert line.endswith("fresh: quadrants_logits, scales_logits")
     stem = authors_tensors.values({"conv1.weight": shapes["conv1.weight"]})["conv1.weight"]

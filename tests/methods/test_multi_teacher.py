@@ -167,9 +167,9 @@ def test_the_loss_is_that_of_the_formula(tiny_network: Any, pictures: Any) -> No
     np.testing.assert_allclose(keras.ops.convert_to_numpy(evaluated), labels, rtol=1e-5)
 
 
-@pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, 1.0, 1.0]])
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 1.0, 1.0]])
 def test_weights_that_do_not_fit_are_refused(tiny_network: Any, weights: list[float]) -> None:
-    with pytest.raises(ConfigError, match="for each one a weight above 0"):
+    with pytest.raises(ConfigError, match="for each one a weight"):
         build_method(
             "multi_teacher",
             tiny_network,

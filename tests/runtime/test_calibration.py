@@ -47,6 +47,20 @@ def test_the_set_is_never_empty_and_begins_with_the_dominant_label() -> None:
     assert Decision(0.0, 0.0).label_set([0.3, 0.4, 0.3]) == [1, 0, 2]
     assert Decision(0.0, 0.4).label_set([0.2, 0.4, 0.4]) == [1, 2]
     assert Decision().label_set([0.0, 1.0, 0.0]) == [1]
+    # By class: the dominant label is in it whatever its own threshold.
+    assert Decision(0.0, 0.5, (0.1, 0.9, 0.3)).label_set([0.2, 0.5, 0.3]) == [1, 2, 0]
+    assert Decision(0.0, 0.0, (0.1, 0.9, 0.35)).label_set([0.2, 0.5, 0.3]) == [1, 0]
+
+
+def test_a_label_has_its_own_threshold(tmp_path: Path) -> None:
+    by_class = {"surprise": 0.05, "neutral": 0.5, "sadness": 0.1, "happiness": 0.2}
+    decision = {"reject_threshold": 0.6, "conformal_threshold": 0.2, "conformal_by_class": by_class}
+    recognizer = Recognizer(export(tmp_path / "a", **decision), detector="none")
+    face = recognizer.result(FACE, np.array([0.25, 0.45, 0.1, 0.2]))
+    assert face["label_set"] == ["happiness", "sadness", "surprise"]
+    del by_class["sadness"]
+    with pytest.raises(ModelFileError, match=r"decision\.conformal_by_class\.sadness: .*None"):
+        Recognizer(export(tmp_path / "b", **decision))
 
 
 @pytest.mark.parametrize("value", [None, "0.5", True, -0.1, 1.1, math.nan, math.inf, [0.5]])

@@ -27,6 +27,8 @@ def face(track: int, box: tuple[float, ...], share: float = 0.6, unsure: bool = 
         "unsure": unsure,
         "label_set": ["happiness", "neutral"],
         "track": track,
+        "pose": None,
+        "quality": 1.0,
     }
     return StreamFace(result, np.zeros(len(EMOTIONS), np.float32))  # type: ignore[arg-type]
 

@@ -25,7 +25,7 @@ from tiny_models import (
 
 from fer_keras.common.errors import ConfigError, DataError, ModelFileError
 from fer_keras.loading.load import load_model
-from fer_keras.runtime import Recognizer, network
+from fer_keras.runtime import Recognizer
 from fer_keras.runtime import export_files as model_files
 from fer_keras.runtime.faces import Face
 
@@ -180,13 +180,15 @@ def test_picture_without_a_face(export: Path, detector: str, size: tuple[int, in
 
 def test_threads_reach_the_interpreter(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    original = network.Interpreter
+    from ai_edge_litert import interpreter
+
+    original = interpreter.Interpreter
 
     def remember(*args: Any, num_threads: int, **options: Any) -> Any:
         seen.append(num_threads)
         return original(*args, num_threads=num_threads, **options)
 
-    monkeypatch.setattr(network, "Interpreter", remember)
+    monkeypatch.setattr(interpreter, "Interpreter", remember)
     assert Recognizer(export, threads=2).predict(PICTURES).tolist() == ANSWERS
     Recognizer(export)
     assert seen == [2, 1]

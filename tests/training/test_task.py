@@ -6,7 +6,8 @@ import pytest
 from test_train import small_experiment
 
 import fer_keras.data.splits as splits
-from fer_keras.config import list_experiments
+from fer_keras.common.errors import ConfigError
+from fer_keras.config import list_experiments, override
 from fer_keras.training.task import build_task
 
 
@@ -30,3 +31,13 @@ def test_task_of_every_experiment(
         frozen = [layer.name for layer in task.method.network.layers if not layer.trainable]
         assert names
         assert bool(frozen) == (0 in experiment.training.layer_rates.values())
+
+
+def test_the_prior_is_taken_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = small_experiment("cross_entropy", tmp_path, monkeypatch)
+    experiment = override(
+        experiment, ["method.options.prior_tau=1", "training.class_weights=balanced"]
+    )
+    train, validation, _ = splits.load_splits(experiment.dataset, experiment.seed)
+    with pytest.raises(ConfigError, match="Set one of them"):
+        build_task(experiment, train, validation)

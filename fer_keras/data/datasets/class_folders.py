@@ -17,7 +17,7 @@ from fer_keras.common.files import is_litter
 from fer_keras.common.labels import EMOTIONS, canonical, class_name
 from fer_keras.data.groups import cut_mask
 from fer_keras.data.samples import SPLITS, Example, pixel_sha256
-from fer_keras.runtime.stream.rows import FACE_COLUMNS, FRAME_COLUMNS, PATH_COLUMNS
+from fer_keras.runtime.stream.rows import FACE_COLUMNS, FRAME_COLUMNS, LOOK_COLUMNS, PATH_COLUMNS
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ def _own_name_fault(name: str) -> str:
 
 def _columns() -> tuple[str, ...]:
     """The columns that stand beside those of the classes in the tables of predict and camera."""
-    return (*PATH_COLUMNS, *FRAME_COLUMNS, *FACE_COLUMNS)
+    return (*PATH_COLUMNS, *FRAME_COLUMNS, *FACE_COLUMNS, *LOOK_COLUMNS)
 
 
 def read_pictures(folder: Path, faults: list[str]) -> Iterator[Path]:

@@ -46,6 +46,7 @@ INFO = DatasetInfo(
         "3. Put the file, packed or not, in the folder fer2013 of your data folder, and point "
         "FER_KERAS_DATA at the data folder."
     ),
+    crops="cut out by OpenCV's face cascade, 48 x 48 pixels (Goodfellow et al. 2013)",
 )
 
 

@@ -57,6 +57,7 @@ INFO = DatasetInfo(
         "and disgust, fear, happy, neutral, sad, surprise.\n"
         "3. Point FER_KERAS_DATA at the data folder."
     ),
+    crops="cut out by OpenCV's face cascade, 48 x 48 pixels (Goodfellow et al. 2013)",
 )
 
 

@@ -58,6 +58,7 @@ INFO = DatasetInfo(
         "sadness); without validation, a tenth of train is cut for it.\n"
         "3. Point FER_KERAS_DATA at the data folder."
     ),
+    crops="cut out by OpenCV's face cascade, 48 x 48 pixels (Goodfellow et al. 2013)",
 )
 
 

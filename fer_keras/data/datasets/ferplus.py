@@ -62,6 +62,7 @@ INFO = DatasetInfo(
     ),
     has_votes=True,
     version="1.0.1",
+    crops="cut out by OpenCV's face cascade, 48 x 48 pixels (Goodfellow et al. 2013)",
 )
 
 

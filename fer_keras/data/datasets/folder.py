@@ -48,8 +48,9 @@ INFO = DatasetInfo(
 
 
 def find(folder: Path) -> Path | None:
-    """The folder itself."""
-    return folder
+    """The folder itself, or the pictures in what `data crop` has written."""
+    pictures = folder / "pictures"
+    return pictures if (folder / "crops.csv").is_file() and pictures.is_dir() else folder
 
 
 def source_files(source: Path) -> Iterable[Path]:

@@ -1,5 +1,8 @@
 """What the sections of a report hold, for `run_page.html`; empty where nothing is known."""
 
+import os
+import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -373,8 +376,13 @@ def commands(content: Content) -> str:
     Returns:
         A command a line.
     """
-    result, run = content.results["validation"], content.run_dir.name
-    lines = [result.get("command") or f"python -m fer_keras.train --exp {run}/experiment.json"]
+    result = content.results["validation"]
+    # From the folder in which the page is made; a folder elsewhere has its whole path.
+    beside = os.path.relpath(content.run_dir)
+    run = shlex.quote(str(content.run_dir) if beside.startswith("..") else beside)
+    # In the folder of this run nothing can be trained anew.
+    first = result.get("command") or f"python -m fer_keras.train --exp {run}/experiment.json"
+    lines = [re.sub(r" --run-dir[ =]('[^']*'|\S+)", "", first)]
     lines.append(f"python -m fer_keras.evaluate {run}")
     if "test" in content.results:
         lines.append(f"python -m fer_keras.evaluate {run} --split test")

@@ -102,8 +102,6 @@ def predict_in_bulk(arguments: argparse.Namespace) -> "tuple[ShardCounts, Plan]"
             "--processes"
         )
     folder: Path = arguments.output_dir
-    if not folder.parent.is_dir():
-        raise ConfigError(f"--output-dir: its parent does not exist. Create it first: {folder}")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--output-dir: expected a folder, received a file: {folder}")
     listing = Listing(arguments.paths, arguments.list)
@@ -115,9 +113,12 @@ def predict_in_bulk(arguments: argparse.Namespace) -> "tuple[ShardCounts, Plan]"
         None if arguments.prior is None else str(parse_prior(arguments.prior)),
         tuple(words(arguments.labels)),
         arguments.min_face,
+        arguments.min_quality,
+        arguments.engine,
+        arguments.device,
     )
     facts = settings.facts()
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         plan = open_plan(folder, listing, facts, arguments.shard_size)
         finished = finished_shards(plan)

@@ -23,9 +23,11 @@ from fer_keras.common.opencv import cv2
 from fer_keras.common.prior import read_default_prior
 from fer_keras.runtime.bulk.shards import Plan, Shard
 from fer_keras.runtime.clips import single_pictures_refused
-from fer_keras.runtime.export_files import default_model, read_model_files
+from fer_keras.runtime.engines import EngineName
+from fer_keras.runtime.export_files import read_model_files
 from fer_keras.runtime.recognizer import Precision, Recognizer
-from fer_keras.runtime.stream.rows import FACE_COLUMNS, PATH_COLUMNS, printable
+from fer_keras.runtime.shipped import default_model
+from fer_keras.runtime.stream.rows import FACE_COLUMNS, LOOK_COLUMNS, PATH_COLUMNS, printable
 from fer_keras.runtime.table import face_fields
 
 # Also how many rows are in memory at a time, whatever the size of a shard.
@@ -60,6 +62,9 @@ class ReadSettings:
         prior: As `Recognizer` takes it; None is the model's default.
         labels: Keep only these; empty for all.
         min_face: As `Recognizer` takes it.
+        min_quality: As `Recognizer` takes it.
+        engine: As `Recognizer` takes it.
+        device: As `Recognizer` takes it.
     """
 
     model: str | None = None
@@ -69,6 +74,9 @@ class ReadSettings:
     prior: str | None = None
     labels: tuple[str, ...] = ()
     min_face: int | None = None
+    min_quality: float = 0.0
+    engine: EngineName = "litert"
+    device: str = "cpu"
 
     def facts(self) -> dict[str, Any]:
         """What rows depend on, for the plan: the model's content and labels, and the detector.
@@ -77,18 +85,21 @@ class ReadSettings:
             ModelFileError: The model is missing or damaged.
             ConfigError: It reads clips.
         """
-        files = read_model_files(self.model or default_model(), self.precision)
+        files = read_model_files(self.model or default_model(), self.precision, self.engine)
         if files.clip_frames:
             raise single_pictures_refused(files.clip_frames)
         prior = self.prior or str(read_default_prior(files.manifest, files.path))
         return {
-            "model_sha256": hashlib.sha256(files.content).hexdigest(),
+            "model_sha256": hashlib.sha256(files.content + files.weights).hexdigest(),
             "class_names": list(files.class_names),
             "detector": self.detector,
+            # Parts of earlier versions have fewer columns; one folder holds one kind.
+            "columns": list(LOOK_COLUMNS),
             # Only where it changes answers, so that runs of earlier versions go on.
             **({"prior": prior} if prior != "training" else {}),
             **({"labels": list(self.labels)} if self.labels else {}),
             **({} if self.min_face is None else {"min_face": self.min_face}),
+            **({"min_quality": self.min_quality} if self.min_quality else {}),
             # Left out for our own models, so that runs of earlier versions go on.
             **({} if files.card is None else {"card": repr(files.card)}),
         }
@@ -133,6 +144,9 @@ class ShardReader:
             settings.prior,
             settings.labels,
             settings.min_face,
+            settings.min_quality,
+            settings.engine,
+            settings.device,
         )
 
     def read(self, shard: Shard) -> ShardCounts:
@@ -173,14 +187,13 @@ class ShardReader:
         self, recognizer: Recognizer, shard: Shard, counts: dict[str, int]
     ) -> Iterator[dict[str, Any]]:
         """A row for every face, and one without a face for a picture that has none."""
-        for path in self._plan.pictures(shard):
+        # Among millions of files there are some that a check lets pass and OpenCV does not.
+        answers = recognizer.recognize_each(self._plan.pictures(shard), (DataError, cv2.error))
+        for path, faces in answers:
             shown = printable(path)
-            try:
-                faces = recognizer.recognize(path)
-            # Among millions of files there are some that a check lets pass and OpenCV does not.
-            except (DataError, cv2.error) as error:
+            if isinstance(faces, Exception):
                 counts["unreadable"] += 1
-                yield {"path": shown, "error": " ".join(str(error).split())}
+                yield {"path": shown, "error": " ".join(str(faces).split())}
                 continue
             counts["pictures"] += 1
             counts["faces"] += len(faces)
@@ -308,9 +321,9 @@ def _schema(class_names: Sequence[str]) -> Any:
     import pyarrow
 
     types = {"face": pyarrow.int32(), "unsure": pyarrow.bool_()}
-    types |= dict.fromkeys(("x", "y", "width", "height", "score"), pyarrow.float64())
+    types |= dict.fromkeys(("x", "y", "width", "height", "score", *LOOK_COLUMNS), pyarrow.float64())
     types |= dict.fromkeys(class_names, pyarrow.float32())
-    columns = [*PATH_COLUMNS, *FACE_COLUMNS, *class_names, "error"]
+    columns = [*PATH_COLUMNS, *FACE_COLUMNS, *class_names, *LOOK_COLUMNS, "error"]
     return pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in columns])
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from fer_keras.common.decode import decode_image, image_size
 from fer_keras.common.errors import DataError
 from fer_keras.runtime.faces.face import Face
+from fer_keras.runtime.faces.look import Look, look_at
 from fer_keras.runtime.pictures import Pixels
 from fer_keras.runtime.recognizer import FaceResult, Recognizer
 from fer_keras.runtime.server.batches import CropBatches
@@ -56,11 +57,7 @@ class Reader:
         Raises:
             Refused: It cannot be read, or is over a limit.
         """
-        faces, crops = await self.in_pool(self._find, data, source)
-        if not faces:
-            return []
-        rows = await self._batches.read(crops)
-        return [self.recognizer.result(face, row) for face, row in zip(faces, rows, strict=True)]
+        return await self._read(*await self.in_pool(self._find, data, source))
 
     async def read_crops(self, pictures: Sequence[bytes]) -> list[FaceResult]:
         """As `fer_keras.Recognizer.recognize` without a detector: each picture is one face.
@@ -71,9 +68,7 @@ class Reader:
         Raises:
             Refused: One cannot be read, or is over a limit.
         """
-        faces, crops = await self.in_pool(self._ready, pictures)
-        rows = await self._batches.read(crops)
-        return [self.recognizer.result(face, row) for face, row in zip(faces, rows, strict=True)]
+        return await self._read(*await self.in_pool(self._ready, pictures))
 
     async def in_pool(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Do something in the threads; who gives up before it began is not worked for."""
@@ -128,17 +123,30 @@ class Reader:
         """End the thread of the batches."""
         self._batches.close()
 
-    def _find(self, data: bytes, source: str) -> tuple[list[Face], list[Pixels]]:
-        pixels = self.decode(data, source)
-        faces = self.recognizer.detect(pixels)
-        self.check_faces(len(faces), source)
-        return faces, self.recognizer.crop_faces(pixels, faces)
+    async def _read(
+        self, faces: Sequence[Face], looks: Sequence[Look], crops: Sequence[Pixels]
+    ) -> list[FaceResult]:
+        if not faces:
+            return []
+        rows = await self._batches.read(crops)
+        return [
+            self.recognizer.result(face, row, look=look)
+            for face, look, row in zip(faces, looks, rows, strict=True)
+        ]
 
-    def _ready(self, pictures: Sequence[bytes]) -> tuple[list[Face], list[Pixels]]:
-        faces, crops = [], []
+    def _find(self, data: bytes, source: str) -> tuple[list[Face], list[Look], list[Pixels]]:
+        pixels = self.decode(data, source)
+        found = self.recognizer.detect(pixels)
+        self.check_faces(len(found), source)
+        faces, looks = self.recognizer.worth_reading(pixels, found)
+        return faces, looks, self.recognizer.crop_faces(pixels, faces)
+
+    def _ready(self, pictures: Sequence[bytes]) -> tuple[list[Face], list[Look], list[Pixels]]:
+        faces, looks, crops = [], [], []
         for number, data in enumerate(pictures, 1):
             pixels = self.decode(data, f"picture {number}")
             height, width = pixels.shape[:2]
             faces.append(Face((0.0, 0.0, float(width), float(height)), None, 1.0))
+            looks.append(look_at(pixels, faces[-1], None))
             crops += self.recognizer.ready_crops([pixels])
-        return faces, crops
+        return faces, looks, crops

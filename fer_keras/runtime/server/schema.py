@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-_TYPES = ("image/jpeg", "image/png", "image/bmp", "image/webp")
+_TYPES = ("image/jpeg", "image/png", "image/bmp", "image/webp", "image/avif", "image/heic")
 _BINARY = {"type": "string", "format": "binary"}
 
 # Bodies are read by hand, in memory alone, so they are described by hand.
@@ -44,6 +44,8 @@ class FaceAnswer(BaseModel):
     unsure: bool = Field(description="Whether the model would rather not say")
     label_set: list[str] = Field(description="The labels that cannot be ruled out")
     track: int | None = Field(description="Number of the person in a stream")
+    pose: dict[str, float] | None = Field(description="yaw, pitch and roll of the head in degrees")
+    quality: float | None = Field(description="How well the face can be read, 0 to 1")
 
 
 class ModelAnswer(BaseModel):

@@ -42,6 +42,8 @@ class Settings:
         threads: How many threads LiteRT uses, at least 1.
         prior: As for `fer_keras.Recognizer`.
         labels: As for `fer_keras.Recognizer`.
+        min_face: As for `fer_keras.Recognizer`.
+        min_quality: As for `fer_keras.Recognizer`; ready crops are all read.
         host: The address to listen on.
         port: 0 takes a free one.
         token: What clients must show; None where everybody on this machine may ask.
@@ -60,6 +62,8 @@ class Settings:
     threads: int = 1
     prior: Sequence[str] | None = None
     labels: Sequence[str] = ()
+    min_face: int | None = None
+    min_quality: float = 0.0
     host: str = "127.0.0.1"
     port: int = 8000
     token: str | None = field(default=None, repr=False)

@@ -13,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_keras.common.errors import ConfigError
+from fer_keras.runtime.faces.align import Box
 from fer_keras.runtime.faces.face import Face
+from fer_keras.runtime.faces.identities import Identities
+from fer_keras.runtime.faces.look import Look
 from fer_keras.runtime.faces.track import FaceSource, TrackedFace, Tracker
 from fer_keras.runtime.recognizer import FaceResult, Recognizer
 from fer_keras.runtime.stream.neutral import NeutralCalibration, WaitingFace
@@ -60,6 +63,7 @@ class Moment:
         waiting: Those that a pair model waits for.
         ended: Numbers of the faces that have gone for good.
         state: Of the source.
+        boxes: Of all faces that are followed, also those that were not read; in pixels.
     """
 
     frame: Frame | None
@@ -67,6 +71,7 @@ class Moment:
     waiting: Sequence[WaitingFace] = ()
     ended: Sequence[int] = ()
     state: State = "live"
+    boxes: Sequence[Box] = ()
 
 
 @dataclass
@@ -108,6 +113,8 @@ class Follower:
         hysteresis: By how much the shown emotion must be exceeded before it changes; see
             `fer_keras.runtime.stream.smoothing.ProbabilitySmoother`.
         neutral_s: For how long a pair model looks at a person's neutral face, in seconds.
+        identities: Whether somebody who comes back after an absence, or a cut, gets the number of
+            before, by appearance; see `fer_keras.runtime.faces.identities`.
 
     Attributes:
         recognizer: As given.
@@ -127,6 +134,7 @@ class Follower:
         half_life_s: float = HALF_LIFE_S,
         hysteresis: float = HYSTERESIS,
         neutral_s: float = 2.0,
+        identities: bool = False,
     ) -> None:
         if detect_every < 1:
             raise ConfigError(f"detect_every: expected at least 1, received {detect_every}")
@@ -138,6 +146,7 @@ class Follower:
         self._since_detection = detect_every
         self._last_s = self._detected_s = 0.0
         self._tracker = Tracker()
+        self._identities = Identities() if identities else None
         self._smoother = ProbabilitySmoother(half_life_s, hysteresis if half_life_s > 0 else 0.0)
         self._neutral = NeutralCalibration(recognizer, neutral_s)
         self._visible: tuple[int, ...] = ()
@@ -158,8 +167,13 @@ class Follower:
         """
         self.times.add("decode", frame.decode_s)
         tracked = self._follow(frame)
+        ended: Sequence[int] = self._tracker.ended
+        if self._identities is not None:
+            gone = self._identities.people(ended)
+            tracked = self._identities.update(frame.pixels, tracked, ended)
+            # Somebody may go and come back in one frame, across a cut.
+            ended = [person for person in gone if person not in {seen.number for seen in tracked}]
         self._visible = tuple(seen.number for seen in tracked)
-        ended = self._tracker.ended
         self._smoother.drop(ended)
         self._neutral.drop(ended)
         self.recognizer.clear_clips(ended)
@@ -167,7 +181,8 @@ class Follower:
         faces = self._classify(frame, ready, {seen.number: seen.source for seen in tracked})
         self.num_frames += 1
         self.num_faces += len(faces)
-        return Moment(frame, faces, waiting, ended)
+        boxes = [seen.face.box for seen in tracked]
+        return Moment(frame, faces, waiting, ended, boxes=boxes)
 
     def _follow(self, frame: Frame) -> list[TrackedFace]:
         found = self._detect(frame) if self._is_due(frame.time_s) else None
@@ -208,28 +223,38 @@ class Follower:
     ) -> list[StreamFace]:
         if not ready:
             return []
-        tracks, faces = [track for track, _ in ready], [face for _, face in ready]
         start = time.perf_counter()
+        faces, looks = self.recognizer.worth_reading(frame.pixels, [face for _, face in ready])
+        track_of = {id(face): track for track, face in ready}
+        tracks = [track_of[id(face)] for face in faces]
         crops = self.recognizer.crop_faces(frame.pixels, faces)
         cropped = time.perf_counter()
         probabilities, alone = self.recognizer.read_over_time(crops, tracks)
         self.times.add("align", cropped - start, len(ready))
         self.times.add("classify", time.perf_counter() - cropped, len(ready))
         return [
-            StreamFace(self._result(track, face, row, frame.time_s), raw, sources[track])
-            for track, face, row, raw in zip(tracks, faces, probabilities, alone, strict=True)
+            StreamFace(self._result(track, face, look, row, frame.time_s), raw, sources[track])
+            for track, face, look, row, raw in zip(
+                tracks, faces, looks, probabilities, alone, strict=True
+            )
         ]
 
     def _result(
-        self, track: int, face: Face, probabilities: NDArray[np.float32], time_s: float
+        self,
+        track: int,
+        face: Face,
+        look: Look,
+        probabilities: NDArray[np.float32],
+        time_s: float,
     ) -> FaceResult:
         smooth = self._smoother.update(track, probabilities, time_s)
-        result = self.recognizer.result(face, smooth, track)
+        result = self.recognizer.result(face, smooth, track, look=look)
         shown = str(self.recognizer.classes_[self._smoother.dominant(track)])
         if shown != result["dominant"]:
             # Hysteresis holds it; the set keeps what is in it by its threshold.
-            threshold = self.recognizer.decision.conformal_threshold
-            others = [name for name in result["label_set"] if result["emotions"][name] >= threshold]
+            threshold_of = self.recognizer.decision.threshold_of
+            least = {name: threshold_of(i) for i, name in enumerate(self.recognizer.classes_)}
+            others = [n for n in result["label_set"] if result["emotions"][n] >= least[n]]
             result["label_set"] = [shown, *(name for name in others if name != shown)]
             result["dominant"] = shown
         return result

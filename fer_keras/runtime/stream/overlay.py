@@ -1,5 +1,6 @@
-"""Draws what a stream found: boxes in the picture, bars beside it, state and keys below it."""
+"""Draws what was found in a frame or a picture: boxes, bars beside it, a line below it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,8 +8,10 @@ from numpy.typing import NDArray
 
 from fer_keras.common.opencv import cv2
 from fer_keras.runtime.faces.align import Box
+from fer_keras.runtime.recognizer import FaceResult
 from fer_keras.runtime.stream.follow import Moment, StreamFace
 from fer_keras.runtime.stream.neutral import WaitingFace
+from fer_keras.runtime.stream.sources import Frame
 
 Pixels = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -84,6 +87,24 @@ def draw_moment(picture: Pixels, moment: Moment, status: Status, mirrored: bool 
         _draw_panel(pen, shown_size, moment)
     _draw_status(pen, shown_size[1], status)
     return canvas
+
+
+def draw_faces(picture: Pixels, faces: Sequence[FaceResult], status: Status) -> Pixels:
+    """Draw what was read in one picture.
+
+    Args:
+        picture: uint8 RGB `(height, width, 3)`; it stays as it is.
+        faces: Of this picture, numbered from 0 in this order, as in the tables of `predict`.
+        status: For the line below.
+
+    Returns:
+        As `draw_moment`.
+    """
+    shown = [
+        StreamFace({**face, "track": number}, np.array(list(face["emotions"].values()), np.float32))
+        for number, face in enumerate(faces)
+    ]
+    return draw_moment(picture, Moment(Frame(0, 0.0, picture, 0.0), shown), status)
 
 
 class _Pen:

@@ -21,7 +21,7 @@ class VideoRecorder:
     A frame is repeated or left out so that the film runs as fast as what it shows.
 
     Args:
-        path: Ends in .mp4, .m4v, .mkv or .avi; must not exist.
+        path: Ends in .mp4, .m4v, .mkv or .avi; must not exist. Its folder is made if missing.
         fps: Of the file.
 
     Raises:
@@ -35,8 +35,6 @@ class VideoRecorder:
             )
         if path.exists():
             raise ConfigError(f"--video: the file is there already. Choose another name: {path}")
-        if not path.parent.is_dir():
-            raise ConfigError(f"--video: the folder does not exist. Create it first: {path.parent}")
         self._path = path
         self._fps = fps
         self._writer: Any = None
@@ -69,6 +67,7 @@ class VideoRecorder:
 
     def _open(self, canvas: NDArray[np.uint8], time_s: float) -> None:
         height, width = canvas.shape[:2]
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         codec = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])
         self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, (width, height))
         if not self._writer.isOpened():

@@ -31,8 +31,12 @@ TableFormat = Literal["csv", "jsonl"]
 
 PATH_COLUMNS = ("path", "face")
 FRAME_COLUMNS = ("frame", "time_s", "track", "face_source")
+# After all others, where programs that read by position do not notice them.
+LOOK_COLUMNS = ("yaw", "pitch", "roll", "quality")
 FACE_COLUMNS = ("x", "y", "width", "height", "dominant", "score", "unsure", "label_set")
-_FACE_KEYS = ("box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set")
+_FACE_KEYS = (
+    "box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set", "pose", "quality",
+)  # fmt: skip
 NO_FACE = "none"
 # What a kill may cost at most.
 _FLUSH_S = 1.0
@@ -48,6 +52,15 @@ def face_cells(face: Mapping[str, Any], class_names: Sequence[str]) -> list[str]
         str(face["unsure"]).lower(),
         "|".join(face["label_set"]),
         *(f"{face['emotions'][name]:.6f}" for name in class_names),
+    ]
+
+
+def look_cells(face: Mapping[str, Any]) -> list[str]:
+    """How a face is seen as CSV cells: `LOOK_COLUMNS`; the angles are empty where not known."""
+    angles = face["pose"] or {}
+    return [
+        *(f"{angles[name]:.1f}" if angles else "" for name in LOOK_COLUMNS[:3]),
+        "" if face["quality"] is None else f"{face['quality']:.4f}",
     ]
 
 
@@ -126,7 +139,8 @@ class RowWriter:
                 self._stream.write(json.dumps(row, ensure_ascii=False) + "\n")
             else:
                 cells = face_cells(face.result, self._class_names)
-                self._csv.writerow([*frame_cells(frame, face), *cells, *raw_cells(face)])
+                look = look_cells(face.result)
+                self._csv.writerow([*frame_cells(frame, face), *cells, *raw_cells(face), *look])
         if self._all_frames and not faces:
             if self._csv is None:
                 self._stream.write(json.dumps(faceless_json_row(frame)) + "\n")
@@ -140,7 +154,8 @@ class RowWriter:
 
 def csv_columns(class_names: Sequence[str]) -> list[str]:
     """The column names of a stream's CSV."""
-    return [*FRAME_COLUMNS, *FACE_COLUMNS, *class_names, *(f"raw_{name}" for name in class_names)]
+    raw = [f"raw_{name}" for name in class_names]
+    return [*FRAME_COLUMNS, *FACE_COLUMNS, *class_names, *raw, *LOOK_COLUMNS]
 
 
 def table_format(output: Path | None, chosen: TableFormat | None) -> TableFormat:
@@ -151,12 +166,10 @@ def table_format(output: Path | None, chosen: TableFormat | None) -> TableFormat
         chosen: What --format says, if anything.
 
     Raises:
-        ConfigError: The name means neither, the folder does not exist, or it is a folder.
+        ConfigError: The name means neither, or it is a folder.
     """
     if output is None:
         return chosen or "csv"
-    if not output.parent.is_dir():
-        raise ConfigError(f"--output: the folder does not exist. Create it first: {output.parent}")
     if output.is_dir():
         raise ConfigError(f"--output: expected a file, received a folder: {output}")
     suffix = output.suffix.lower()
@@ -174,7 +187,7 @@ def open_table(
     """Open a file for rows without losing those that are in it.
 
     Args:
-        path: The file; its folder exists.
+        path: The file; its folder is made if missing.
         chosen: "csv" or "jsonl".
         class_names: Of the rows to come.
         append: Whether to go on with a file that is there.
@@ -185,6 +198,7 @@ def open_table(
     Raises:
         ConfigError: The file is there and `append` is false, or its columns are others.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     # newline="" keeps Windows from doubling the ends of the lines.
     if not path.exists() or path.stat().st_size == 0:
         return path.open("w", encoding="utf-8", newline=""), True
@@ -245,7 +259,7 @@ def write_path_csv(
     """
     where = FRAME_COLUMNS if has_videos else ()
     raw = [f"raw_{name}" for name in class_names] if has_videos else []
-    columns = [*PATH_COLUMNS, *where, *FACE_COLUMNS, *class_names, *raw]
+    columns = [*PATH_COLUMNS, *where, *FACE_COLUMNS, *class_names, *raw, *LOOK_COLUMNS]
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
@@ -258,7 +272,8 @@ def write_path_csv(
         place, alone = [""] * len(where), [""] * len(raw)
         if row.frame is not None and row.stream_face is not None:
             place, alone = frame_cells(row.frame, row.stream_face), raw_cells(row.stream_face)
-        writer.writerow([row.path, row.number, *place, *face_cells(row.face, class_names), *alone])
+        cells = face_cells(row.face, class_names)
+        writer.writerow([row.path, row.number, *place, *cells, *alone, *look_cells(row.face)])
 
 
 def write_path_jsonl(stream: TextIO, rows: Iterable[PathRow], class_names: Sequence[str]) -> None:

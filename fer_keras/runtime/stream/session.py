@@ -1,6 +1,7 @@
 """One session of the camera: window, keys, snapshots, what is written."""
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -12,11 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from fer_keras.runtime.stream.watchdog import ServiceWatchdog
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from fer_keras.runtime.recognizer import Recognizer
+    from fer_keras.runtime.stream.blur import FaceBlur
     from fer_keras.runtime.stream.follow import Moment
     from fer_keras.runtime.stream.mqtt import MqttPublisher
     from fer_keras.runtime.stream.recording import VideoRecorder
@@ -79,6 +83,12 @@ def _publisher(
     return stack.enter_context(publisher)
 
 
+def _blur() -> "FaceBlur":
+    from fer_keras.runtime.stream.blur import FaceBlur
+
+    return FaceBlur()
+
+
 class _Session:
     """One run: what is drawn, what the keys do, what people read on the terminal."""
 
@@ -98,6 +108,7 @@ class _Session:
         self._recorder = recorder
         self._rows = rows
         self._publisher = publisher
+        self._blur = _blur() if arguments.blur_faces else None
         self._trouble: str | None = None
         self._mirrored = source.is_camera if arguments.mirror is None else arguments.mirror
         self._picture: NDArray[np.uint8] | None = None
@@ -116,8 +127,11 @@ class _Session:
         from fer_keras.runtime.stream.sources import PictureFolder, VideoFile
 
         lost = False
-        with self._progress() as progress:
+        watchdog = ServiceWatchdog()
+        with self._progress() as progress, contextlib.closing(watchdog):
             for moment in self._stream:
+                # Also while the camera is lost: the command then waits for it.
+                watchdog.alive()
                 if (moment.state == "lost") != lost:
                     lost = moment.state == "lost"
                     text = "lost, trying again" if lost else "back"
@@ -126,6 +140,8 @@ class _Session:
                     self._publish(moment, progress)
                 if moment.frame is not None:
                     self._picture, self._last_s = moment.frame.pixels, moment.frame.time_s
+                    if self._blur is not None:
+                        self._picture = self._blur.cover(self._picture, moment.boxes, self._last_s)
                     self.people.update(face.track for face in moment.faces)
                     if self._rows is not None:
                         self._rows.write(moment.frame, moment.faces)

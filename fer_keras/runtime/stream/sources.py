@@ -4,8 +4,11 @@ A source is opened as often as needed; every time it gives a capture of its own,
 whose capture hangs can be left behind and replaced (see `fer_keras.runtime.stream.reader`).
 """
 
+import importlib
+import importlib.util
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +28,8 @@ Pixels = NDArray[np.uint8]
 _LOGGER = logging.getLogger(__name__)
 
 DEFAULT_FPS = 25.0
+# Of cameras that can be told: detectors look at no more pixels, and a Pi reads no more frames.
+CAMERA_SIZE, CAMERA_FPS = (640, 480), 30.0
 # FFmpeg gives up by itself after these; without them a dead host blocks for half a minute.
 _OPEN_TIMEOUT_MS = 5000
 _READ_TIMEOUT_MS = 2000
@@ -87,8 +92,10 @@ def open_source(text: str, fps: float = DEFAULT_FPS) -> Source:
     """The source that a command's argument names.
 
     Args:
-        text: A camera's number ("0") or device file ("/dev/video0"), an address ("rtsp://...",
-            "http://..."), a video file, or a folder of pictures.
+        text: A camera's number ("0") or device file ("/dev/video0"), a Raspberry Pi's camera
+            ("picamera2", "picamera2:1", "libcamera:" with or without a name behind it), a pipeline
+            of GStreamer ("gst:v4l2src ! ..."), an address ("rtsp://...", "http://..."), a video
+            file, or a folder of pictures.
         fps: How many pictures of a folder make a second.
 
     Raises:
@@ -96,6 +103,13 @@ def open_source(text: str, fps: float = DEFAULT_FPS) -> Source:
     """
     if text.isdecimal() or text.startswith("/dev/"):
         return Camera(int(text) if text.isdecimal() else text)
+    kind, colon, rest = text.partition(":")
+    if kind == "picamera2" and (not colon or rest.isdecimal()):
+        return PiCamera(int(rest or 0))
+    if kind == "libcamera" and colon:
+        return GStreamerCamera(libcamera_pipeline(rest), f"libcamera {rest}".rstrip())
+    if kind == "gst" and colon:
+        return GStreamerCamera(rest, "GStreamer pipeline")
     if "://" in text:
         return NetworkStream(text)
     path = Path(text)
@@ -138,6 +152,100 @@ class Camera:
             f"the camera cannot be opened: it is not there, or another program uses it. Check "
             f"--source (Linux: ls /dev/video*): {self._device}",
         )
+
+
+class PiCamera:
+    """A camera at a Raspberry Pi's ribbon cable, by the system's package Picamera2.
+
+    Frames have the size and the rate that the detectors work with: they scale larger ones down to
+    640 pixels, so more would only cost time.
+
+    Args:
+        number: Of the camera, from 0.
+    """
+
+    live = True
+    is_camera = True
+    num_frames: int | None = None
+    fps: float | None = CAMERA_FPS
+
+    def __init__(self, number: int = 0) -> None:
+        self._number = number
+        self.name = f"picamera2 {number}"
+
+    def open(self) -> Capture:
+        """Start the camera; see `Source.open`."""
+        if importlib.util.find_spec("picamera2") is None:
+            raise DataError(
+                "--source picamera2 needs the system's package Picamera2, which this Python does "
+                "not see. Mend: sudo apt install python3-picamera2, and make the environment with "
+                "python3 -m venv --system-site-packages (docs/raspberry-pi.md)"
+            )
+        try:
+            return _PiCapture(self._number)
+        # Picamera2 and libcamera raise errors of many kinds.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(
+                f"camera {self._number} of the board cannot be opened ({reason}). Check that "
+                "rpicam-hello --list-cameras shows it and that no other program uses it"
+            ) from error
+
+
+class GStreamerCamera:
+    """What a pipeline of GStreamer gives; OpenCV must have been built with it.
+
+    Args:
+        pipeline: Without its end: `videoconvert` and `appsink` are added.
+        name: For people.
+    """
+
+    live = True
+    is_camera = True
+    num_frames: int | None = None
+    fps: float | None = None
+
+    def __init__(self, pipeline: str, name: str) -> None:
+        # One frame at most waits: with more, the newest would be an old one.
+        self._pipeline = (
+            f"{pipeline} ! videoconvert ! video/x-raw,format=BGR ! "
+            "appsink max-buffers=1 drop=true sync=false"
+        )
+        self.name = name
+
+    def open(self) -> Capture:
+        """Start the pipeline; see `Source.open`."""
+        if not any(cv2.videoio_registry.getBackendName(b) == "GSTREAMER" for b in _backends()):
+            raise DataError(
+                f"{self.name}: OpenCV {cv2.__version__} was built without GStreamer, as that of "
+                "the package opencv-python is. Use --source picamera2, or the system's "
+                "python3-opencv in an environment with --system-site-packages"
+            )
+        return _VideoCapture(
+            cv2.VideoCapture(self._pipeline, cv2.CAP_GSTREAMER),
+            f"{self.name} cannot be opened. Try the pipeline by gst-launch-1.0: {self._pipeline}",
+        )
+
+
+def libcamera_pipeline(name: str = "") -> str:
+    """The beginning of a pipeline for a camera that libcamera drives, in `CAMERA_SIZE`.
+
+    Args:
+        name: As `cam --list` prints it; empty for the first camera.
+
+    Raises:
+        DataError: It holds what no camera's name does, and what would change the pipeline.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_@,./\\:-]*", name):
+        raise DataError(
+            f"--source libcamera: expected a camera's name as cam --list prints it, received {name}"
+        )
+    width, height = CAMERA_SIZE
+    chosen = f' camera-name="{name}"' if name else ""
+    return (
+        f"libcamerasrc{chosen} ! video/x-raw,width={width},height={height},"
+        f"framerate={CAMERA_FPS:.0f}/1"
+    )
 
 
 class NetworkStream:
@@ -347,6 +455,37 @@ class _VideoCapture:
         self._capture.release()
 
 
+class _PiCapture:
+    """A camera behind Picamera2; the reader gives its frames their number and time."""
+
+    def __init__(self, number: int) -> None:
+        self._camera = importlib.import_module("picamera2").Picamera2(number)
+        try:
+            # Its "BGR888" is, in memory, red, green, blue.
+            configuration = self._camera.create_video_configuration(
+                main={"size": CAMERA_SIZE, "format": "BGR888"},
+                controls={"FrameRate": CAMERA_FPS},
+                # The frame at work and the newest one.
+                buffer_count=2,
+            )
+            self._camera.configure(configuration)
+            self._camera.start()
+        except BaseException:
+            self._camera.close()
+            raise
+
+    def read(self) -> Frame | None:
+        picture = self._camera.capture_array()
+        start = time.perf_counter()
+        # A copy: the camera writes the next frame to the same memory.
+        pixels = np.array(picture[:, :, :3], np.uint8)
+        return Frame(0, 0.0, pixels, time.perf_counter() - start)
+
+    def close(self) -> None:
+        self._camera.stop()
+        self._camera.close()
+
+
 class _FileCapture:
     def __init__(self, capture: Any, fps: float, every_frames: int, every_s: float) -> None:
         self._capture = capture
@@ -409,6 +548,10 @@ def _check_size(capture: Any, name: str) -> None:
             f"video too large: expected at most {MAX_PIXELS} pixels a frame, received {width} x "
             f"{height}. Scale it down: {name}"
         )
+
+
+def _backends() -> list[int]:
+    return list(cv2.videoio_registry.getCameraBackends())
 
 
 def _rgb(picture: Any) -> Pixels:

@@ -29,7 +29,7 @@ class Stream(Follower):
 
     Args:
         source: From `fer_keras.runtime.stream.sources.open_source`, or one of your own.
-        recognizer, detect_every, half_life_s, hysteresis, neutral_s: See `Follower`.
+        recognizer, detect_every, half_life_s, hysteresis, neutral_s, identities: See `Follower`.
         still_s: See `fer_keras.runtime.stream.reader.FrameReader`.
         idle_s: While there is no frame, an empty moment is given so often, in seconds, so that a
             window stays alive.
@@ -50,6 +50,7 @@ class Stream(Follower):
         half_life_s: float = HALF_LIFE_S,
         hysteresis: float = HYSTERESIS,
         neutral_s: float = 2.0,
+        identities: bool = False,
         still_s: float | None = 1.5,
         idle_s: float = 0.1,
     ) -> None:
@@ -59,6 +60,7 @@ class Stream(Follower):
             half_life_s=half_life_s,
             hysteresis=hysteresis,
             neutral_s=neutral_s,
+            identities=identities,
         )
         self.source = source
         self._idle_s = idle_s

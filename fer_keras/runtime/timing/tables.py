@@ -15,9 +15,9 @@ def summarise(choices: Sequence["Choice"], timings: Sequence["Timings"]) -> list
         timings: Of `measure`.
 
     Returns:
-        `name`, `path`, `precision`, the facts of `Timings`, `threads` (count -> `p50_ms`, `p95_ms`,
-        `min_ms`, `n`, `x_first`), `stages` (stage -> the same without `x_first`) and
-        `full_peak_mib`. JSON-ready.
+        `name`, `path`, `precision`, `engine`, the facts of `Timings`, `threads` (count ->
+        `p50_ms`, `p95_ms`, `min_ms`, `n`, `x_first`), `batches` (faces of a run) and `stages`
+        (stage), both -> the same without `x_first`, and `full_peak_mib`. JSON-ready.
     """
     import numpy as np
 
@@ -44,7 +44,12 @@ def summarise(choices: Sequence["Choice"], timings: Sequence["Timings"]) -> list
                 "path": str(choice.path),
                 "precision": choice.precision,
                 **timing.facts,
+                "engine": choice.engine,
                 "threads": threads,
+                "batches": {
+                    str(batch): percentiles([ms for taken in rounds for ms in taken])
+                    for batch, rounds in timing.by_batch.items()
+                },
                 "stages": {stage: percentiles(taken) for stage, taken in timing.stages.items()},
                 "full_peak_mib": timing.full_peak_mib,
             }
@@ -70,6 +75,21 @@ def speed_table(models: Sequence[dict[str, Any]]) -> str:
             rows.append((*once, count, *figures, f"{row['x_first']:.2f}"))
             once = ("", "", "", "", "")
     return "ms per face\n" + _aligned(rows)
+
+
+def batch_table(models: Sequence[dict[str, Any]]) -> str:
+    """A row for each model and a column for each size of batch; empty without batches."""
+    sizes = list(models[0]["batches"]) if models else []
+    if not sizes:
+        return ""
+    first = next(iter(models[0]["threads"]))
+    rows = [("faces of a run", "1", *sizes)]
+    for model in models:
+        taken = [model["threads"][first], *(model["batches"][size] for size in sizes)]
+        rows.append((model["name"], *(f"{row['p50_ms']:.3f}" for row in taken)))
+    return (
+        f"ms per face in batches, {first} thread{'s' * (first != '1')}, p50\n{_aligned(rows)}\n\n"
+    )
 
 
 def stage_table(models: Sequence[dict[str, Any]]) -> str:

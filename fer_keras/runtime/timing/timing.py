@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from fer_keras.common.decode import decode_image, read_image_bytes
 from fer_keras.common.errors import DataError, FerKerasError, ModelFileError
 from fer_keras.common.opencv import cv2
+from fer_keras.runtime.engines import EngineName, open_engine
 from fer_keras.runtime.export_files import MANIFEST, MAX_MODEL_BYTES, read_model_files
 from fer_keras.runtime.recognizer import Precision, Recognizer
 from fer_keras.runtime.timing.machine import peak_memory_mib
-from fer_keras.runtime.timing.onnx_session import onnx_session
 from fer_keras.runtime.timing.scene import draw_scene
 
 STAGES = ("decode", "detect", "align", "classify")
@@ -39,6 +39,7 @@ class TimedModel:
         path: An export folder, a `.tflite` file inside one, or any other `.tflite` file: without
             `manifest.json` beside it, it is timed as it is.
         precision: Which file of the export folder.
+        engine: What runs it, of `fer_keras.runtime.engines.ENGINES`.
 
     Attributes:
         facts: `bytes`, `input_shape`, `input_dtype`, `load_ms` (reading, verifying and preparing
@@ -50,19 +51,21 @@ class TimedModel:
             of no fixed size.
     """
 
-    def __init__(self, path: Path, precision: Precision | None = None) -> None:
-        self._path, self._precision = path, precision
+    def __init__(
+        self, path: Path, precision: Precision | None = None, engine: EngineName = "litert"
+    ) -> None:
+        self._path, self._precision, self._engine = path, precision, engine
         self.is_export = not is_bare(path)
         start = time.perf_counter()
-        self._content = _read(path, precision, self.is_export)
-        self._by_threads: dict[int, Callable[[], object]] = {1: self._prepare(1)}
+        self._content, self._weights = _read(path, precision, engine, self.is_export)
+        self._by_threads: dict[int, Callable[[int], object]] = {1: self._prepare(1)}
         loaded = time.perf_counter()
         self._run(1)
         first = time.perf_counter()
         self._warm_up(1)
         self._pipelines: dict[tuple[str, int], Callable[[bytes], list[float]]] = {}
         self.facts = {
-            "bytes": len(self._content),
+            "bytes": len(self._content) + len(self._weights),
             "input_shape": self._input_shape,
             "input_dtype": self._input_dtype,
             "load_ms": 1000 * (loaded - start),
@@ -71,16 +74,17 @@ class TimedModel:
             "is_export": self.is_export,
         }
 
-    def invoke_ms(self, threads: int, calls: int, limit_s: float) -> list[float]:
-        """Time single runs: setting the input, running, getting the output.
+    def invoke_ms(self, threads: int, calls: int, limit_s: float, batch: int = 1) -> list[float]:
+        """Time runs: setting the input, running, getting the output.
 
         Args:
-            threads: Of LiteRT.
+            threads: Of the engine.
             calls: How many runs.
             limit_s: No further run starts after so many seconds, once there are three.
+            batch: Faces of a run; a model that takes one at a time runs so often.
 
         Returns:
-            Milliseconds of each run.
+            Milliseconds a face of each run.
         """
         if threads not in self._by_threads:
             self._by_threads[threads] = self._prepare(threads)
@@ -88,9 +92,9 @@ class TimedModel:
         start = last = time.perf_counter()
         taken: list[float] = []
         while len(taken) < calls and (len(taken) < _MIN_CALLS or last - start < limit_s):
-            self._run(threads)
+            self._run(threads, batch)
             now = time.perf_counter()
-            taken.append(1000 * (now - last))
+            taken.append(1000 * (now - last) / batch)
             last = now
         return taken
 
@@ -126,7 +130,7 @@ class TimedModel:
         return {stage: [row[i] for row in rows] for i, stage in enumerate(STAGES)}
 
     def _pipeline(self, detector: str, threads: int) -> Callable[[bytes], list[float]]:
-        recognizer = Recognizer(self._path, detector, threads, self._precision)
+        recognizer = Recognizer(self._path, detector, threads, self._precision, engine=self._engine)
 
         def run(picture: bytes) -> list[float]:
             times = [time.perf_counter()]
@@ -149,9 +153,9 @@ class TimedModel:
 
         return run
 
-    def _prepare(self, threads: int) -> Callable[[], object]:
-        if self._path.suffix == ".onnx":
-            return self._prepare_onnx(threads)
+    def _prepare(self, threads: int) -> Callable[[int], object]:
+        if self._path.suffix == ".onnx" or self._engine != "litert":
+            return self._prepare_engine(threads)
         if self._content[4:8] != b"TFL3":
             raise ModelFileError(f"not a TFLite model: {self._path}")
         try:
@@ -165,23 +169,40 @@ class TimedModel:
         self._input_shape = list(inputs[0][1].shape)
         self._input_dtype = inputs[0][1].dtype.name
 
-        def run() -> object:
-            for index, values in inputs:
-                interpreter.set_tensor(index, values)
-            interpreter.invoke()
-            return interpreter.get_tensor(output)
+        def run(batch: int) -> object:
+            for _ in range(batch):
+                for index, values in inputs:
+                    interpreter.set_tensor(index, values)
+                interpreter.invoke()
+                answer = interpreter.get_tensor(output)
+            return answer
 
         return run
 
-    def _prepare_onnx(self, threads: int) -> Callable[[], object]:
-        session = onnx_session(self._content, self._path, threads)
-        first = session.get_inputs()[0]
-        # The batch may be of any size: here it is one face.
-        shape = [side if isinstance(side, int) else 1 for side in first.shape]
-        values = np.random.default_rng(0).random(shape).astype(np.float32)
-        self._input_shape, self._input_dtype = shape, values.dtype.name
-        output = session.get_outputs()[0].name
-        return lambda: session.run([output], {first.name: values})
+    def _prepare_engine(self, threads: int) -> Callable[[int], object]:
+        name: EngineName = "onnx" if self._path.suffix == ".onnx" else self._engine
+        try:
+            model = open_engine(name, self._content, self._weights, self._path, threads)
+        except (ValueError, RuntimeError) as error:
+            raise self._failure(error) from error
+        shape = model.inputs[0].shape
+        any_batch = shape[0] == -1
+        # Of another project's file any side may be open: it is one pixel here.
+        one = [1, *(max(side, 1) for side in shape[1:])]
+        values = np.random.default_rng(0).random(one).astype(model.inputs[0].dtype)
+        self._input_shape, self._input_dtype = one, values.dtype.name
+        # Made beforehand: making them is no part of a run.
+        batches: dict[int, NDArray[Any]] = {1: values}
+
+        def run(batch: int) -> object:
+            if not any_batch:
+                return [model.run(values) for _ in range(batch)]
+            if batch not in batches:
+                batches[batch] = np.repeat(values, batch, axis=0)
+                model.run(batches[batch])
+            return model.run(batches[batch])
+
+        return run
 
     def _random(self, detail: Mapping[str, Any]) -> NDArray[Any]:
         signature = [int(side) for side in detail["shape_signature"]]
@@ -195,9 +216,9 @@ class TimedModel:
             return rng.integers(0, 128, detail["shape"]).astype(detail["dtype"])
         return rng.random(detail["shape"]).astype(detail["dtype"])
 
-    def _run(self, threads: int) -> object:
+    def _run(self, threads: int, batch: int = 1) -> object:
         try:
-            return self._by_threads[threads]()
+            return self._by_threads[threads](batch)
         except (ValueError, RuntimeError) as error:
             raise self._failure(error) from error
 
@@ -209,7 +230,7 @@ class TimedModel:
         reason = " ".join(str(error).split())[:300]
         return ModelFileError(
             "the model cannot be run; it is damaged or uses operations that are not built into "
-            f"LiteRT ({reason}): {self._path}"
+            f"the engine {self._engine} ({reason}): {self._path}"
         )
 
 
@@ -236,15 +257,16 @@ def serve(spec: Mapping[str, Any], requests: TextIO, replies: TextIO) -> None:
     """Answer requests until there are no more.
 
     Args:
-        spec: `model` and `precision` for `TimedModel`, `picture` (a path or None).
-        requests: A JSON object a line: `{"ask": "invoke", "threads", "calls", "limit_s"}` (reply
-            `{"ms": [...]}`), `{"ask": "stages", "detector", "threads", "calls", "limit_s"}` (reply
-            `{"ms": {stage: [...]}}`) or `{"ask": "memory"}` (reply `{"peak_mib": ...}`).
+        spec: `model`, `precision` and `engine` for `TimedModel`, `picture` (a path or None).
+        requests: A JSON object a line: `{"ask": "invoke", "threads", "calls", "limit_s"}`, with
+            `batch` if it is not 1 (reply `{"ms": [...]}`), `{"ask": "stages", "detector",
+            "threads", "calls", "limit_s"}` (reply `{"ms": {stage: [...]}}`) or
+            `{"ask": "memory"}` (reply `{"peak_mib": ...}`).
         replies: First the model's facts, then a JSON object a line for each request;
             `{"error": ...}` where the model or the picture cannot be used.
     """
     try:
-        model = TimedModel(Path(spec["model"]), spec["precision"])
+        model = TimedModel(Path(spec["model"]), spec["precision"], spec["engine"])
         picture = picture_bytes(Path(spec["picture"]) if spec["picture"] else None)
         _reply(replies, model.facts)
         for line in requests:
@@ -265,12 +287,15 @@ def _reply(replies: TextIO, content: Mapping[str, Any]) -> None:
     replies.flush()
 
 
-def _read(path: Path, precision: str | None, is_export: bool) -> bytes:
+def _read(
+    path: Path, precision: str | None, engine: EngineName, is_export: bool
+) -> tuple[bytes, bytes]:
     if is_export:
-        return read_model_files(path, precision).content
+        files = read_model_files(path, precision, engine)
+        return files.content, files.weights
     if path.stat().st_size > MAX_MODEL_BYTES:
         raise ModelFileError(f"file too large: expected at most {MAX_MODEL_BYTES} bytes: {path}")
-    return path.read_bytes()
+    return path.read_bytes(), b""
 
 
 if __name__ == "__main__":

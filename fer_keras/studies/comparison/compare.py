@@ -15,8 +15,11 @@ from tqdm import tqdm
 
 from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.files import atomic_path, write_text
+from fer_keras.common.labels import class_name
 from fer_keras.common.metrics import softmax
+from fer_keras.common.prior import parse_prior, prior_weights, reweighted
 from fer_keras.data.load import load_samples
+from fer_keras.evaluation.evaluate import class_prior_of, default_prior
 from fer_keras.evaluation.run_data import own_source
 from fer_keras.reporting.plots import plot_pictures
 from fer_keras.reporting.tables import write_csv
@@ -79,13 +82,15 @@ def compare(
             p = model.aligned(softmax(scores, model.temperature), names)
         else:
             p = model.aligned(scores, names)
+        p, prior = _for_prior(contender, p, names, arguments.prior)
         probabilities[model.name] = p
         known = [model.knows(name) for name in names]
         figures = model_figures(
             p, samples.targets, names, known, duplicates=duplicates, plain=plain
         )
         agreement = annotator_figures(p, votes, known) if votes is not None else {}
-        rows.append(_row(contender, figures, agreement, cost, samples, seconds))
+        row = _row(contender, figures, agreement, cost, samples, seconds)
+        rows.append({**row, "prior": prior})
     rows.sort(key=lambda row: -row["accuracy"])
     probabilities = {row["name"]: probabilities[row["name"]] for row in rows}
     answers = {name: p.argmax(axis=1) for name, p in probabilities.items()}
@@ -133,6 +138,29 @@ def compare(
         [*facts, report.main_table(rows), *report.annotator_lines(ceiling),
          f"seconds per 1,000 pictures, in the order of the table: {seconds_each}"]
     )  # fmt: skip
+
+
+def _for_prior(
+    contender: "Contender", p: Scores, names: Sequence[str], wanted: Sequence[str] | None
+) -> tuple[Scores, str]:
+    """A model's probabilities for the prior that the command names, and which one that is.
+
+    A model whose shares in training nobody knows, as those of other projects, stays as it is.
+    """
+    if wanted is None:
+        return p, "training"
+    model = contender.model
+    own_choice = list(wanted) == ["default"]
+    choice = default_prior(model) if own_choice else parse_prior(wanted)
+    known, where = class_prior_of(model)
+    if known is None or choice.is_training:
+        return p, "training"
+    try:
+        weights = prior_weights(model.class_names, known, choice)
+    except ConfigError as error:
+        raise ConfigError(f"--prior: {error}: {where}") from error
+    factors = dict(zip(map(class_name, model.class_names), weights, strict=True))
+    return reweighted(p, np.array([factors.get(class_name(n), 0.0) for n in names])), str(choice)
 
 
 class _Pictures:

@@ -127,6 +127,9 @@ def facts(record: Mapping[str, Any]) -> list[str]:
     if duplicates is not None:
         lines[0] += f" {duplicates:,} of them also occur, pixel for pixel, in the training split."
     lines += [f"Note: {note}." for note in record["dataset_notes"]]
+    if any(row["prior"] != "training" for row in record["models"]):
+        priors = ", ".join(f"{row['name']} {row['prior']}" for row in record["models"])
+        lines.append(f"Class prior of the answers (`training` = the model as it is): {priors}.")
     return lines + [
         f"{row['name']} is not timed: {row['not_timed']}"
         for row in record["models"]
@@ -184,7 +187,7 @@ def markdown(
         pairs: Any two of them.
         ceiling: Of `scores.annotator_ceiling`; None without votes.
     """
-    parts = [f"# {title}", *facts, main_table(rows), *annotator_lines(ceiling), _legend(rows)]
+    parts = [f"# {title}", main_table(rows), *facts, *annotator_lines(ceiling), _legend(rows)]
     if pairs:
         parts += ["## Two models on the same pictures", pair_table(pairs)]
     return "\n\n".join(parts) + "\n"

@@ -30,7 +30,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
@@ -161,6 +160,8 @@ def measure(
     Returns:
         Model name -> condition -> outcome; a condition is (corruption, severity) or `CLEAN`.
     """
+    from tqdm import tqdm
+
     found: dict[str, dict[tuple[str, int], Outcome]] = {model.name: {} for model in models}
     labels = samples.labels
     bar = tqdm(total=len(CONDITIONS) * len(models) * len(samples), unit="face", unit_scale=True,

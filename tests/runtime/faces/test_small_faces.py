@@ -117,9 +117,9 @@ def test_strips_of_a_level_are_the_level(monkeypatch: pytest.MonkeyPatch) -> Non
     picture = rng.integers(0, 256, (90, 700, 3)).astype(np.uint8)
     picture[:, 100:190] = cv2.resize(draw_face(make_identity(0, 3), {}, None, 240)[0], (90, 90))
     cascade = Mtcnn(20, thresholds=(0.05, 0.7, 0.7))
-    whole = list(cascade._candidates(picture, 0.6))
+    whole = list(cascade._candidates(picture, 0.6, 0))
     monkeypatch.setattr(mtcnn_module, "_MAX_STRIP_PIXELS", 90 * 64)
-    strips = list(cascade._candidates(picture, 0.6))
+    strips = list(cascade._candidates(picture, 0.6, 0))
     assert len(whole) == 1
     assert len(strips) == 11
     expected, received = whole[0], np.vstack(strips)

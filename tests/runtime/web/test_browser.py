@@ -341,6 +341,46 @@ def test_thresholds_of_the_model_make_it_unsure(browser: Any, model: Path, tmp_p
 # ---- the camera
 
 
+def test_the_slider_of_the_prior_does_what_python_does(
+    browser: Any, model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    shutil.copytree(model, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    shares = dict(zip(CLASS_NAMES, (0.6, 0.25, 0.1, 0.05), strict=True))
+    manifest |= {"class_prior": shares, "default_prior": "balanced:0.5"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    picture = tmp_path / "face.png"
+    cv2.imwrite(str(picture), draw(HELD_OUT_SUBJECT, "surprise", View(), 96)[:, :, ::-1])
+    with PageServer(build_site(folder), 0) as started, browser.new_context() as context:
+        threading.Thread(target=started.serve_forever, daemon=True).start()
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(started.url)
+        page.wait_for_selector("body:not([data-state=loading])")
+        page.uncheck("#detect")
+        set_slider(page, "box", 100)
+        for tau in (None, 0.0, 1.0):
+            if tau is not None:
+                set_slider(page, "prior", tau)
+            prior = f"balanced:{0.5 if tau is None else tau:g}"
+            python = Recognizer(folder, detector="none", prior=prior)
+            (face,) = python.recognize(picture)
+            found = choose(page, picture)
+            assert max(differences(found, face["emotions"])) < 1e-3, prior
+        started.shutdown()
+
+
+def test_the_sample_picture_has_numbered_faces(page: Any) -> None:
+    assert page.is_hidden("#prior-row")  # the model does not say what it was trained on
+    page.click("#sample")
+    page.wait_for_selector("#faces button")
+    assert page.inner_text("#message") == ""
+    buttons = page.eval_on_selector_all("#faces button", "all => all.map(e => e.textContent)")
+    assert buttons == ["Face 1", "Face 2", "Face 3", "Face 4"]
+    assert "rather not say" in page.get_attribute("#certainty", "title")
+
+
 def test_the_label_follows_the_film(page: Any) -> None:
     page.uncheck("#detect")
     set_slider(page, "half-life", 0)
@@ -460,7 +500,7 @@ def test_the_keyboard_reaches_every_control_in_order(page: Any) -> None:
         page.keyboard.press("Tab")
         order.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
     detector = ["detect"] if page.is_visible("#detect") else []
-    expected = ["camera", "choose", "SUMMARY", *detector, "mirror"]
+    expected = ["camera", "choose", "sample", "SUMMARY", *detector, "mirror"]
     assert order[: len(expected)] == expected
     assert "half-life" in order
 

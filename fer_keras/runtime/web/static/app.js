@@ -10,6 +10,7 @@ import { View } from "./view.js";
 
 const MAX_PIXELS = 16_000_000;
 const MAX_FACES = 20;
+const SAMPLE = "sample.png";
 const CAMERA = { width: { ideal: 640 }, height: { ideal: 480 } };
 // A face that is away for longer, or elsewhere in the next frame, is another one.
 const FORGET_S = 0.5;
@@ -126,7 +127,7 @@ class Page {
     const probabilities = this.smoother.update(raw, now_s);
     const decision = this.classifier.decide(probabilities);
     // In the fixed square the headline says it already.
-    const label = this.finding ? decision.dominant : "";
+    const label = this.finding ? boxLabel(decision) : "";
     this.view.drawBoxes([{ ...box, label }], { mirrored, selected: 0 });
     this.view.showResult(probabilities, decision, now_s);
   }
@@ -158,6 +159,13 @@ class Page {
     await this.readPicture();
   }
 
+  /** The picture that comes with the page. */
+  async openSample() {
+    const response = await fetch(SAMPLE);
+    if (!response.ok) throw new Error(`${SAMPLE}: the server answered ${response.status}`);
+    await this.openPicture(new File([await response.blob()], SAMPLE));
+  }
+
   async readPicture() {
     const { bitmap, source } = this;
     if (!bitmap) return;
@@ -169,10 +177,12 @@ class Page {
     const picture = fromImageData(pixels);
     const boxes = await this.findFaces(picture, true);
     const faces = [];
-    for (const box of boxes) {
+    for (const [i, box] of boxes.entries()) {
       const probabilities = await this.classifier.read(picture, box);
       const decision = this.classifier.decide(probabilities);
-      faces.push({ ...box, probabilities, decision, label: decision.dominant });
+      // The number of its button.
+      const number = boxes.length > 1 ? `${i + 1} ` : "";
+      faces.push({ ...box, probabilities, decision, label: number + boxLabel(decision) });
     }
     if (source !== this.source) return;
     this.view.showWork(performance.now() - start_ms, faces.length);
@@ -220,6 +230,8 @@ class Page {
     element("box-value").textContent = this.finding ? "off" : `${element("box").value} %`;
     const halfLife_s = Number(element("half-life").value);
     element("half-life-value").textContent = halfLife_s ? `${halfLife_s.toFixed(1)} s` : "off";
+    const tau = Number(element("prior").value);
+    element("prior-value").textContent = tau ? tau.toFixed(2) : "off";
   }
 
   fail(error) {
@@ -246,6 +258,13 @@ class Page {
         await this.readPicture();
       });
     }
+    on("sample", "click", () => this.openSample());
+    on("prior", "input", async ({ target }) => {
+      this.classifier.setPrior(Number(target.value));
+      this.smoother.reset();
+      this.showState();
+      await this.readPicture();
+    });
     on("half-life", "input", ({ target }) => {
       this.smoother.halfLife_s = Number(target.value);
       this.showState();
@@ -275,6 +294,11 @@ class Page {
   }
 }
 
+/** What stands at a box: a question mark where the model would rather not say. */
+function boxLabel({ dominant, unsure }) {
+  return unsure ? `${dominant}?` : dominant;
+}
+
 /** What to do about a camera that does not start. */
 function cameraMessage(error) {
   const reasons = {
@@ -294,11 +318,13 @@ async function start() {
     const page = new Page(classifier, detector);
     element("detect").checked = detector !== null;
     element("detect-row").hidden = detector === null;
+    element("prior").value = facts.default_tau;
+    element("prior-row").hidden = !facts.priors.length;
     page.listen();
     page.showState();
     const precision = facts.precision ? `, ${facts.precision}` : "";
     element("about").textContent = `Model ${facts.name}${precision} · ${facts.runtime}`;
-    for (const id of ["camera", "choose"]) element(id).disabled = false;
+    for (const id of ["camera", "choose", "sample"]) element(id).disabled = false;
     document.body.dataset.state = "ready";
   } catch (error) {
     document.body.dataset.state = "failed";

@@ -6,7 +6,7 @@ import { Tensor, loadAndCompile, loadLiteRt } from "./vendor/litert.js";
 import { cropSquare, resize, toGrey } from "./pixels.js";
 
 const MODEL_FOLDER = "model/";
-const FORMAT = 1;
+const FORMAT = 2;
 // An int8 softmax counts in steps of 1/256, so eight classes can miss the sum of 1 by 8 x 1/512.
 const SUM_TOLERANCE = 0.05;
 
@@ -62,6 +62,19 @@ export class Classifier {
   constructor(facts, network) {
     this.facts = facts;
     this.network = network;
+    this.setPrior(facts.default_tau);
+  }
+
+  /**
+   * For which shares of the expressions the answers are.
+   *
+   * @param tau 0: as in the training; 1: all equally frequent. A step of `facts.priors`; ignored
+   *     where the model does not say how frequent each expression was in its training.
+   */
+  setPrior(tau) {
+    const known = this.facts.priors.find((prior) => Math.abs(prior.tau - tau) < 1e-6);
+    this.weights = known?.weights ?? null;
+    this.decision = known?.decision ?? this.facts.decision;
   }
 
   /**
@@ -79,7 +92,7 @@ export class Classifier {
     if (!(Math.abs(sum - 1) <= SUM_TOLERANCE)) {
       throw new Error(`the model's probabilities sum to ${sum}: LiteRT.js cannot run it here`);
     }
-    return Array.from(probabilities);
+    return this.weights ? reweighted(probabilities, this.weights) : Array.from(probabilities);
   }
 
   /** Grey levels as the type, and on the scale, that the model's input has. */
@@ -92,13 +105,27 @@ export class Classifier {
 
   /** The answer as the Python runtime words it: dominant label, unsure, label set. */
   decide(probabilities) {
-    const { class_names: names, decision } = this.facts;
+    const { decision } = this;
+    const { class_names: names } = this.facts;
     const order = probabilities.map((_, i) => i).sort((i, j) => probabilities[j] - probabilities[i]);
-    const members = probabilities.filter((p) => p >= decision.conformal_threshold).length;
+    const own = decision.conformal_by_class;
+    const needed = (i) => (own ? own[i] : decision.conformal_threshold);
+    const [first, ...rest] = order;
+    const members = [first, ...rest.filter((i) => probabilities[i] >= needed(i))];
     return {
       dominant: names[order[0]],
       unsure: probabilities[order[0]] < decision.reject_threshold,
-      labelSet: order.slice(0, Math.max(1, members)).map((i) => names[i]),
+      labelSet: members.map((i) => names[i]),
     };
   }
+}
+
+/** Probabilities times weights, normalised: `reweighted` of `fer_keras/common/prior.py`. */
+function reweighted(probabilities, weights) {
+  const products = Array.from(probabilities, (p, i) => Math.max(p, 0) * weights[i]);
+  const total = products.reduce((sum, p) => sum + p, 0);
+  if (total > 0) return products.map((p) => p / total);
+  // An 8-bit softmax can be 0 in all labels that are kept: it says nothing.
+  const kept = weights.filter((weight) => weight > 0).length;
+  return weights.map((weight) => (weight > 0 ? 1 / kept : 0));
 }
