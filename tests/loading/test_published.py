@@ -136,7 +136,7 @@ def test_a_start_of_a_network_that_grows(tmp_path: Path) -> None:
     # The first stage has one branch of the two; the third has one more than the file.
     for branches in (1, 3):
         options = {"variant": "ckplus", "num_branches": branches}
-        network = build_model("esr", (96, 96, 1), 7, **options)
+        network = build_network("esr", (96, 96, 1), 7, **options)
         line = load_start(network, classes, f"esr:ckplus={folder}")
         fresh = line.partition("fresh: ")[2].split(", ")
         assert {name.partition("_")[0] for name in fresh} == (
