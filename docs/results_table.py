@@ -11,6 +11,7 @@ docs/measurements.md has the runs, docs/compare.md the comparisons.
 import argparse
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,15 @@ def comparison_tables() -> str:
     parts = []
     for path in sorted(_COMPARISONS.glob("*.json")):
         record = json.loads(path.read_text("utf-8"))
-        parts += [f"### {record['title']}", *facts(record), main_table(record["models"])]
-        parts += annotator_lines(record["annotators"])
+        sentences = [_wrapped(text) for text in facts(record)]
+        parts += [f"### {record['title']}", *sentences, main_table(record["models"])]
+        parts += [_wrapped(text) for text in annotator_lines(record["annotators"])]
         parts.append(f"```bash\n{record['command']}\n```")
     return "\n\n".join(parts)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _put(page: Path, name: str, text: str) -> None:

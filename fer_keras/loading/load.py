@@ -133,8 +133,9 @@ def model_of(found: Published, path: Path) -> LoadedModel:
 def _rule_of_run(folder: Path) -> PictureRule:
     """What a run says of the pictures that it was trained on."""
     result, experiment = folder / "result.json", folder / "experiment.json"
-    if result.is_file():
-        return read_picture_rule(read_json(result), result)
+    stated = read_json(result) if result.is_file() else {}
+    if "pictures" in stated:
+        return read_picture_rule(stated, result)
     if experiment.is_file():
         dataset = read_json(experiment).get("dataset")
         name = dataset.get("name") if isinstance(dataset, Mapping) else None

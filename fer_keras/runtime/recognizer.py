@@ -24,7 +24,7 @@ from fer_keras.runtime.decision import Decision, read_decision
 from fer_keras.runtime.engines import EngineName, require_engine
 from fer_keras.runtime.estimator import PretrainedClassifier
 from fer_keras.runtime.export_files import read_model_files
-from fer_keras.runtime.faces.align import crop_upright
+from fer_keras.runtime.faces.align import Box, crop_upright
 from fer_keras.runtime.faces.detect import BUILT_IN, BuiltInDetector, Detector, build_detector
 from fer_keras.runtime.faces.face import Face
 from fer_keras.runtime.faces.look import Look, is_turned_away, look_at
@@ -355,13 +355,16 @@ class Recognizer(PretrainedClassifier):
         good = [i for i, look in enumerate(looks) if look.quality >= self._min_quality]
         return [faces[i] for i in good], [looks[i] for i in good]
 
-    def detect(self, picture: Picture, *, is_frame: bool = False) -> list[Face]:
+    def detect(
+        self, picture: Picture, *, is_frame: bool = False, upright: Sequence[Box] = ()
+    ) -> list[Face]:
         """Find the faces of one picture: the first step of `recognize`.
 
         Args:
             picture: As for `recognize`.
             is_frame: Whether it is one of a stream, in which time counts: then only `min_face`, if
                 it was given, makes the detector look for small faces.
+            upright: Where faces stood upright in the frame before, as boxes.
 
         Returns:
             The faces, the largest first.
@@ -374,7 +377,7 @@ class Recognizer(PretrainedClassifier):
             with self._detector_lock:
                 return self._detector.detect(pixels)
         least = self._min_face if is_frame else self._picture_min_face
-        faces = self._built_in.detect(pixels, least, turned=not is_frame)
+        faces = self._built_in.detect(pixels, least, turned=not is_frame, upright=upright)
         wanted = self._min_face or 0
         return [face for face in faces if max(face.box[2:]) >= wanted]
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fer_keras.common.files import write_text
+from fer_keras.common.progress import progress as bar
 from fer_keras.data.load import describe
 from fer_keras.data.samples import Samples
 from fer_keras.evaluation.evaluate import evaluate
@@ -49,12 +50,13 @@ def finish(
         ModelFileError: The kept network cannot be read.
     """
     experiment, run_dir, train = record.experiment, record.run_dir, record.train
-    figures = evaluate(
-        load_model(run_dir / "best.keras"),
-        record.validation,
-        train_samples=whole_train,
-        output_dir=run_dir,
-    )
+    with bar("evaluating"):
+        figures = evaluate(
+            load_model(run_dir / "best.keras"),
+            record.validation,
+            train_samples=whole_train,
+            output_dir=run_dir,
+        )
     result = record.result(figures, progress)
     info = describe(experiment.dataset.name)
     card = card_of_run(experiment, info, result, train.images.shape[-3:], train.label_rule)

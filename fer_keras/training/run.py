@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_keras.common.files import write_text
+from fer_keras.common.progress import progress as bar
 from fer_keras.config import Experiment, flatten
 from fer_keras.data import splits
 from fer_keras.data.augmentation.policies import check_policy
@@ -75,7 +76,8 @@ def run(
     check_policy(experiment.augmentation)
     check_parts(experiment)
     train, validation, whole_train = _load(experiment)
-    task = build_task(experiment, train, validation)
+    with bar("building the network"):
+        task = build_task(experiment, train, validation)
 
     # Only now: a wrong option or data that cannot be read leaves no folder behind.
     if distribution.writes:

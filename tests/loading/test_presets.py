@@ -134,10 +134,6 @@ def trained(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     save_network(plain(outputs="named"), folder / "best.keras")
-    options = '{"stem_filters": 8, "widths": [16, 32], "depths": [1, 1], "dropout": 0.0}'
-    (folder / "experiment.json").write_text(
-        f'{{"name": "x", "network": {{"name": "compact", "options": {options}}}}}'
-    )
     return folder
 
 
@@ -167,7 +163,7 @@ def test_weights_of_another_network_are_refused(trained: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected those of network 'vgg13'\. Received"):
         fer_keras.build_model("vgg13", weights=trained)
     with pytest.raises(ConfigError, match="every layer but the classifier"):
-        fer_keras.build_model("compact", weights=trained, widths=(16, 64))
+        fer_keras.build_model("compact", weights=trained, **{**SMALL, "widths": (16, 64)})
     with pytest.raises(ConfigError, match="as many class_names as num_classes"):
         fer_keras.build_model("compact", num_classes=3, class_names=NAMES)
     with pytest.raises(ConfigError, match="outputs: expected one of probabilities, logits, named"):

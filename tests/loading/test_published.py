@@ -129,6 +129,24 @@ def test_a_start_from_persons(tmp_path: Path) -> None:
         read_published(file, "manet", "rafdb")
 
 
+def test_a_start_of_a_network_that_grows(tmp_path: Path) -> None:
+    tensors = authors_tensors.values(authors_tensors.esr(2, ckplus=True, affect=True))
+    folder = write_esr(tensors, tmp_path / "esr")
+    classes = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
+    # The first stage has one branch of the two; the third has one more than the file.
+    for branches in (1, 3):
+        options = {"variant": "ckplus", "num_branches": branches}
+        network = build_network("esr", (96, 96, 1), 7, **options)
+        line = load_start(network, classes, f"esr:ckplus={folder}")
+        fresh = line.partition("fresh: ")[2].split(", ")
+        assert {name.partition("_")[0] for name in fresh} == (
+            {""} if branches == 1 else {"branch3"}
+        )
+        bias = network.get_layer("branch1_logits").get_weights()[1]
+        # Neutral is the last class of the file, happiness the fourth.
+        np.testing.assert_array_equal(bias[:2], tensors["branch1.fc.bias"][[7, 3]])
+
+
 def test_every_tensor_has_a_place_or_the_file_is_refused(tmp_path: Path) -> None:
     tensors = authors_tensors.values(authors_tensors.esr(2, ckplus=True))
 

@@ -84,7 +84,7 @@ def test_the_champion_is_a_model_with_data_and_figures(run_dir: Path, store: Pat
 
     tracker = Tracker()
     tags = {"experiment": "mine", "mlflow.note.content": "What it is."}
-    tracker.start("mine", "run", {"training.epochs": 3}, tags)
+    tracker.start("mine", "run", {"training.epochs": 3}, tags, watch_system=False)
     tracker.log_data([dataclasses.replace(DATA, split="train", digest="1" * 36), DATA])
     tracker.log_model(run_dir, {"best_accuracy": 0.75}, DATA, 2)
     result = {
@@ -114,7 +114,7 @@ def test_a_network_that_cannot_be_written_costs_one_warning(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker = Tracker()
-    tracker.start("mine", "run", {}, {})
+    tracker.start("mine", "run", {}, {}, watch_system=False)
     tracker.log_model(tmp_path, {"best_accuracy": 0.5}, DATA, 1)
     assert "warning: the run has no MLflow model" in capsys.readouterr().err
     assert tracker.active

@@ -127,7 +127,7 @@ def facts(record: Mapping[str, Any]) -> list[str]:
     if duplicates is not None:
         lines[0] += f" {duplicates:,} of them also occur, pixel for pixel, in the training split."
     lines += [f"Note: {note}." for note in record["dataset_notes"]]
-    if any(row["prior"] != "training" for row in record["models"]):
+    if any(row.get("prior", "training") != "training" for row in record["models"]):
         priors = ", ".join(f"{row['name']} {row['prior']}" for row in record["models"])
         lines.append(f"Class prior of the answers (`training` = the model as it is): {priors}.")
     return lines + [

@@ -1,4 +1,4 @@
-"""Lists the models that come with this package: `python -m fer_keras.shipped`.
+"""Lists the models that come with this package: `python -m fer_keras.models list`.
 
 Every name works where a model is asked for: `Recognizer("ferplus_tiny")`, `predict --model
 ferplus_tiny`, `fer_keras.load_model("ferplus_tiny")`.
@@ -14,8 +14,8 @@ from fer_keras.common.errors import run_command
 from fer_keras.runtime.shipped import ShippedModel, list_models, shipped_model
 
 _EXAMPLES = """examples:
-  python -m fer_keras.shipped
-  python -m fer_keras.shipped --json
+  python -m fer_keras.models list
+  python -m fer_keras.models list --json
   python -m fer_keras.predict photo.jpg --model ferplus_tiny
 
 Accuracy and balanced accuracy (the mean recall of the classes) are those of the validation split of
@@ -27,11 +27,12 @@ _COLUMNS = ("name", "accuracy", "balanced", "n", "file", "MB", "ms/face", "input
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see `--help`."""
     parser = argparse.ArgumentParser(
-        prog="python -m fer_keras.shipped",
+        prog="python -m fer_keras.models",
         description="List the models that come with this package.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("verb", nargs="?", choices=("list",), help="what to do (default: list)")
     parser.add_argument("--json", action="store_true", help="all facts, one JSON object a line")
     arguments = parser.parse_args(argv)
     models = [shipped_model(name) for name in list_models()]

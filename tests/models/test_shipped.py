@@ -7,8 +7,8 @@ import pytest
 from tiny_models import write_export
 
 import fer_keras
-from fer_keras import shipped as command
 from fer_keras.common.errors import ModelFileError
+from fer_keras.models import __main__ as command
 from fer_keras.runtime import shipped
 
 
