@@ -138,11 +138,11 @@ def train(network_name: str, method_name: str, arguments: argparse.Namespace) ->
     import numpy as np
 
     from fer_keras.methods import build_method
-    from fer_keras.models import build_model
+    from fer_keras.models import build_network
     from fer_keras.training.device import use_xla
 
     keras.utils.set_random_seed(0)
-    network = build_model(network_name, (48, 48, 1), len(_NAMES), **NETWORKS[network_name])
+    network = build_network(network_name, (48, 48, 1), len(_NAMES), **NETWORKS[network_name])
     method = build_method(method_name, network, _NAMES, **METHODS[method_name])
     start = arguments.worker / f"{network_name}-{method_name}.npz"
     if start.is_file():

@@ -129,10 +129,10 @@ def _training(arguments: argparse.Namespace, precision: str) -> None:
 
 
 def _network(branches: int, width: float) -> Any:
-    from fer_keras.models import build_model
+    from fer_keras.models import build_network
     from fer_keras.models.layers import with_class_names
 
-    built = build_model("esr", (SIDE, SIDE, 3), NUM_CLASSES, num_branches=branches, width=width)
+    built = build_network("esr", (SIDE, SIDE, 3), NUM_CLASSES, num_branches=branches, width=width)
     return with_class_names(built, _NAMES)
 
 

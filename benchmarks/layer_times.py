@@ -37,12 +37,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     import keras
     import tensorflow as tf
 
-    from fer_keras.models import build_model
+    from fer_keras.models import build_network
 
     tf.get_logger().setLevel("ERROR")  # It warns of many graphs, which are what is wanted.
     keras.config.set_dtype_policy(arguments.precision)
     shape = (arguments.side, arguments.side, arguments.channels)
-    network = build_model(arguments.network, shape, 8, **json.loads(arguments.options))
+    network = build_network(arguments.network, shape, 8, **json.loads(arguments.options))
     batch, rounds = arguments.batch_size, arguments.rounds
     seconds: dict[str, float] = {}
     numbers: dict[str, int] = {}

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from fer_keras.methods import build_method
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "compact": {},
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for precision in arguments.precision:
         keras.config.set_dtype_policy(precision)
         for name, options in NETWORKS.items():
-            network = build_model("compact", (48, 48, 1), 8, **options)
+            network = build_network("compact", (48, 48, 1), 8, **options)
             method = build_method("cross_entropy", network, _NAMES)
             method.compile(optimizer=keras.optimizers.AdamW(1e-3), jit_compile=False)
             methods[precision, name] = method

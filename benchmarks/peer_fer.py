@@ -35,8 +35,8 @@ from fer_keras.data.load import load_samples
 from fer_keras.data.samples import Samples
 from fer_keras.loading.cards import shipped_card
 from fer_keras.loading.peer import fer_model
-from fer_keras.runtime.export_files import default_model
 from fer_keras.runtime.recognizer import Recognizer
+from fer_keras.runtime.shipped import default_model
 from fer_keras.runtime.timing.machine import describe_machine, machine_state, summary
 from fer_keras.runtime.timing.tables import summarise
 from fer_keras.runtime.timing.turns import Choice, find_choices, measure

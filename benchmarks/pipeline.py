@@ -41,7 +41,7 @@ def main() -> None:
     from fer_keras.data.load import load_samples
     from fer_keras.data.pipeline import training_dataset
     from fer_keras.methods import build_method
-    from fer_keras.models import build_model
+    from fer_keras.models import build_network
     from fer_keras.training.optimizers import build_optimizer
 
     cv2.setNumThreads(1)
@@ -65,7 +65,7 @@ def main() -> None:
 
         return deliver
 
-    network = build_model(arguments.network, samples.images.shape[1:], len(samples.class_names))
+    network = build_network(arguments.network, samples.images.shape[1:], len(samples.class_names))
     method = build_method("cross_entropy", network, samples.class_names)
     method.compile(optimizer=build_optimizer(TrainingConfig(), steps), jit_compile=False)
     images = np.ascontiguousarray(samples.images[: arguments.batch_size])

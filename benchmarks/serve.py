@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_keras.common.arguments import positive, seconds
-from fer_keras.runtime.export_files import default_model
 from fer_keras.runtime.recognizer import Recognizer
+from fer_keras.runtime.shipped import default_model
 
 
 def main() -> None:

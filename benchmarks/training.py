@@ -237,14 +237,14 @@ def _ours(task: Task, images: Any, labels: Any) -> tuple[Any, int]:
 def _network(task: Task, image_shape: Any) -> Any:
     import keras
 
-    from fer_keras.models import build_model
+    from fer_keras.models import build_network
     from fer_keras.models.encoders import build_encoder
 
     classes = NUM_CLASSES[task.network]
     if task.network == "ddamfn":
-        return build_model("ddamfn", image_shape, classes)
+        return build_network("ddamfn", image_shape, classes)
     if task.network == "resnet18":
-        return build_model("resnet18", image_shape, classes, width=task.width)
+        return build_network("resnet18", image_shape, classes, width=task.width)
     encoder = build_encoder(task.network, image_shape)
     logits = keras.layers.Dense(classes, name="logits")(encoder.output)
     return keras.Model(encoder.input, {"logits": logits}, name=task.network)

@@ -144,13 +144,13 @@ def train(folder: Path, model: str, loss: str, learning_rate: float, seed: int) 
     import numpy as np
 
     from fer_keras.methods import build_method
-    from fer_keras.models import build_model
+    from fer_keras.models import build_network
 
     keras.utils.set_random_seed(seed)
     with np.load(folder / "batches.npz", allow_pickle=False) as stored:
         images, targets, batches = stored["images"], stored["targets"], stored["batches"]
         class_names = tuple(str(name) for name in stored["class_names"])
-    network = build_model(model, images.shape[1:], len(class_names))
+    network = build_network(model, images.shape[1:], len(class_names))
     method = build_method("word2vec", network, class_names, loss=loss)
     weights = folder / "weights.npz"
     if weights.is_file():

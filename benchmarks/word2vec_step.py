@@ -149,13 +149,13 @@ def _variants(model: str, image_size: int) -> dict[str, Any]:
     import keras
 
     from fer_keras.methods import build_method
-    from fer_keras.models import build_model
+    from fer_keras.models import build_network
 
     names = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 
     def network() -> Any:
         keras.utils.set_random_seed(0)
-        return build_model(model, (image_size, image_size, 1), len(names))
+        return build_network(model, (image_size, image_size, 1), len(names))
 
     looped = build_method("word2vec", network(), names)
     variants = {

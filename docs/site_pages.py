@@ -23,7 +23,7 @@ _ROOT = Path(__file__).parents[1]
 _REPOSITORY_FILES = re.compile(r"\[([^\]]+)\]\((?:LICENSE|saved_models/README\.md)\)")
 
 # In the order in which they are read.
-_TUTORIALS = ("own-data", "compare", "on-a-pi")
+_TUTORIALS = ("own-data", "finetune", "compare", "on-a-pi")
 
 # Modules whose public names people use in programs.
 _API = {
@@ -121,11 +121,11 @@ def _cards() -> dict[str, str]:
 
 def _models() -> dict[str, str]:
     from fer_keras.config import list_experiments, load_experiment
-    from fer_keras.models import list_models
+    from fer_keras.models import list_networks
 
     experiments = [load_experiment(name) for name in list_experiments()]
     pages = {}
-    for name in list_models():
+    for name in list_networks():
         trained = [each for each in experiments if each.network.name == name]
         measured = [line for each in trained for line in _measured_runs(each.name)]
         parts = [f"# {name}", f"`fer_keras.models.{name}`"]

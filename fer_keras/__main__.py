@@ -13,17 +13,19 @@ from fer_keras.common.errors import run_command
 from fer_keras.common.plugins import check_name, find_plugins, first_line
 
 _ROOT = Path(__file__).parent
+# Rooms that are commands too.
+_ROOMS = ("data", "models")
 # In the order in which a newcomer needs them; others follow by name.
 _ORDER = ("predict", "camera", "web", "train", "evaluate", "compare", "report", "ui", "export")
 
 
 def commands() -> dict[str, str]:
-    """The commands there are: every module of the package's root with a `main`, and `data`.
+    """The commands there are: every module of the package's root with a `main`, and two rooms.
 
     Returns:
         Name -> what it does, in one line.
     """
-    files = find_plugins(_ROOT, "main") | {"data": _ROOT / "data" / "__main__.py"}
+    files = find_plugins(_ROOT, "main") | {room: _ROOT / room / "__main__.py" for room in _ROOMS}
     ranks = {name: rank for rank, name in enumerate(_ORDER)}
     names = sorted(files, key=lambda name: (ranks.get(name, len(ranks)), name))
     # How the command is called stands behind the colon, and is said once for all of them.
@@ -51,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_listing())
         return 0
     name = check_name(words[0], commands(), "command")
-    module = "fer_keras.data.__main__" if name == "data" else f"fer_keras.{name}"
+    module = f"fer_keras.{name}.__main__" if name in _ROOMS else f"fer_keras.{name}"
     return int(importlib.import_module(module).main(words[1:]))
 
 

@@ -27,7 +27,7 @@ from fer_keras.common.constraints import (
     without_constraints,
 )
 from fer_keras.common.errors import ConfigError, did_you_mean
-from fer_keras.common.plugins import find_plugins, first_line
+from fer_keras.common.plugins import docstring, find_plugins, first_line
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,12 @@ class NetworkConfig:
     """The network: a file of `fer_keras/models`, the options of its `build`, and where it starts.
 
     Attributes:
-        name: The file.
+        name: The file; `as_weights` = the network of `weights` as it is, with a classifier for the
+            classes of the data set. Its input size becomes `dataset.image_size` and `channels`.
         options: Keyword-only parameters of its `build`.
-        weights: A trained network to start from: a `.keras` file, a run folder, or an experiment,
-            which is trained first where there is no finished run of it; for `ddamfn` also a file
-            of its backbone's weights (docs/ddamfn.md); empty = fresh weights.
+        weights: A trained network to start from: a `.keras` file, a run folder, a shipped model,
+            or an experiment, which is trained first where there is no finished run of it; for
+            `ddamfn` also a file of its backbone's weights (docs/ddamfn.md); empty = fresh weights.
         keep_start: Share of the starting weights in the kept ones, which are a mean of both
             (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022): what the
             network could do before, and most of what it learned. 0 keeps the trained weights.
@@ -147,6 +148,8 @@ class TrainingConfig:
     Attributes:
         epochs: Passes over the training images.
         batch_size: Images per step.
+        head_epochs: First so many epochs train the classifiers alone, the layers called `logits`;
+            for networks that start from trained weights.
         optimizer: `sgd` (with `momentum`, `nesterov`), `adam` or `adamw`.
         learning_rate: Peak learning rate.
         layer_rates: Pattern of layer names (`branch2_*`, `*`) -> factor of their learning rate; the
@@ -185,6 +188,7 @@ class TrainingConfig:
 
     epochs: Count = 40
     batch_size: Count = 64
+    head_epochs: NotNegative = 0.0
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     learning_rate: NotNegative = 0.003
     layer_rates: Mapping[str, float] = field(default_factory=dict)
@@ -414,6 +418,16 @@ def list_experiments() -> dict[str, str]:
     """Names of the shipped experiments and the first line of their docstrings."""
     found = find_plugins(experiments_folder(), "experiment")
     return {name: first_line(path) for name, path in found.items()}
+
+
+def describe_experiment(name: str) -> str:
+    """The docstring of a shipped experiment; empty for any other.
+
+    Args:
+        name: Of the experiment.
+    """
+    path = find_plugins(experiments_folder(), "experiment").get(name)
+    return docstring(path) if path else ""
 
 
 def load_experiment(name_or_path: str) -> Experiment:

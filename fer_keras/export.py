@@ -130,7 +130,6 @@ def _exported(run_dir: Path, target: Path, arguments: argparse.Namespace) -> dic
 
 def _published(arguments: argparse.Namespace, folder: Path, command: str) -> None:
     """Makes the run folder of weights that were trained elsewhere."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from fer_keras.conversion.published import published_run
 
     published_run(

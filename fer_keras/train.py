@@ -147,6 +147,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_keras("python -m fer_keras.train", *TRAINING)
     experiment = load_experiment(arguments.exp or str(arguments.run_dir))
     experiment = override(experiment, [*arguments.set, *flag_changes(arguments)])
+    if not arguments.resume:
+        # Only now, so that --help is answered at once.
+        from fer_keras.training.as_weights import with_input_of_weights
+        from fer_keras.training.own_parts import with_full_paths
+
+        experiment = with_full_paths(with_input_of_weights(experiment))
 
     distribution = Distribution(
         arguments.devices, arguments.coordinator, arguments.num_processes, arguments.process_id

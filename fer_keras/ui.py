@@ -16,6 +16,7 @@ from fer_keras.tracking.server import (
     _HOST,
     check_port,
     check_store,
+    comparison_line,
     experiment_lines,
     serve,
     stop,
@@ -80,8 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     base = f"http://{_HOST}:{arguments.port}"
     print(f"{base}  Ctrl-C ends it", flush=True)
     try:
-        for line in experiment_lines(base):
-            print(line, flush=True)
+        for line in (*experiment_lines(base), comparison_line(base)):
+            if line:
+                print(line, flush=True)
         server.wait()
     except KeyboardInterrupt:
         return 0

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     vendored.read_vendored()
 
     # Imported only now, so that --help is answered at once.
-    from fer_keras.runtime.export_files import default_model
+    from fer_keras.runtime.shipped import default_model
     from fer_keras.runtime.web.server import PageServer
     from fer_keras.runtime.web.site import build_site, save_site
 

@@ -17,7 +17,7 @@ import pytest
 from tiny_models import tflite, write_export, write_pair_export
 
 from fer_keras import benchmark
-from fer_keras.common.errors import ConfigError, DataError, FerKerasError, ModelFileError
+from fer_keras.common.errors import DataError, FerKerasError, ModelFileError
 from fer_keras.data.samples import Samples
 from fer_keras.runtime.faces import build_detector
 from fer_keras.runtime.timing import machine, timing, turns
@@ -219,10 +219,13 @@ def test_own_picture(export: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_arguments(export: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--output: the folder"):
-        benchmark.main([str(export), "--output", str(tmp_path / "none" / "bench.json")])
-    with pytest.raises(SystemExit):
-        benchmark.main([str(export), "--threads", "0"])
+    report = tmp_path / "none" / "bench.json"
+    arguments = [str(export), "--precision", "int8", "--runs", "10", "--detector", "none"]
+    assert benchmark.main([*arguments, "--threads", "1", "--output", str(report)]) == 0
+    assert json.loads(report.read_text())["settings"]["detector"] == "none"
+    for option in (["--threads", "0"], ["--budget", "0ms"], ["--batches", "0"]):
+        with pytest.raises(SystemExit):
+            benchmark.main([*arguments, *option])
 
 
 @pytest.mark.parametrize("detector", ["mtcnn", "haar"])

@@ -231,7 +231,11 @@ def test_the_thresholds_are_in_the_manifest_the_card_and_the_runtime(exported: P
     assert 0.8 <= decision["measured"]["int8"]["coverage"] <= 1
     card = (exported / "card.md").read_text()
     assert f"below {decision['reject_threshold']:.3f}" in card
-    assert f"at least {decision['conformal_threshold']:.3f}" in card
+    assert "at least its own threshold (`decision.conformal_by_class`)" in card
+    assert (
+        decision["conformal_by_class"].keys()
+        == decision["measured"]["int8"]["coverage_by_class"].keys()
+    )
     for folder in (exported, exported.parent):
         assert (folder / "risk_coverage.png").read_bytes()[:4] == b"\x89PNG"
     recognizer = Recognizer(exported, detector="none")

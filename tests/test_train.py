@@ -36,10 +36,11 @@ from fer_keras.data.pipeline import training_dataset
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.evaluation.evaluate import evaluate
 from fer_keras.loading.keras_files import load_network, save_network
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.layers import with_class_names
 from fer_keras.tracking.tracker import Tracker
 from fer_keras.training import finish as finish_module
+from fer_keras.training.as_weights import AS_WEIGHTS
 from fer_keras.training.backend_choice import train_in_turns
 from fer_keras.training.callbacks import Interrupted, RunState
 from fer_keras.training.fallback import with_fallback
@@ -295,7 +296,7 @@ def test_what_a_method_draws_and_remembers_is_resumed_too(
     options: dict[str, Any] = {}
     if method == "neighbour_distribution":
         network = tiny.network
-        built = build_model(network.name, (16, 16, 1), len(NAMES), **network.options)
+        built = build_network(network.name, (16, 16, 1), len(NAMES), **network.options)
         save_network(with_class_names(built, NAMES), tmp_path / "auxiliary.keras")
         options["auxiliary"] = str(tmp_path / "auxiliary.keras")
     if method == "multi_teacher":
@@ -575,8 +576,13 @@ def test_two_folders_are_two_data_sets(tmp_path: Path) -> None:
     assert tracked_name("fer2013", tmp_path) == "fer2013"
 
 
+_COMPACT = NetworkConfig("compact")
+
+
 def _small(network: NetworkConfig) -> NetworkConfig:
     """The experiment's own network, whose outputs its method may need, in its small version."""
+    if network.name == AS_WEIGHTS:
+        return network
     module = importlib.import_module(f"fer_keras.models.{network.name}")
     least = {"stem_filters": 4, "widths": [8], "depths": [1]} if network.name == "compact" else {}
     options = {**network.options, **getattr(module, "SMALL", least)}
@@ -645,11 +651,14 @@ def small_experiment(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     )
 
     def earlier(first: Experiment) -> Path:
-        network = _small(first.network)
-        built = build_model(network.name, (48, 48, 1), len(NAMES), **network.options)
+        network = _small(first.network) if first.network.name != AS_WEIGHTS else _small(_COMPACT)
+        built = build_network(network.name, (48, 48, 1), len(NAMES), **network.options)
         save_network(with_class_names(built, train.class_names), folder / "first.keras")
         return folder / "first.keras"
 
+    if small.network.name == AS_WEIGHTS:
+        start = dataclasses.replace(small.network, weights=str(earlier(small)))
+        small = dataclasses.replace(small, network=start)
     return with_earlier_stages(small, earlier, folder)
 
 

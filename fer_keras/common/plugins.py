@@ -6,10 +6,14 @@ never reach a module outside the folder.
 """
 
 import ast
+import importlib
 import re
+import sys
 from collections.abc import Iterable
 from functools import cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 
 from fer_keras.common.errors import ConfigError, FerKerasError, did_you_mean
 
@@ -55,14 +59,97 @@ def check_name(
     return name
 
 
+def is_own_file(name: object) -> bool:
+    """Whether a name is the path of a file of the user's own, `path/to/mine.py`.
+
+    Args:
+        name: What stands in a setting.
+    """
+    return isinstance(name, str) and name.endswith(".py")
+
+
+def load_plugin(
+    name: object,
+    package: str,
+    folder: Path,
+    defines: str,
+    what: str,
+    error: type[FerKerasError] = ConfigError,
+) -> ModuleType:
+    """The module of a name, or of a file of the user's own.
+
+    Args:
+        name: A module of the folder, or the path of a `.py` file.
+        package: The folder as a package.
+        folder: Where the modules lie.
+        defines: The function or variable that makes a file count.
+        what: What it is, such as `network`.
+        error: The class of the error.
+
+    Returns:
+        The module; a file is run once, and again after it was changed.
+
+    Raises:
+        FerKerasError: Of the class `error`: an unknown name, or a file that is missing, fails, or
+            does not define what it should.
+    """
+    if is_own_file(name):
+        path = Path(str(name)).expanduser().resolve()
+        if not path.is_file():
+            raise error(f"{what}: expected a file of your own. There is none: {path}")
+        if not _defines(path, path.stat().st_mtime_ns, defines):
+            raise error(
+                f"{what}: expected `{defines}` at the top level of the file, as in "
+                f"{folder}/*.py (docs/own-parts.md). Received a file without it: {path}"
+            )
+        try:
+            return _run_file(path, path.stat().st_mtime_ns)
+        except FerKerasError:
+            raise
+        except Exception as fault:
+            raise error(
+                f"{what}: the file fails ({type(fault).__name__}: {fault}): {path}"
+            ) from fault
+    names = find_plugins(folder, defines)
+    try:
+        check_name(name, names, what, error)
+    except FerKerasError as unknown:
+        raise error(f"{unknown} A file of your own: path/to/mine.py.") from None
+    return importlib.import_module(f"{package}.{name}")
+
+
+@cache
+def _run_file(path: Path, modified: int) -> ModuleType:
+    """Runs a file of the user's own; a changed file is run again."""
+    loader = SourceFileLoader(f"fer_keras_own_{path.stem}_{modified}", str(path))
+    module = ModuleType(loader.name)
+    module.__file__ = str(path)
+    # Classes of the file are looked up there, by dataclasses for instance.
+    sys.modules[loader.name] = module
+    try:
+        loader.exec_module(module)
+    except BaseException:
+        del sys.modules[loader.name]
+        raise
+    return module
+
+
 def first_line(path: Path) -> str:
     """The first line of a file's docstring, empty where it has none.
 
     Args:
         path: A Python file.
     """
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return docstring.split("\n")[0]
+    return docstring(path).split("\n")[0]
+
+
+def docstring(path: Path) -> str:
+    """The docstring of a file, empty where it has none; the file is not run.
+
+    Args:
+        path: A Python file.
+    """
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
 
 @cache

@@ -125,18 +125,8 @@ def export_run(
         )  # fmt: skip
         return read_json(target / "manifest.json")
 
-    network, sha256 = load_network(folder / "best.keras")
-    network = conversion.in_float32(network)
+    network, sha256 = _network_of(folder, mirror, formats)
     is_clip = "frame_mask" in network.output
-    if mirror and is_clip:
-        raise ExportError("--mirror: expected a network of pictures. Received one of clips.")
-    if formats and is_clip:
-        raise ExportError(
-            "--formats: expected a network of pictures. Received one of clips, which is exported "
-            "to TFLite alone."
-        )
-    if mirror:
-        network = mirror_average(network)
     model = from_network(network, path=folder / "best.keras", sha256=sha256)
     experiment = load_experiment(str(folder / "experiment.json"))
     result = _result_of(folder, sha256)
@@ -176,12 +166,7 @@ def export_run(
             manifest["uncertainty_file"] = conversion.write_uncertainty_file(
                 network, deploy, building, held_out.images[:50]
             )
-        write_text(building / "labels.txt", "\n".join(model.class_names) + "\n")
-        card = render_card(manifest)
-        write_text(building / "card.md", card)
-        write_text(building / "README.md", render_hub_card(manifest, card))
-        manifest["files"] = file_table(building)
-        write_text(building / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        _write_words(manifest, model.class_names, building)
         publish(building, target)
         for name in ("card.md", _RISK_COVERAGE):
             if (target / name).is_file():
@@ -195,6 +180,31 @@ def export_run(
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return manifest
+
+
+def _network_of(folder: Path, mirror: bool, formats: Sequence[str]) -> tuple[Any, str]:
+    """The network that is converted, and the digest of its file."""
+    network, sha256 = load_network(folder / "best.keras")
+    network = conversion.in_float32(network)
+    is_clip = "frame_mask" in network.output
+    if mirror and is_clip:
+        raise ExportError("--mirror: expected a network of pictures. Received one of clips.")
+    if formats and is_clip:
+        raise ExportError(
+            "--formats: expected a network of pictures. Received one of clips, which is exported "
+            "to TFLite alone."
+        )
+    return mirror_average(network) if mirror else network, sha256
+
+
+def _write_words(manifest: dict[str, Any], class_names: Sequence[str], folder: Path) -> None:
+    """Writes labels, cards and the manifest, which gets the table of all files."""
+    write_text(folder / "labels.txt", "\n".join(class_names) + "\n")
+    card = render_card(manifest)
+    write_text(folder / "card.md", card)
+    write_text(folder / "README.md", render_hub_card(manifest, card))
+    manifest["files"] = file_table(folder)
+    write_text(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
 def _result_of(folder: Path, sha256: str) -> dict[str, Any]:
@@ -259,7 +269,7 @@ def _manifest(
         "class_prior": dict(prior.class_prior),
         "default_prior": str(prior.choice),
         "prior_figures": dict(prior.figures),
-        "training": training_facts(experiment, describe(train.name), result),
+        "training": training_facts(experiment, describe(experiment.dataset.name), result),
         "parity": parity,
         "validation": figures,
     }

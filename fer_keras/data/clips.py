@@ -118,7 +118,7 @@ def with_clips(frames: Samples, config: DatasetConfig) -> Samples:
             "dataset.clip_frames and dataset.neutral exclude each other: a network reads clips or "
             f"pairs. Received: {config.clip_frames} and {config.neutral!r}."
         )
-    courses = getattr(dataset_module(frames.name), "COURSES", None)
+    courses = getattr(dataset_module(config.name), "COURSES", None)
     clips = make_clips(frames, config.clip_frames, sampling=config.clip_sampling, courses=courses)
     note = (
         f"{frames.split}: {len(clips)} clips of {config.clip_frames} frames ({len(frames)} stored)"

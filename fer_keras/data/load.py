@@ -55,7 +55,7 @@ def find_source(name: str, source: str | os.PathLike[str] | None = None) -> Path
         return None
     # A built-in data set is found wherever it is looked for; the others are not below a file.
     root = Path(os.environ.get("FER_KERAS_DATA") or os.devnull).expanduser()
-    return module.find(root / name) or module.find(root)
+    return module.find(root / module.INFO.name) or module.find(root)
 
 
 def is_available(name: str, source: str | os.PathLike[str] | None = None) -> bool:
@@ -105,11 +105,12 @@ def tracked_name(name: str, source: str | os.PathLike[str] | None) -> str:
         The name; for a data set that is nothing without its path also the folder's name and a mark
         of where it lies, since two folders are two data sets: `folder-office-3fa2c1`.
     """
-    if not source or not describe(name).needs_path:
-        return name
+    info = describe(name)
+    if not source or not info.needs_path:
+        return info.name
     path = Path(source).expanduser().resolve()
     mark = hashlib.sha256(str(path).encode()).hexdigest()[:6]
-    return f"{name}-{re.sub(r'[^A-Za-z0-9_-]', '_', path.name)}-{mark}"
+    return f"{info.name}-{re.sub(r'[^A-Za-z0-9_-]', '_', path.name)}-{mark}"
 
 
 def prepare(
@@ -200,7 +201,7 @@ def load_samples(
     whole = len(kept) == len(images)
     del facts["label"]
     return Samples(
-        name=name,
+        name=module.INFO.name,
         split=split,
         class_names=content.class_names,
         label_rule=rule,

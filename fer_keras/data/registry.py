@@ -5,7 +5,6 @@ A data set is a module of `fer_keras/data/datasets` with `INFO`, `find`, `source
 description), which other tools can read too; it needs `tensorflow_datasets` but no TensorFlow.
 """
 
-import importlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -13,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from fer_keras.common.errors import DataError
-from fer_keras.common.plugins import check_name, find_plugins
+from fer_keras.common.plugins import find_plugins, is_own_file, load_plugin
 from fer_keras.data.beam_records import beam_records
 from fer_keras.data.records import record_of
 from fer_keras.data.samples import DatasetInfo, Example, SourceContent
@@ -43,7 +42,7 @@ def dataset_module(name: str) -> Any:
     """The module of a data set.
 
     Args:
-        name: As listed by `list_datasets`.
+        name: As listed by `list_datasets`, or the path of a `.py` file of one's own.
 
     Returns:
         The imported module, a `DatasetModule`.
@@ -51,8 +50,14 @@ def dataset_module(name: str) -> Any:
     Raises:
         DataError: There is no data set of this name; the message lists the nearest.
     """
-    check_name(name, list_datasets(), "data set", DataError)
-    return importlib.import_module(f"fer_keras.data.datasets.{name}")
+    folder = Path(__file__).with_name("datasets")
+    module = load_plugin(name, "fer_keras.data.datasets", folder, "INFO", "data set", DataError)
+    if is_own_file(name) and module.INFO.name in list_datasets():
+        raise DataError(
+            f"data set: expected an INFO with a name of its own. Received: {module.INFO.name!r}, "
+            f"which is a shipped data set: {name}"
+        )
+    return module
 
 
 def make_builder(

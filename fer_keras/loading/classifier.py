@@ -5,6 +5,7 @@ class. What differs is the function that it runs, which the readers of `fer_kera
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_keras.common.decode import resize
-from fer_keras.common.errors import FerKerasError, ModelFileError
+from fer_keras.common.errors import ConfigError, FerKerasError, ModelFileError
 from fer_keras.common.labels import class_name
 from fer_keras.common.progress import progress
+from fer_keras.models.graphs import named_network
 from fer_keras.runtime.pictures import AS_THEY_ARE, PictureRule, with_channels
 
 if TYPE_CHECKING:
@@ -251,7 +253,8 @@ def from_network(
     """A network in memory, behind the same interface as a file.
 
     Args:
-        network: A functional Keras model whose dict of outputs has `logits`, with `ClassNames`.
+        network: A functional Keras model whose dict of outputs has `logits`, or a plain one of
+            `fer_keras.build_model`; with `ClassNames`.
         path: Named in messages.
         sha256: Of the file it came from.
         temperature: For `predict`.
@@ -269,6 +272,8 @@ def from_network(
     from fer_keras.models.layers import class_names_of
 
     where = path or Path(str(network.name))
+    with suppress(ConfigError):
+        network = named_network(network)
     # A Sequential raises for it.
     outputs = getattr(network, "output", None)
     if not isinstance(outputs, dict) or "logits" not in outputs:
@@ -318,7 +323,8 @@ def from_network(
         run,
         input_kind=kind,
         num_pictures=num_pictures,
-        _run_frames=_frame_scorer(network) if kind == "clip" else None,
+        # A plain network keeps what its answer needs, which need not be answers for frames.
+        _run_frames=_frame_scorer(network) if "frame_logits" in outputs else None,
         name=where.resolve().name if where.is_dir() else where.stem,
         pictures=pictures,
     )

@@ -1,19 +1,24 @@
 """Reads and writes `.keras` files; what is read is checked before Keras sees it."""
 
 import hashlib
+import io
+import json
 import tempfile
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fer_keras.common.errors import FerKerasError, ModelFileError, TrainingError
+from fer_keras.common.errors import ConfigError, FerKerasError, ModelFileError, TrainingError
 from fer_keras.common.files import atomic_path, first_line, read_bounded
 from fer_keras.common.installed import require_keras
 from fer_keras.loading.checks import (
     MAX_MODEL_BYTES,
     checked_archive,
 )
+from fer_keras.models.graphs import named_network
 
 
 def load_network(path: str | Path) -> tuple[Any, str]:
@@ -23,7 +28,8 @@ def load_network(path: str | Path) -> tuple[Any, str]:
         path: The file.
 
     Returns:
-        The functional model and the sha256 of the file.
+        The functional model and the sha256 of the file. Its outputs are a dict; of a plain network
+        of `fer_keras.build_model` with `logits` alone.
 
     Raises:
         ModelFileError: Missing, too large, damaged, or holding anything but Keras' own layers and
@@ -31,7 +37,39 @@ def load_network(path: str | Path) -> tuple[Any, str]:
     """
     where = Path(path)
     data = read_bounded(where, MAX_MODEL_BYTES)
-    return network_of(data, where), hashlib.sha256(data).hexdigest()
+    network = network_of(data, where)
+    # Another project's network is for its reader to judge.
+    with suppress(ConfigError):
+        network = named_network(network)
+    return network, hashlib.sha256(data).hexdigest()
+
+
+def input_shape(path: str | Path) -> tuple[int, ...]:
+    """The shape of one input of the network in a `.keras` file; Keras is not needed.
+
+    Args:
+        path: The file.
+
+    Returns:
+        `(height, width, channels)`, for pairs and clips with their number in front.
+
+    Raises:
+        ModelFileError: Missing, too large or damaged, or not one input of a fixed shape.
+    """
+    where = Path(path)
+    data = read_bounded(where, MAX_MODEL_BYTES)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            layers = json.loads(archive.read("config.json"))["config"]["layers"]
+        inputs = [each for each in layers if each["class_name"] == "InputLayer"]
+        shapes = [tuple(each["config"]["batch_shape"][1:]) for each in inputs]
+    except (zipfile.BadZipFile, LookupError, TypeError, ValueError, OSError) as error:
+        raise ModelFileError(
+            f"Not a .keras file of a network ({first_line(error)}): {where}"
+        ) from error
+    if len(shapes) != 1 or not all(isinstance(side, int) for side in shapes[0]):
+        raise ModelFileError(f"Expected one input of a fixed shape. Received: {shapes}: {where}")
+    return shapes[0]
 
 
 def network_of(data: bytes, where: Path) -> Any:

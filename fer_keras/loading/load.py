@@ -31,6 +31,7 @@ from fer_keras.loading.published import (
 from fer_keras.loading.tflite_files import load_tflite_bytes
 from fer_keras.runtime.export_files import read_model_files
 from fer_keras.runtime.pictures import AS_THEY_ARE, PictureRule, read_picture_rule
+from fer_keras.runtime.shipped import find_shipped, list_models
 
 if TYPE_CHECKING:
     from fer_keras.runtime.export_files import ModelFiles
@@ -47,7 +48,8 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
     Args:
         path: A run folder (its `best.keras`, with the temperature of `calibration.json` where it
             belongs to that file), a `.keras` file, a `.tflite` file with `manifest.json` or,
-            where it is another project's, `NAME.card.json` beside it, or an export folder; or
+            where it is another project's, `NAME.card.json` beside it, an export folder, or the name
+            of a shipped model (`fer_keras.list_models()`); what is on the disk comes first; or
             `hf://OWNER/NAME`, see `fer_keras.common.hub`.
         precision: Which file of an export folder: `float32`, `float16`, `dynamic` or `int8`.
         threads: Processor threads of a `.tflite` model.
@@ -59,6 +61,8 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
         ModelFileError: Missing, too large, damaged, of an untrusted kind, or without class names.
     """
     where = local_model(path)
+    if not where.exists():
+        where = find_shipped(str(path)) or where
     if where.is_dir() and not is_published_path(where):
         if (where / "best.keras").is_file():
             return _load_run(where)
@@ -79,7 +83,8 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
     if where.suffix == ".pb":
         raise ModelFileError(f"{_SAVED_MODEL_REFUSED}: {where}")
     if not where.exists():
-        raise ModelFileError(f"No such model file or folder: {where}")
+        shipped = ", ".join(list_models()) or "none"
+        raise ModelFileError(f"No such model file or folder. Shipped models: {shipped}: {where}")
     if is_published_path(where):
         raise ModelFileError(
             f"Weights of PyTorch do not say what they are. Mend: --network {'|'.join(FAMILIES)} "
@@ -128,8 +133,9 @@ def model_of(found: Published, path: Path) -> LoadedModel:
 def _rule_of_run(folder: Path) -> PictureRule:
     """What a run says of the pictures that it was trained on."""
     result, experiment = folder / "result.json", folder / "experiment.json"
-    if result.is_file():
-        return read_picture_rule(read_json(result), result)
+    stated = read_json(result) if result.is_file() else {}
+    if "pictures" in stated:
+        return read_picture_rule(stated, result)
     if experiment.is_file():
         dataset = read_json(experiment).get("dataset")
         name = dataset.get("name") if isinstance(dataset, Mapping) else None

@@ -1,9 +1,8 @@
-"""Networks by name: `build_model("compact")` looks in `models/compact.py`.
+"""Networks by name: `build_network("compact")` looks in `models/compact.py`.
 
 A new file in this folder is a new network; nothing has to be registered.
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,16 +12,16 @@ from typing import Any
 from fer_keras.common.constraints import checked_options
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.installed import require_keras
-from fer_keras.common.plugins import check_name, find_plugins
+from fer_keras.common.plugins import find_plugins, load_plugin
 
-__all__ = ["build_model", "list_models"]
+__all__ = ["build_network", "list_networks", "network_module"]
 
 # A clip of two frames would read like a pair.
 MIN_CLIP_FRAMES = 3
 
 
-def list_models(pattern: str = "*") -> tuple[str, ...]:
-    """Lists the networks that `build_model` knows.
+def list_networks(pattern: str = "*") -> tuple[str, ...]:
+    """Lists the networks that `build_network` knows.
 
     Args:
         pattern: Shell-style pattern, for instance `"vgg*"`.
@@ -34,7 +33,7 @@ def list_models(pattern: str = "*") -> tuple[str, ...]:
     return tuple(name for name in names if fnmatch(name, pattern))
 
 
-def build_model(
+def build_network(
     name: str,
     image_shape: Sequence[int] = (48, 48, 1),
     num_classes: int = 8,
@@ -43,7 +42,7 @@ def build_model(
     """Builds an untrained network.
 
     Args:
-        name: One of `list_models()`.
+        name: One of `list_networks()`, or the path of a `.py` file of one's own.
         image_shape: `(height, width, channels)` of the pictures; channels 1 or 3. For a network
             that reads pairs `(2, height, width, channels)`, for one that reads clips
             `(frames, height, width, channels)`, 3 frames or more.
@@ -62,8 +61,8 @@ def build_model(
         ConfigError: If the name, the shape, the number of classes or an option is not usable, or
             Keras is not installed.
     """
-    require_keras("build_model")
-    module = _find_module(name)
+    require_keras("build_network")
+    module = network_module(name)
     build: Callable[..., Any] = module.build
     shape = _checked_shape(name, image_shape, getattr(module, "INPUT_KIND", "image"))
     if not _is_int(num_classes) or num_classes < 2:
@@ -74,9 +73,16 @@ def build_model(
     return build(shape, int(num_classes), **checked_options(build, options, f"Network {name!r}"))
 
 
-def _find_module(name: str) -> ModuleType:
-    check_name(name, list_models(), "network")
-    return importlib.import_module(f"{__name__}.{name}")
+def network_module(name: str) -> ModuleType:
+    """The module of a network.
+
+    Args:
+        name: One of `list_networks()`, or the path of a `.py` file of one's own with a `build`.
+
+    Raises:
+        ConfigError: No such network, or a file that cannot be used.
+    """
+    return load_plugin(name, __name__, Path(__file__).parent, "build", "network")
 
 
 def _checked_shape(name: str, image_shape: Sequence[int], kind: str) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from fer_keras.common.errors import ConfigError, ModelFileError, did_you_mean
-from fer_keras.models import build_model, list_models
+from fer_keras.models import build_network, list_networks
 from fer_keras.models.layers import batch_norm, conv
 
 # Of the pictures of VGGFace2, in red, green and blue: resnet50_ft.prototxt.
@@ -26,7 +26,7 @@ _VGGFACE2_MEAN = (131.0912, 103.8827, 91.4953)
 
 def list_encoders() -> tuple[str, ...]:
     """Names that `build_encoder` takes: those of this file, then all networks."""
-    return (*_OWN, *list_models())
+    return (*_OWN, *list_networks())
 
 
 def build_encoder(
@@ -65,7 +65,7 @@ def build_encoder(
             f"or in an experiment a file. Received: {weights!r} for {encoder!r}"
         )
     if encoder not in _OWN:
-        return _vector_of(build_model(encoder, image_shape, 2, **given), image_shape)
+        return _vector_of(build_network(encoder, image_shape, 2, **given), image_shape)
     known = {"alpha"} if "mobilenet" in encoder else {"width", "depths"}
     if not set(given) <= known:
         raise ConfigError(f"Encoder {encoder!r} has the options {known}. Received: {set(given)}.")

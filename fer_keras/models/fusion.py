@@ -18,7 +18,7 @@ import numpy as np
 from fer_keras.common.constraints import Choices, Length
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.labels import name_mapping
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.layers import (
     ClassNames,
     FrozenEncoder,
@@ -150,7 +150,7 @@ def in_order(network: Any, class_names: Sequence[str]) -> Any:
 
 def _base(base: Any, image_shape: tuple[int, int, int], num_classes: int) -> Any:
     if isinstance(base, Mapping) and isinstance(base.get("name"), str):
-        return build_model(base["name"], image_shape, num_classes, **base.get("options", {}))
+        return build_network(base["name"], image_shape, num_classes, **base.get("options", {}))
     if isinstance(base, keras.Model) and "logits" in base.output:
         return base
     raise ConfigError(

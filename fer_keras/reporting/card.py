@@ -161,7 +161,7 @@ def training_facts(
     facts: dict[str, Any] = {
         "experiment": experiment.name,
         "seed": experiment.seed,
-        "network": experiment.network.name,
+        "network": result.get("network", experiment.network.name),
         "network_options": dict(experiment.network.options),
         "method": experiment.method.name,
         "method_options": dict(experiment.method.options),

@@ -9,7 +9,7 @@ from typing import Any
 _PUBLIC = {
     "FaceResult": "fer_keras.runtime.recognizer",
     "Recognizer": "fer_keras.runtime.recognizer",
-    "default_model": "fer_keras.runtime.export_files",
+    "default_model": "fer_keras.runtime.shipped",
 }
 
 __all__ = [*_PUBLIC]

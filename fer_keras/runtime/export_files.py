@@ -12,14 +12,14 @@ from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.common.hub import local_model
 from fer_keras.runtime.engines import EngineName
 from fer_keras.runtime.peer_card import PeerCard, card_beside, card_to_write, read_card
+from fer_keras.runtime.shipped import MANIFEST as MANIFEST
+from fer_keras.runtime.shipped import find_shipped, list_models
 
-MANIFEST = "manifest.json"
 LABELS = "labels.txt"
 MAX_MODEL_BYTES = 256 * 1024 * 1024
 # A manifest or a label file is a page of text.
 MAX_TEXT_BYTES = 1024 * 1024
 MANIFEST_FORMAT = 1
-SHIPPED_MODEL = "ferplus"
 _EXPORT_HINT = "Write an export folder with: python -m fer_keras.export RUN"
 
 
@@ -58,37 +58,15 @@ class ModelFiles:
     weights: bytes = b""
 
 
-def default_model() -> Path:
-    """The export folder of the model that is shipped.
-
-    Returns:
-        `saved_models/ferplus` of the checkout that this package lies in, or the copy of it that a
-        wheel brings inside the package.
-
-    Raises:
-        ModelFileError: There is neither.
-    """
-    package = Path(__file__).parents[1]
-    # setup.py puts the checkout's folder of models into the wheel's package.
-    places = [parent / "saved_models" / SHIPPED_MODEL for parent in (package.parent, package)]
-    for folder in places:
-        if (folder / MANIFEST).is_file():
-            return folder
-    raise ModelFileError(
-        "no model is shipped with this copy of fer_keras: give the folder of one, or make it from "
-        "a trained run with python -m fer_keras.export RUN, then python -m fer_keras.ship "
-        f"RUN/export --output {places[0]}. Looked for: {places[0]}, {places[1]}"
-    )
-
-
 def read_model_files(
     model: str | PathLike[str], precision: str | None = None, engine: EngineName = "litert"
 ) -> ModelFiles:
     """Read and verify a model.
 
     Args:
-        model: An export folder (with `manifest.json`), a `.tflite` file inside one, or a `.tflite`
-            file of its own with a card, `NAME.card.json`, beside it; or `hf://OWNER/NAME`, see
+        model: An export folder (with `manifest.json`), a `.tflite` file inside one, a `.tflite`
+            file of its own with a card, `NAME.card.json`, beside it, or the name of a shipped
+            model; a file or folder of that name comes first; or `hf://OWNER/NAME`, see
             `fer_keras.common.hub`.
         precision: Which of the folder's files: "float32", "float16", "dynamic" or "int8"; None
             takes the manifest's `default_precision`, otherwise float32, or the first there is.
@@ -106,6 +84,8 @@ def read_model_files(
             numbers of a bare file mean.
     """
     path = local_model(model)
+    if not path.exists():
+        path = find_shipped(str(model)) or path
     if engine != "litert":
         return _read_for_engine(path, precision, engine)
     if path.is_dir():
@@ -117,7 +97,10 @@ def read_model_files(
             f"model: expected an export folder or a .tflite file, received another file: {path}"
         )
     else:
-        raise ModelFileError(f"no model found. {_EXPORT_HINT}. Received: {path}")
+        shipped = ", ".join(list_models()) or "none"
+        raise ModelFileError(
+            f"no model found. {_EXPORT_HINT}. Shipped models: {shipped}. Received: {path}"
+        )
     if (folder / MANIFEST).is_file():
         return _read_with_manifest(path, folder, precision)
     if path == folder:

@@ -67,6 +67,7 @@ def find_pictures(
     """
     from fer_keras.common.decode import IMAGE_SUFFIXES
     from fer_keras.runtime.bulk.shards import visible_files
+    from fer_keras.runtime.pictures import refuse_url
 
     found: list[Path] = []
     passed_over = 0
@@ -100,6 +101,7 @@ def find_pictures(
             found += pictures
             passed_over += len(visible) - len(pictures)
         elif not is_there:
+            refuse_url(str(path))
             raise DataError(
                 f"expected a picture, a video or a folder, found nothing. Check the path: {path}"
             )

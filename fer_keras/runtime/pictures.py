@@ -3,11 +3,12 @@
 And how a model wants them made, where its own input does not show it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from fer_keras.common.errors import DataError, ModelFileError
 from fer_keras.common.opencv import cv2
 
 Pixels = NDArray[np.uint8]
+# A drive of Windows has one letter.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")
 Picture = str | PathLike[str] | bytes | Pixels
 
 # Data sets of grey pictures alone: what is known of exports that say nothing of their pictures.
@@ -109,6 +112,7 @@ def as_pixels(picture: Picture) -> Pixels:
     if isinstance(picture, bytes):
         return decode_image(picture, channels=3, source="picture given as bytes")
     if isinstance(picture, str | PathLike):
+        refuse_url(str(picture))
         return read_image(Path(picture))
     usable = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size
     if usable and picture.ndim == 2:
@@ -126,12 +130,12 @@ def as_pixels(picture: Picture) -> Pixels:
     return picture
 
 
-def each_picture(images: Pixels | Sequence[Picture]) -> Iterator[Pixels]:
+def each_picture(images: Pixels | Iterable[Picture]) -> Iterator[Pixels]:
     """Several pictures, one after the other.
 
     Args:
-        images: uint8 array `(n, height, width)` or `(n, height, width, 1 or 3)`, or a sequence of
-            what `as_pixels` takes.
+        images: uint8 array `(n, height, width)` or `(n, height, width, 1 or 3)`, or several of what
+            `as_pixels` takes, in a list or from a generator.
 
     Yields:
         uint8 `(height, width, channels)`.
@@ -149,7 +153,23 @@ def each_picture(images: Pixels | Sequence[Picture]) -> Iterator[Pixels]:
             f"{images.shape}. For one picture: images[np.newaxis]"
         )
     for picture in images:
-        yield as_pixels(cast(Picture, picture))
+        yield as_pixels(picture)
+
+
+def refuse_url(picture: str) -> None:
+    """Refuses an address of the network, which nothing here fetches.
+
+    Args:
+        picture: What was given as a path; `Path` writes `https:/host` for `https://host`.
+
+    Raises:
+        DataError: It is an address.
+    """
+    if _URL.match(picture):
+        raise DataError(
+            "picture: expected a file, received an address. Nothing is fetched from the network. "
+            f"Mend: download it first: {picture[:120]}"
+        )
 
 
 def with_channels(pixels: Pixels, channels: int) -> Pixels:

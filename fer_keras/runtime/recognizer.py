@@ -22,8 +22,9 @@ from fer_keras.common.prior import (
 from fer_keras.runtime.clips import ClipBuffers, ClipNetwork, single_pictures_refused
 from fer_keras.runtime.decision import Decision, read_decision
 from fer_keras.runtime.engines import EngineName, require_engine
-from fer_keras.runtime.export_files import default_model, read_model_files
-from fer_keras.runtime.faces.align import crop_upright
+from fer_keras.runtime.estimator import PretrainedClassifier
+from fer_keras.runtime.export_files import read_model_files
+from fer_keras.runtime.faces.align import Box, crop_upright
 from fer_keras.runtime.faces.detect import BUILT_IN, BuiltInDetector, Detector, build_detector
 from fer_keras.runtime.faces.face import Face
 from fer_keras.runtime.faces.look import Look, is_turned_away, look_at
@@ -36,6 +37,7 @@ from fer_keras.runtime.pictures import (
     read_picture_rule,
     with_channels,
 )
+from fer_keras.runtime.shipped import default_model
 from fer_keras.runtime.table import face_table
 
 P = TypeVar("P", bound=Picture)
@@ -77,7 +79,7 @@ class FaceResult(TypedDict):
     quality: float | None
 
 
-class Recognizer:
+class Recognizer(PretrainedClassifier):
     """A face detector and an exported model, in the manner of scikit-learn.
 
     `predict` and `predict_proba` take ready face crops; `recognize` takes a whole picture and finds
@@ -91,10 +93,10 @@ class Recognizer:
     refused.
 
     Args:
-        model: An export folder (with `manifest.json`) or a `.tflite` file inside one; or
-            another project's `NAME.tflite` with a card, `NAME.card.json`, beside it; or
-            `hf://OWNER/NAME`, which huggingface_hub fetches.
-            None takes the model that is shipped.
+        model: An export folder (with `manifest.json`) or a `.tflite` file inside one; the name of a
+            shipped model (`fer_keras.list_models()`); another project's `NAME.tflite` with a
+            card, `NAME.card.json`, beside it; or `hf://OWNER/NAME`, which huggingface_hub fetches.
+            None takes `ferplus`, which is shipped.
         detector: "mtcnn", "haar", "yunet", "blazeface", "none" (every picture is one face), or a
             detector of your own.
         threads: How many threads the engine uses, at least 1.
@@ -155,6 +157,10 @@ class Recognizer:
         engine: EngineName = "litert",
         device: str = "cpu",
     ) -> None:
+        self._parameters = {
+            "model": model, "detector": detector, "threads": threads, "precision": precision,
+            "prior": prior, "labels": labels, "min_face": min_face, "min_quality": min_quality,
+        }  # fmt: skip
         if threads < 1:
             raise ConfigError(f"threads: expected at least 1, received {threads}")
         if min_face is not None and min_face < LEAST_MIN_FACE:
@@ -225,12 +231,13 @@ class Recognizer:
                     "said of turned heads alone, label_set is the dominant label",
                 )
 
-    def predict_proba(self, images: Pixels | Sequence[Picture]) -> NDArray[np.float32]:
+    def predict_proba(self, images: Pixels | Iterable[Picture]) -> NDArray[np.float32]:
         """Probabilities of ready face crops.
 
         Args:
             images: uint8 array `(n, height, width)` or `(n, height, width, 1 or 3)` in 0..255 of
-                any size, or a sequence of paths, file contents (bytes) or arrays without the n.
+                any size, or paths, file contents (bytes) or arrays without the n, in a list or
+                from a generator.
 
         Returns:
             float32 `(n, classes)`; rows sum to 1; columns as in `classes_`.
@@ -242,7 +249,7 @@ class Recognizer:
         crops = self.ready_crops(images)
         return self._probabilities(crops, [None] * len(crops))
 
-    def ready_crops(self, images: Pixels | Sequence[Picture]) -> list[Pixels]:
+    def ready_crops(self, images: Pixels | Iterable[Picture]) -> list[Pixels]:
         """Face crops as the model wants them: the first half of `predict_proba`.
 
         Args:
@@ -257,7 +264,7 @@ class Recognizer:
         return [self._input(pixels) for pixels in each_picture(images)]
 
     def predict_clip(
-        self, frames: Pixels | Sequence[Picture]
+        self, frames: Pixels | Iterable[Picture]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Probabilities of one clip of ready face crops, by a clip model.
 
@@ -282,7 +289,7 @@ class Recognizer:
         whole, each = self._network.read([self._network.encode(crop) for crop in last])
         return self._adjusted(whole), self._adjusted(each)
 
-    def predict(self, images: Pixels | Sequence[Picture]) -> NDArray[np.str_]:
+    def predict(self, images: Pixels | Iterable[Picture]) -> NDArray[np.str_]:
         """The most probable label of each ready face crop; arguments as `predict_proba`.
 
         Returns:
@@ -348,13 +355,16 @@ class Recognizer:
         good = [i for i, look in enumerate(looks) if look.quality >= self._min_quality]
         return [faces[i] for i in good], [looks[i] for i in good]
 
-    def detect(self, picture: Picture, *, is_frame: bool = False) -> list[Face]:
+    def detect(
+        self, picture: Picture, *, is_frame: bool = False, upright: Sequence[Box] = ()
+    ) -> list[Face]:
         """Find the faces of one picture: the first step of `recognize`.
 
         Args:
             picture: As for `recognize`.
             is_frame: Whether it is one of a stream, in which time counts: then only `min_face`, if
                 it was given, makes the detector look for small faces.
+            upright: Where faces stood upright in the frame before, as boxes.
 
         Returns:
             The faces, the largest first.
@@ -367,7 +377,7 @@ class Recognizer:
             with self._detector_lock:
                 return self._detector.detect(pixels)
         least = self._min_face if is_frame else self._picture_min_face
-        faces = self._built_in.detect(pixels, least, turned=not is_frame)
+        faces = self._built_in.detect(pixels, least, turned=not is_frame, upright=upright)
         wanted = self._min_face or 0
         return [face for face in faces if max(face.box[2:]) >= wanted]
 
@@ -548,7 +558,7 @@ class Recognizer:
             else:
                 yield picture, [self.result(face, next(rows), look=look) for face, look in seen]
 
-    def recognize_many(self, pictures: Pixels | Sequence[Picture]) -> Any:
+    def recognize_many(self, pictures: Pixels | Iterable[Picture]) -> Any:
         """Find and read the faces of many pictures, as a table.
 
         Args:
@@ -562,6 +572,7 @@ class Recognizer:
             DataError: A picture cannot be read, or an array is not of that kind.
             ConfigError: pandas is not installed.
         """
+        pictures = pictures if isinstance(pictures, np.ndarray | str | bytes) else [*pictures]
         paths = [str(p) if isinstance(p, str | PathLike) else None for p in pictures]
         results = (faces for _, faces in self.recognize_each(each_picture(pictures)))
         return face_table(results, paths, [str(name) for name in self.classes_])

@@ -11,11 +11,10 @@ none. Heavy imports (TensorFlow, matplotlib) go inside functions, so that `--lis
 answer at once. What studies share is in the folder `shared`.
 """
 
-import importlib
 from pathlib import Path
 from types import ModuleType
 
-from fer_keras.common.plugins import check_name, find_plugins, first_line
+from fer_keras.common.plugins import find_plugins, first_line, load_plugin
 
 __all__ = ["list_studies", "study_module"]
 
@@ -30,7 +29,7 @@ def study_module(name: str) -> ModuleType:
     """Finds a study.
 
     Args:
-        name: One of `list_studies()`.
+        name: One of `list_studies()`, or the path of a `.py` file of one's own.
 
     Returns:
         Its module, with `add_arguments` and `run`.
@@ -38,5 +37,4 @@ def study_module(name: str) -> ModuleType:
     Raises:
         ConfigError: There is no study of this name.
     """
-    check_name(name, list_studies(), "study")
-    return importlib.import_module(f"{__name__}.{name}")
+    return load_plugin(name, __name__, Path(__file__).parent, "run", "study")

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fer_keras.config import Experiment, list_experiments, load_experiment
 from fer_keras.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -34,6 +35,30 @@ def pictures_id(samples: "Samples") -> str:
         for pixels, name in zip(samples.facts["sha256"].tolist(), names, strict=True)
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+def not_whole(experiment: Experiment) -> str:
+    """Why a run does not compete: its score is of a smaller task than that of the others.
+
+    Args:
+        experiment: What ran.
+
+    Returns:
+        The settings that make it smaller; empty for a whole run.
+    """
+    dataset, reasons = experiment.dataset, []
+    if dataset.fallback_for:
+        reasons.append(f"drawn faces in the place of {dataset.fallback_for}")
+    reasons += [
+        f"dataset.{key}={value}"
+        for key in ("limit", "per_class", "label_noise")
+        if (value := getattr(dataset, key))
+    ]
+    if experiment.name in list_experiments():
+        epochs = load_experiment(experiment.name).training.epochs
+        if experiment.training.epochs < epochs:
+            reasons.append(f"training.epochs={experiment.training.epochs} of {epochs}")
+    return ", ".join(reasons)
 
 
 def challenge(tracker: Tracker, result: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from fer_keras.common.errors import ConfigError, TrainingError
 from fer_keras.common.files import locked, read_json, write_text
 from fer_keras.config import Experiment, flatten, load_experiment
 from fer_keras.data.load import tracked_name
-from fer_keras.tracking.champion import challenge
+from fer_keras.tracking.champion import challenge, not_whole
 from fer_keras.tracking.run_names import data_tag, run_name
 from fer_keras.tracking.tracked import store_files
 from fer_keras.tracking.tracker import (
@@ -111,7 +111,9 @@ def _add(folder: Path, experiment: Experiment, part: str, parent_run_id: str) ->
     store_files(tracker, folder, [_LOCK, *second_names])
     champion = ""
     if finished and not (part or is_whole or result.get("fallback")):
-        champion = challenge(tracker, result)
+        smaller = not_whole(experiment)
+        line = f"champion  not challenged: {smaller}" if smaller else ""
+        champion = line or challenge(tracker, result)
     if not tracker.active:
         raise TrainingError(f"MLflow did not take the run. Store: {store_uri()}. Run: {folder}")
     tracker.finish("FINISHED" if finished else "KILLED")

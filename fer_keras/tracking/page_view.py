@@ -11,9 +11,9 @@ import json
 import zlib
 from typing import Any
 
-_NAME = "fer_keras"
+VIEW_NAME = "fer_keras"
 _KIND = "mlflow.experimentKind"
-_TAG = f"mlflow.sharedViewState.{_NAME}"
+_TAG = f"mlflow.sharedViewState.{VIEW_NAME}"
 
 _COLUMNS = {
     "metrics.`best_accuracy`": 130,
@@ -69,7 +69,7 @@ def view_address(base: str, experiment_id: str, tags: dict[str, str]) -> str:
         experiment_id: MLflow's.
         tags: Of the experiment; one without the view gets an address without it.
     """
-    view = f"viewStateShareKey={_NAME}&" if _TAG in tags else ""
+    view = f"viewStateShareKey={VIEW_NAME}&" if _TAG in tags else ""
     return f"{base}/#/experiments/{experiment_id}/runs?{view}workflowType=machine_learning"
 
 

@@ -1,5 +1,8 @@
 """What a run is called: on the terminal, in MLflow, in its records."""
 
+from pathlib import Path
+
+from fer_keras.common.plugins import is_own_file
 from fer_keras.config import Experiment
 
 
@@ -10,7 +13,8 @@ def data_tag(experiment: Experiment) -> str:
         experiment: What runs.
     """
     fallback = " (fallback)" if experiment.dataset.fallback_for else ""
-    return f"dataset={experiment.dataset.name}{fallback}"
+    name = experiment.dataset.name
+    return f"dataset={Path(name).stem if is_own_file(name) else name}{fallback}"
 
 
 def run_name(experiment: Experiment, part: str = "") -> str:

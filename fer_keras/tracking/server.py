@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from fer_keras.common.errors import ConfigError, TrainingError
 from fer_keras.tracking.page_view import view_address
@@ -20,6 +22,8 @@ _HOST = "127.0.0.1"
 
 # Importing MLflow and opening the store takes seconds, on a busy machine many.
 _START_TIMEOUT_S = 120
+# Runs beside each other; more do not fit a screen.
+_COMPARED = 5
 
 
 def check_store(uri: str) -> None:
@@ -78,9 +82,10 @@ def serve(uri: str, port: int, log: Path | None = None) -> "subprocess.Popen[byt
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # Jobs of language models, with worker processes of their own.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "FER_KERAS_STORE": uri,
     }
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
-    command += ["--host", _HOST, "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "uvicorn", "--factory", "--log-level", "warning"]
+    command += ["--host", _HOST, "--port", str(port), "fer_keras.tracking.page_app:application"]
     with (log or Path(os.devnull)).open("ab") as output:
         server = subprocess.Popen(
             command,
@@ -123,13 +128,7 @@ def experiment_lines(base: str) -> list[str]:
     Args:
         base: The address of a server that answers.
     """
-    request = urllib.request.Request(
-        f"{base}/api/2.0/mlflow/experiments/search",
-        data=b'{"max_results": 100}',
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        found = json.load(answer).get("experiments", [])
+    found = _ask(base, "experiments/search", {"max_results": 100}).get("experiments", [])
     lines = []
     for each in sorted(found, key=lambda each: each["name"]):
         tags = {tag["key"]: tag["value"] for tag in each.get("tags", [])}
@@ -137,6 +136,44 @@ def experiment_lines(base: str) -> list[str]:
             address = view_address(base, each["experiment_id"], tags)
             lines.append(f"  {each['name']:<16} {address}")
     return lines
+
+
+def comparison_line(base: str) -> str:
+    """The address of the comparison of the last runs of the experiment with the newest one.
+
+    Args:
+        base: The address of a server that answers.
+
+    Returns:
+        Empty where fewer than two runs have finished there.
+    """
+    experiments = _ask(base, "experiments/search", {"max_results": 100}).get("experiments", [])
+    query = {
+        "experiment_ids": [each["experiment_id"] for each in experiments],
+        "filter": "attributes.status = 'FINISHED' and metrics.best_accuracy >= 0",
+        "order_by": ["attributes.start_time DESC"],
+        "max_results": 100,
+    }
+    runs = [run["info"] for run in _ask(base, "runs/search", query).get("runs", [])]
+    same = [run for run in runs if run["experiment_id"] == runs[0]["experiment_id"]][:_COMPARED]
+    if len(same) < 2:
+        return ""
+    ids = json.dumps([run["run_id"] for run in same], separators=(",", ":"))
+    of = json.dumps([same[0]["experiment_id"]])
+    address = f"#/compare-runs?runs={urllib.parse.quote(ids)}&experiments={urllib.parse.quote(of)}"
+    return f"  the last {len(same)} runs   {base}/{address}"
+
+
+def _ask(base: str, what: str, query: dict[str, Any]) -> dict[str, Any]:
+    """The answer of MLflow's REST interface."""
+    request = urllib.request.Request(
+        f"{base}/api/2.0/mlflow/{what}",
+        data=json.dumps(query).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
 
 
 def _answers(port: int) -> bool:

@@ -5,13 +5,15 @@ is dead or dies on the way costs one warning, never the training.
 """
 
 import importlib.util
+import json
 import logging
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,11 @@ TRACKED_FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", 
 RUN_ID_FILE = "mlflow_run_id.txt"
 
 _ALIAS = "champion"
+# Tags of a run that its model has too.
+_MODEL_TAGS = (
+    "network", "method", "dataset", "label_rule", "label_order", "git_commit", "seed",
+    "mlflow.note.content",
+)  # fmt: skip
 _SYSTEM_METRICS_EVERY_S = 30
 
 
@@ -47,6 +54,27 @@ def read_run_id(folder: Path) -> str:
     """
     path = folder / RUN_ID_FILE
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+@dataclass(frozen=True)
+class TrackedData:
+    """A split of a data set as MLflow names it.
+
+    Attributes:
+        name: Of the data set.
+        split: `train` or `validation`.
+        digest: Of its pictures and labels, at most 36 characters.
+        label_rule: How its labels are made.
+        count: Pictures.
+        classes: Pictures of each class.
+    """
+
+    name: str
+    split: str
+    digest: str
+    label_rule: str
+    count: int
+    classes: Mapping[str, int]
 
 
 class Tracker:
@@ -144,6 +172,31 @@ class Tracker:
             log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
             self._guard(log, self.run_id, str(path), folder or None)
 
+    def log_data(self, data: Sequence[TrackedData]) -> None:
+        """Names the data that the run reads.
+
+        Args:
+            data: The splits.
+        """
+        if self._client is not None:
+            self._guard(self._log_data, data)
+
+    def log_model(
+        self, run_dir: Path, figures: Mapping[str, float], data: TrackedData | None, step: int
+    ) -> None:
+        """Stores the kept network as an MLflow model with its figures.
+
+        A network that cannot be written as one costs one warning and nothing else.
+
+        Args:
+            run_dir: The finished run.
+            figures: Validation figures of the network.
+            data: What they were measured on; None where nobody has said.
+            step: Its epoch.
+        """
+        if self._client is not None:
+            self._guard(self._log_model, run_dir, figures, data, step)
+
     def finish(self, status: str) -> None:
         """Ends the run.
 
@@ -171,7 +224,7 @@ class Tracker:
         return found[0] if found else None
 
     def register_champion(self, model_name: str, tags: Mapping[str, str]) -> None:
-        """Registers the files of the run as a model and moves the alias `champion` to it.
+        """Registers the model of the run and moves the alias `champion` to it.
 
         Args:
             model_name: The registered model; made if missing.
@@ -187,14 +240,92 @@ class Tracker:
                 return [dict(version.tags)]
         return []
 
+    def _log_data(self, data: Sequence[TrackedData]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(
+                    name=each.name,
+                    digest=each.digest,
+                    source_type="fer_keras",
+                    source=json.dumps({"split": each.split, "label_rule": each.label_rule}),
+                    profile=json.dumps({"pictures": each.count, "classes": each.classes}),
+                ),
+                [InputTag("mlflow.data.context", each.split)],
+            )
+            for each in data
+        ]
+        self._client.log_inputs(self.run_id, inputs)
+
+    def _log_model(
+        self, run_dir: Path, figures: Mapping[str, float], data: TrackedData | None, step: int
+    ) -> None:
+        import time
+        from tempfile import TemporaryDirectory
+
+        from mlflow.entities import LoggedModelOutput, Metric
+
+        from fer_keras.tracking.mlflow_model import write_run_model
+
+        run = self._client.get_run(self.run_id)
+        tags = {key: run.data.tags[key] for key in _MODEL_TAGS if key in run.data.tags}
+        name = re.sub(r"[^\w-]", "_", run.data.tags.get("experiment", "model"))
+        model_id = str(
+            self._client.create_logged_model(
+                run.info.experiment_id,
+                name=name,
+                source_run_id=self.run_id,
+                tags=tags,
+                params={key: value for key, value in run.data.params.items() if value},
+                model_type="classifier",
+            ).model_id
+        )
+        try:
+            with TemporaryDirectory(prefix="fer_keras-") as place:
+                folder = Path(place) / "model"
+                write_run_model(run_dir, folder, model_id=model_id, run_id=self.run_id)
+                self._client.log_model_artifacts(model_id, str(folder))
+        except Exception as error:
+            self._client.finalize_logged_model(model_id, "FAILED")
+            reason = str(error).split("\n")[0][:200]
+            print(f"warning: the run has no MLflow model: {reason}", file=sys.stderr)
+            return
+        self._client.finalize_logged_model(model_id, "READY")
+        self._client.log_outputs(self.run_id, [LoggedModelOutput(model_id, step)])
+        now = int(time.time() * 1000)
+        about = {"model_id": model_id}
+        if data is not None:
+            about |= {"dataset_name": data.name, "dataset_digest": data.digest}
+        metrics = [
+            Metric(key, float(value), now, step, run_id=self.run_id, **about)
+            for key, value in figures.items()
+        ]
+        self._client.log_batch(self.run_id, metrics=metrics)
+
     def _register_champion(self, model_name: str, tags: Mapping[str, str]) -> None:
         client = self._client
         if not client.search_registered_models(f"name = '{model_name}'"):
             client.create_registered_model(model_name)
-        # All files: what is fetched by the alias is a run folder, which every command reads.
-        source = client.get_run(self.run_id).info.artifact_uri
-        version = client.create_model_version(model_name, source, self.run_id, tags=dict(tags))
+        # With all files: what is fetched by the alias is a run folder, which every command reads.
+        run = client.get_run(self.run_id)
+        models = run.outputs.model_outputs if run.outputs else []
+        model_id = models[-1].model_id if models else None
+        source = f"models:/{model_id}" if model_id else run.info.artifact_uri
+        version = client.create_model_version(
+            model_name,
+            source,
+            self.run_id,
+            tags=dict(tags),
+            description=run.data.tags.get("mlflow.note.content"),
+            model_id=model_id,
+        )
         client.set_registered_model_alias(model_name, _ALIAS, version.version)
+        if model_id:
+            # By this MLflow's page leads from the model to the registry.
+            versions = [{"name": model_name, "version": int(version.version)}]
+            tag = {"mlflow.modelVersions": json.dumps(versions)}
+            client.set_logged_model_tags(model_id, tag)
 
     def _connect(self) -> Any:
         # MLflow's own defaults keep a run waiting for minutes when the server is gone.

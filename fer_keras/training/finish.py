@@ -15,7 +15,7 @@ from fer_keras.reporting.card import card_of_run
 from fer_keras.reporting.contact_sheet import plot_contact_sheet
 from fer_keras.reporting.plots import plot_curves
 from fer_keras.reporting.tables import read_csv
-from fer_keras.tracking.champion import challenge
+from fer_keras.tracking.champion import challenge, not_whole
 from fer_keras.tracking.tracked import store_files
 from fer_keras.tracking.tracker import TRACKED_FIGURES, Tracker, is_remote
 from fer_keras.training.checkpoint import Progress
@@ -79,6 +79,10 @@ def finish(
     # Faces of a data set stay on this machine.
     private = is_remote() and not experiment.dataset.name.startswith("synthetic")
     store_files(tracker, run_dir, (named.name, _SHEET) if private else (named.name,))
-    if tracker.active and not is_part and not result["fallback"]:
-        print(challenge(tracker, result))
+    if tracker.active:
+        tracker.log_model(run_dir, scores, record.tracked_data()[-1], result["best_epoch"])
+        if not is_part:
+            smaller = not_whole(experiment)
+            line = f"champion  not challenged: {smaller}" if smaller else ""
+            print(line or challenge(tracker, result))
     return result

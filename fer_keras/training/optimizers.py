@@ -14,6 +14,7 @@ import keras
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.config import TrainingConfig
+from fer_keras.loading.transfer import is_classifier
 
 
 @keras.saving.register_keras_serializable(package="fer_keras")
@@ -85,14 +86,29 @@ class _LayerRates:
     """
 
     layer_rates: Mapping[str, float]
-    weight_decay: float | None
+    head_steps: int
+    weight_decay: Any
+    iterations: Any
 
     def build(self, variables: Sequence[Any]) -> None:
         super().build(variables)  # type: ignore[misc]
-        self._factors = [rate_factor(v.path.split("/")[0], self.layer_rates) for v in variables]
+        layers = [variable.path.split("/")[0] for variable in variables]
+        # Whether it waits for the classifiers, and its factor.
+        self._factors = [
+            (
+                bool(self.head_steps) and not is_classifier(layer),
+                rate_factor(layer, self.layer_rates),
+            )
+            for layer in layers
+        ]
+        if all(waits for waits, _ in self._factors):
+            raise ConfigError(
+                "training.head_epochs: expected a classifier that is trained, a layer called "
+                f"logits. Received: {', '.join(dict.fromkeys(layers))}. Mend: set it to 0"
+            )
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        rate = learning_rate * self._factor(variable)
+        rate = learning_rate * self._now(*self._factor(variable))
         super().update_step(gradient, variable, rate)  # type: ignore[misc]
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
@@ -100,13 +116,19 @@ class _LayerRates:
         if whole is None:
             return
         for factor in sorted(set(self._factors)):
-            self.weight_decay = whole * factor
+            self.weight_decay = whole * self._now(*factor)
             group = [variable for variable in variables if self._factor(variable) == factor]
             super()._apply_weight_decay(group)  # type: ignore[misc]
         self.weight_decay = whole
 
-    def _factor(self, variable: Any) -> float:
+    def _factor(self, variable: Any) -> tuple[bool, float]:
         return self._factors[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+
+    def _now(self, waits: bool, factor: float) -> Any:
+        """The factor in this step."""
+        if not waits:
+            return factor
+        return factor * keras.ops.cast(self.iterations >= self.head_steps, "float32")
 
 
 class _AverageApart:
@@ -180,8 +202,9 @@ def build_optimizer(training: TrainingConfig, steps_per_epoch: int) -> Any:
         "adamw": keras.optimizers.AdamW,
     }
     kind: Any = kinds[training.optimizer]
-    if training.layer_rates:
-        rates = {"layer_rates": dict(training.layer_rates)}
+    head_steps = round(training.head_epochs * steps_per_epoch)
+    if training.layer_rates or head_steps:
+        rates = {"layer_rates": dict(training.layer_rates), "head_steps": head_steps}
         kind = type(kind.__name__, (_LayerRates, kind), rates)
     if training.ema_momentum:
         kind = type(kind.__name__, (_AverageApart, kind), {})

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from fer_keras.config import Experiment
+from fer_keras.config import Experiment, describe_experiment
 from fer_keras.data.load import tracked_name
 from fer_keras.data.pipeline import training_prior
 from fer_keras.data.samples import Samples
 from fer_keras.runtime.pictures import picture_rule_of
 from fer_keras.tracking.champion import pictures_id
 from fer_keras.tracking.run_names import data_tag, run_name
-from fer_keras.tracking.tracker import git_commit
+from fer_keras.tracking.tracker import TrackedData, git_commit
 from fer_keras.training.checkpoint import Progress
+from fer_keras.training.own_parts import file_digests
 from fer_keras.training.task import Task
 
 
@@ -67,13 +69,31 @@ class RunRecord:
         """
         return run_name(self.experiment, part)
 
+    def tracked_data(self) -> tuple[TrackedData, TrackedData]:
+        """Train and validation as MLflow names them."""
+        name = tracked_name(self.experiment.dataset.name, self.experiment.dataset.source)
+        train, validation = (
+            TrackedData(
+                name,
+                samples.split,
+                samples.fingerprint[:36],
+                samples.label_rule,
+                len(samples),
+                dict(zip(samples.class_names, np.bincount(
+                    samples.labels, minlength=len(samples.class_names)
+                ).tolist(), strict=True)),
+            )
+            for samples in (self.train, self.validation)
+        )  # fmt: skip
+        return train, validation
+
     def tags(self) -> dict[str, str]:
         """What MLflow shows beside the settings."""
         experiment = self.experiment
         return {
             "experiment": experiment.name,
             "method": experiment.method.name,
-            "network": experiment.network.name,
+            "network": self.task.method.network.name,
             "git_commit": self.commit,
             "dataset": data_tag(experiment).removeprefix("dataset="),
             "dataset_fingerprint": self.train.fingerprint,
@@ -85,7 +105,17 @@ class RunRecord:
             "seed": str(experiment.seed),
             "initial_weights": self.task.weights_from,
             "run_dir": str(self.run_dir),
+            "command": self.command,
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.name": "fer_keras.train",
+            "mlflow.source.git.commit": self.commit.removesuffix("-dirty"),
+            "mlflow.note.content": self.description(),
         }
+
+    def description(self) -> str:
+        """What the experiment says of itself, and the command; Markdown."""
+        about = describe_experiment(self.experiment.name)
+        return f"{about}\n\n`{self.command}`".strip() if self.command else about
 
     def result(self, figures: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """The content of `result.json`.
@@ -107,6 +137,7 @@ class RunRecord:
             "experiment": experiment.name,
             "run": f"{experiment.name} seed {experiment.seed} {data_tag(experiment)}",
             "fallback": bool(experiment.dataset.fallback_for),
+            "network": self.task.method.network.name,
             "seed": experiment.seed,
             "best_epoch": int(best["epoch"]),
             "epochs": len(progress.history),
@@ -126,6 +157,7 @@ class RunRecord:
             "validation_pictures": pictures_id(self.validation),
             "tracked_as": tracked_name(experiment.dataset.name, experiment.dataset.source),
             "command": self.command,
+            "own_files": file_digests(self.run_dir, experiment),
         }
 
     def last_line(self, result: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from fer_keras.training.device import prepare_backend
 from fer_keras.training.distribution import ONE_DEVICE, Distribution
 from fer_keras.training.finish import finish
 from fer_keras.training.fit import fit
+from fer_keras.training.own_parts import check_parts, keep_own_files
 from fer_keras.training.record import RunRecord
 from fer_keras.training.run_folder import first_command, open_run_dir
 from fer_keras.training.task import build_task
@@ -73,6 +74,7 @@ def run(
     device += trial_words(experiment)
     print(device)
     check_policy(experiment.augmentation)
+    check_parts(experiment)
     train, validation, whole_train = _load(experiment)
     with bar("building the network"):
         task = build_task(experiment, train, validation)
@@ -80,6 +82,7 @@ def run(
     # Only now: a wrong option or data that cannot be read leaves no folder behind.
     if distribution.writes:
         open_run_dir(run_dir, experiment, resume)
+        keep_own_files(run_dir, experiment)
         command = first_command(run_dir, command)
         write_text(run_dir / "labels.txt", "\n".join(train.class_names) + "\n")
     record = RunRecord(experiment, run_dir, train, validation, task, device, command)
@@ -100,6 +103,7 @@ def run(
         parent_run_id=parent_run_id,
     ) as tracker:
         tracker.artifact(run_dir / "experiment.json")
+        tracker.log_data(record.tracked_data())
         fit(experiment, task, run_dir, progress, tracker, on_epoch, distribution)
         if not distribution.writes:
             return {}

@@ -22,14 +22,20 @@ import keras
 import numpy as np
 from keras import Model
 
-from fer_keras.common.errors import ConfigError, DataError, ModelFileError, did_you_mean
+from fer_keras.common.errors import ConfigError, ModelFileError, did_you_mean
 from fer_keras.common.files import file_sha256
-from fer_keras.common.labels import name_mapping
-from fer_keras.config import Experiment, list_experiments, load_experiment, override
+from fer_keras.config import (
+    Experiment,
+    NetworkConfig,
+    list_experiments,
+    load_experiment,
+    override,
+)
 from fer_keras.loading.exported_weights import is_export, read_exported_weights
 from fer_keras.loading.face_features import LICENCE, is_face_features, read_face_features
 from fer_keras.loading.keras_files import load_network
 from fer_keras.loading.load import load_model
+from fer_keras.loading.presets import trained_file
 from fer_keras.loading.published import (
     files_sha256,
     is_published_path,
@@ -37,14 +43,13 @@ from fer_keras.loading.published import (
     start_from_published,
 )
 from fer_keras.loading.torch_files import is_torch_file, load_torch_tensors
+from fer_keras.loading.transfer import copy_layers, fill_from_export, with_classes
 from fer_keras.loading.weights import load_arrays, load_weights
-from fer_keras.models import build_model
-from fer_keras.models.compact import narrow
 from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface2
 from fer_keras.models.face_resnet import fill
-from fer_keras.models.folded import fill_folded
 from fer_keras.models.fusion import in_order
 from fer_keras.models.layers import class_names_of
+from fer_keras.runtime.shipped import place_of
 
 # Training pictures whose statistics batch normalisation starts with.
 _STATISTICS_OF = 512
@@ -82,7 +87,7 @@ def with_earlier_stages(
             spec = published_spec(value)
             if spec is not None and Path(spec[2]).exists():
                 return value
-            path = _shipped(value)
+            path = place_of(value)
             if path.exists():
                 return str(path)
             raise ConfigError(
@@ -110,6 +115,29 @@ def with_earlier_stages(
         if named:
             changes.append(f"{key}={json.dumps(named)}")
     return override(experiment, changes)
+
+
+def network_of_weights(start: NetworkConfig, class_names: tuple[str, ...]) -> tuple[Any, str]:
+    """The network of a file, with a classifier for other classes.
+
+    Args:
+        start: Its weights are a `.keras` file or a run folder.
+        class_names: The classes of the data set.
+
+    Returns:
+        The network, and one line for the record.
+
+    Raises:
+        ConfigError: Its classifier cannot be replaced.
+        ModelFileError: The file is missing, damaged or refused.
+    """
+    file = trained_file(start.weights)
+    trained, sha256 = load_network(file)
+    if class_names_of(trained) == class_names:
+        network, fresh = trained, list[str]()
+    else:
+        network, fresh = with_classes(trained, class_names)
+    return network, _start_line(network, file, fresh, sha256, whole=start.keep_start > 0)
 
 
 def _of_the_same_pictures(earlier: Experiment, later: Experiment) -> Experiment:
@@ -140,8 +168,8 @@ def load_start(
     """Copies the weights of a trained network where layer names and shapes are the same.
 
     Classifiers (`logits`, `branch1_logits`, ...) are matched by the names of the classes, and so
-    are neurons that read them (`branch1_valence_arousal`); where a class is new to the trained
-    network, they keep their fresh weights.
+    are neurons that read them (`branch1_valence_arousal`); a class that is new to the trained
+    network keeps its fresh weights.
 
     Args:
         network: The new network; its weights are changed.
@@ -173,27 +201,18 @@ def load_start(
         fresh = start_from_published(network, class_names, path)
         return _start_line(network, theirs_path, fresh, files_sha256(theirs_path), whole=whole)
     if is_export(Path(path)):
-        return _load_export(network, class_names, Path(path), pictures, whole=whole)
+        if pictures is not None:
+            pictures = pictures[:: max(1, len(pictures) // _STATISTICS_OF)][:_STATISTICS_OF]
+        weights = read_exported_weights(Path(path))
+        fresh, how = fill_from_export(network, class_names, weights, pictures)
+        line = _start_line(network, weights.path, fresh, weights.sha256, whole=whole)
+        return f"{line}{how}"
     file = _model_file(path)
     if file.name.endswith(".h5"):
         fresh = _load_backbone(network, file)
         return _start_line(network, file, fresh, whole=whole)
     trained, sha256 = load_network(file)
-    theirs = {layer.name: layer.get_weights() for layer in trained.layers}
-    copied, fresh = [], []
-    for layer in network.layers:
-        if not layer.weights:
-            continue
-        values = theirs.get(layer.name)
-        if values is not None and layer.name.endswith(("logits", "_valence_arousal")):
-            axis = -1 if layer.name.endswith("logits") else 0
-            values = _by_class(values, class_names_of(trained), class_names, axis)
-        shapes = [tuple(weight.shape) for weight in layer.weights]
-        if values is not None and [value.shape for value in values] == shapes:
-            layer.set_weights(values)
-            copied.append(layer.name)
-        else:
-            fresh.append(layer.name)
+    copied, fresh = copy_layers(network, class_names, trained)
     if not copied:
         raise ConfigError(
             f"network.weights: no layer of {network.name!r} has the name and the shape of one in "
@@ -218,46 +237,6 @@ def _load_face_features(
         digest.update(name.encode() + values.tobytes())
     line = _start_line(network, path, fresh, digest.hexdigest(), whole=whole)
     return f"{line}; {LICENCE}"
-
-
-def _load_export(
-    network: Any,
-    class_names: tuple[str, ...],
-    path: Path,
-    pictures: np.ndarray | None,
-    *,
-    whole: bool,
-) -> str:
-    """Fills a network from an exported one, narrower or not; returns the line of `load_start`."""
-    weights = read_exported_weights(path)
-    if pictures is not None:
-        pictures = pictures[:: max(1, len(pictures) // _STATISTICS_OF)][:_STATISTICS_OF]
-    layers, how = dict(weights.layers), ""
-    ours = {layer.name: layer for layer in network.layers}
-    narrower = network.name == weights.network == "compact" and any(
-        name in ours and tuple(ours[name].kernel.shape) != kernel.shape
-        for name, (kernel, _) in layers.items()
-        if name != "logits"
-    )
-    if narrower:
-        if pictures is None:
-            raise ConfigError(
-                "network.weights: expected pictures, by which the channels of a narrower network "
-                f"are chosen. Received none: {weights.path}"
-            )
-        wide = build_model(
-            "compact", weights.image_shape, len(weights.class_names), **weights.options
-        )
-        fill_folded(wide, layers)
-        layers, how = narrow(layers, wide, network, pictures), ", narrowed"
-    if "logits" in layers:
-        kernel_and_bias = list(layers.pop("logits"))
-        classifier = _by_class(kernel_and_bias, weights.class_names, class_names, -1)
-        if classifier is not None:
-            layers["logits"] = (classifier[0], classifier[1])
-    fresh = fill_folded(network, layers, pictures)
-    line = _start_line(network, weights.path, fresh, weights.sha256, whole=whole)
-    return f"{line}{how}"
 
 
 def _start_line(
@@ -333,19 +312,12 @@ def with_teacher(options: dict[str, Any]) -> tuple[dict[str, Any], str]:
             notes.append(f"{file} ({sha256[:12]})")
     if _SEVERAL in options:
         models = [
-            load_model(_shipped(each)) if isinstance(each, str) else each
+            load_model(place_of(each)) if isinstance(each, str) else each
             for each in options[_SEVERAL]
         ]
         notes += [f"{each.path} ({each.sha256[:12]})" for each in models]
         options[_SEVERAL] = models
     return options, "; ".join(notes)
-
-
-def _shipped(name: str) -> Path:
-    """The path of a model: as it is given, else below the models that are shipped."""
-    package = Path(__file__).parents[1]
-    places = (Path(), package.parent / "saved_models", package / "saved_models")
-    return next((place / name for place in places if (place / name).exists()), Path(name))
 
 
 def with_bases(options: dict[str, Any], class_names: tuple[str, ...]) -> tuple[dict[str, Any], str]:
@@ -466,17 +438,3 @@ def _recipe(experiment: Experiment) -> Experiment:
 
 def _model_file(path: str) -> Path:
     return Path(path) / "best.keras" if Path(path).is_dir() else Path(path)
-
-
-def _by_class(
-    values: list[np.ndarray], theirs: tuple[str, ...], ours: tuple[str, ...], axis: int
-) -> list[np.ndarray] | None:
-    """The kernel and bias of a layer with our classes along an axis; None where one is missing."""
-    try:
-        order = list(name_mapping(theirs, ours))
-    except DataError:
-        return None
-    kernel, *bias = values
-    if axis == -1:  # A bias has classes where the outputs are classes.
-        bias = [value[order] for value in bias]
-    return [np.take(kernel, order, axis=axis), *bias]

@@ -17,13 +17,15 @@ from fer_keras.data.samples import Samples
 from fer_keras.data.views import Feed
 from fer_keras.loading.keras_files import save_network
 from fer_keras.methods import build_method
-from fer_keras.models import build_model
+from fer_keras.models import build_network
+from fer_keras.training.as_weights import AS_WEIGHTS
 from fer_keras.training.device import use_xla
 from fer_keras.training.embedding_cache import feed_embeddings
 from fer_keras.training.optimizers import build_optimizer, freeze_layers
 from fer_keras.training.start import (
     keeping_start,
     load_start,
+    network_of_weights,
     with_bases,
     with_encoders,
     with_teacher,
@@ -82,12 +84,13 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
     image_shape = train.images.shape[1:]
     network_options, encoders = with_encoders(dict(experiment.network.options), image_shape)
     network_options, bases = with_bases(network_options, train.class_names)
-    network = build_model(
-        experiment.network.name, image_shape, len(train.class_names), **network_options
-    )
-    weights_from = encoders or bases or "none: trained from scratch"
     start = experiment.network
-    if start.weights:
+    weights_from = encoders or bases or "none: trained from scratch"
+    if start.name == AS_WEIGHTS:
+        network, weights_from = network_of_weights(start, train.class_names)
+    else:
+        network = build_network(start.name, image_shape, len(train.class_names), **network_options)
+    if start.weights and start.name != AS_WEIGHTS:
         weights_from = load_start(
             network,
             train.class_names,

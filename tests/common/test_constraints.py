@@ -35,7 +35,7 @@ from fer_keras.config import (
     to_json,
 )
 from fer_keras.methods import build_method, list_methods
-from fer_keras.models import build_model, list_models
+from fer_keras.models import build_network, list_networks
 
 
 def _steps(kind: Any, bound: float) -> tuple[Any, Any]:
@@ -134,7 +134,7 @@ def test_numbers_have_bounds() -> None:
     assert free == set()
 
 
-BUILDERS = [("models", name) for name in list_models()]
+BUILDERS = [("models", name) for name in list_networks()]
 BUILDERS += [("methods", name) for name in list_methods()]
 
 
@@ -149,7 +149,7 @@ def _shape(name: str) -> tuple[int, ...]:
 
 def _built(kind: str, name: str, **options: Any) -> Any:
     if kind == "models":
-        return build_model(name, _shape(name), 3, **options)
+        return build_network(name, _shape(name), 3, **options)
     # Refused before anything is built, so no network is needed.
     network: Any = None
     return build_method(name, network, ("a", "b"), **options)

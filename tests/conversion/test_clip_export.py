@@ -32,7 +32,7 @@ from fer_keras.data.samples import Samples, one_hot
 from fer_keras.evaluation.evaluate import evaluate
 from fer_keras.evaluation.summary import report
 from fer_keras.loading.load import load_model
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.runtime import Recognizer
 from fer_keras.runtime.stream.sources import ArraySource
 from fer_keras.runtime.stream.stream import Stream
@@ -218,7 +218,7 @@ def test_every_network_is_cut_and_converted(name: str, tmp_path: Path) -> None:
 
     keras.utils.set_random_seed(0)
     small = importlib.import_module(f"fer_keras.models.{name}").SMALL
-    network = build_model(name, (FRAMES, SIDE, SIDE, 1), len(NAMES), **small)
+    network = build_network(name, (FRAMES, SIDE, SIDE, 1), len(NAMES), **small)
     record = build_clip_files(network, 0.5, NAMES, tmp_path, clips("validation", 9))
     assert record["num_frames"] == 45
     assert record["models"]["float32"]["max_difference"] < 1e-5

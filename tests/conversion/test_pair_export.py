@@ -44,7 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     import keras
 
     from fer_keras.methods import build_method
-    from fer_keras.models import build_model
+    from fer_keras.models import build_network
 
     keras.utils.set_random_seed(0)
     train = faces("train", 192)
@@ -54,7 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     network = NetworkConfig(
         "difference_of_embeddings", {"encoder": "compact", "encoder_options": options, "hidden": []}
     )
-    built = build_model(network.name, (2, 16, 16, 1), 3, **network.options)
+    built = build_network(network.name, (2, 16, 16, 1), 3, **network.options)
     method = build_method("cross_entropy", built, NAMES)
     method.compile(keras.optimizers.Adam(0.05), jit_compile=False)
     method.fit(train.images[:].astype(np.float32), train.targets, epochs=25, verbose=0)

@@ -16,7 +16,7 @@ import pytest
 
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.loading.published import FAMILIES, published_spec, read_published
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.training.start import load_start
 
 Tensors = dict[str, np.ndarray]
@@ -119,7 +119,7 @@ def test_esr(name: str, tmp_path: Path) -> None:
 def test_a_start_from_persons(tmp_path: Path) -> None:
     shapes = authors_tensors.manet(20)
     file = write(authors_tensors.values(shapes), tmp_path / "Pretrained_on_MSCeleb.pth.tar")
-    network = build_model("manet", (224, 224, 3), 7)
+    network = build_network("manet", (224, 224, 3), 7)
     line = load_start(network, tuple("abcdefg"), str(file))
     assert line.endswith("fresh: quadrants_logits, scales_logits")
     stem = authors_tensors.values({"conv1.weight": shapes["conv1.weight"]})["conv1.weight"]
@@ -127,6 +127,24 @@ def test_a_start_from_persons(tmp_path: Path) -> None:
     np.testing.assert_array_equal(kernel, stem.transpose(2, 3, 1, 0))
     with pytest.raises(ModelFileError, match=r"names 7 classes .* the file has 20 outputs"):
         read_published(file, "manet", "rafdb")
+
+
+def test_a_start_of_a_network_that_grows(tmp_path: Path) -> None:
+    tensors = authors_tensors.values(authors_tensors.esr(2, ckplus=True, affect=True))
+    folder = write_esr(tensors, tmp_path / "esr")
+    classes = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
+    # The first stage has one branch of the two; the third has one more than the file.
+    for branches in (1, 3):
+        options = {"variant": "ckplus", "num_branches": branches}
+        network = build_network("esr", (96, 96, 1), 7, **options)
+        line = load_start(network, classes, f"esr:ckplus={folder}")
+        fresh = line.partition("fresh: ")[2].split(", ")
+        assert {name.partition("_")[0] for name in fresh} == (
+            {""} if branches == 1 else {"branch3"}
+        )
+        bias = network.get_layer("branch1_logits").get_weights()[1]
+        # Neutral is the last class of the file, happiness the fourth.
+        np.testing.assert_array_equal(bias[:2], tensors["branch1.fc.bias"][[7, 3]])
 
 
 def test_every_tensor_has_a_place_or_the_file_is_refused(tmp_path: Path) -> None:

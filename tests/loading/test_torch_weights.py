@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fer_keras.common.errors import ConfigError, ModelFileError
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.training.start import load_start
 
 torch = pytest.importorskip("torch")
@@ -50,7 +50,7 @@ def pictures() -> np.ndarray:
 def build(**options: Any) -> Any:
     keras.utils.set_random_seed(0)
     options = {"width": WIDTH, "depths": DEPTHS, **options}
-    return build_model("ddamfn", (SIDE, SIDE, 3), len(CLASSES), **options)
+    return build_network("ddamfn", (SIDE, SIDE, 3), len(CLASSES), **options)
 
 
 def map_of(network: Any, pictures: np.ndarray, name: str) -> np.ndarray:
@@ -144,7 +144,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(theirs: Any, tmp_path:
     refused({**tensors, name: tensors[name].transpose(0, 1)}, f"1 have another shape: {name}")
     torch.save(tensors, file)
     with pytest.raises(ConfigError, match="are read for ddamfn, esr"):
-        load_start(build_model("compact", (SIDE, SIDE, 3), 3), CLASSES, str(file))
+        load_start(build_network("compact", (SIDE, SIDE, 3), 3), CLASSES, str(file))
 
 
 def test_the_classifier_is_taken_by_the_names_of_its_classes(theirs: Any, tmp_path: Path) -> None:

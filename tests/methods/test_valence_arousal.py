@@ -8,7 +8,7 @@ from keras import ops
 from fer_keras.common.errors import ConfigError
 from fer_keras.methods import build_method
 from fer_keras.methods.valence_arousal import Agreement
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 
 from .conftest import NAMES
 
@@ -72,7 +72,7 @@ def test_figures_over_batches_are_those_of_all_samples():
 
 def test_only_the_new_neurons_of_an_ensemble_learn_what_a_picture_shows():
     keras.utils.set_random_seed(0)
-    network = build_model(
+    network = build_network(
         "esr", (42, 42, 1), 4, variant="ckplus", num_branches=2, width=0.25, valence_arousal=True
     )
     for layer in network.layers:

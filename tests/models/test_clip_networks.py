@@ -10,18 +10,18 @@ from fer_keras.common.errors import ConfigError
 from fer_keras.conversion.clips import cut
 from fer_keras.loading.classifier import from_network
 from fer_keras.loading.keras_files import load_network, save_network
-from fer_keras.models import build_model, list_models
+from fer_keras.models import build_network, list_networks
 from fer_keras.models.layers import with_class_names
 
 NAMES = ("onset", "offset", "fast_onset")
-NETWORKS = list_models("clip_*")
+NETWORKS = list_networks("clip_*")
 SIDE = 16
 
 
 def build(name, frames=6, **options):
     keras.utils.set_random_seed(0)
     small = import_module(f"fer_keras.models.{name}").SMALL
-    network = build_model(name, (frames, SIDE, SIDE, 1), len(NAMES), **{**small, **options})
+    network = build_network(name, (frames, SIDE, SIDE, 1), len(NAMES), **{**small, **options})
     for variable in network.variables:
         # Fresh biases and statistics would hide what padding does to them.
         noise = np.random.default_rng(len(variable.path)).uniform(0, 0.3, variable.shape)
@@ -158,9 +158,9 @@ def test_a_network_in_memory_scores_clips_and_frames():
 )
 def test_what_is_no_clip_is_refused(name, shape, message):
     with pytest.raises(ConfigError, match=message):
-        build_model(name, shape, 3)
+        build_network(name, shape, 3)
 
 
 def test_heads_must_divide_the_channels():
     with pytest.raises(ConfigError, match=r"multiple of heads=4. Received: hidden=6"):
-        build_model("clip_transformer", (6, 16, 16, 1), 3, hidden=6, heads=4)
+        build_network("clip_transformer", (6, 16, 16, 1), 3, hidden=6, heads=4)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fer_keras.common.errors import ConfigError
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.ddamfn import SMALL, MixedDepthwiseConv2D
 
 
@@ -20,7 +20,7 @@ def to_numpy(tensor):
 @pytest.fixture(scope="module")
 def shallow():
     """The published widths with one block a stage, which takes a tenth of the time to build."""
-    return build_model("ddamfn", (112, 112, 3), 8, depths=(1, 1, 1))
+    return build_network("ddamfn", (112, 112, 3), 8, depths=(1, 1, 1))
 
 
 def test_stages_have_the_published_sizes(shallow):
@@ -81,8 +81,8 @@ def test_parameters_of_one_to_four_heads(shallow):
 
 @pytest.mark.parametrize("num_heads", [1, 3])
 def test_heads_are_joined_by_their_maximum(num_heads):
-    network = build_model("ddamfn", (48, 32, 1), 5, num_heads=num_heads, **SMALL)
-    assert trained(network) - trained(build_model("ddamfn", (48, 32, 1), 5, **SMALL)) == (
+    network = build_network("ddamfn", (48, 32, 1), 5, num_heads=num_heads, **SMALL)
+    assert trained(network) - trained(build_network("ddamfn", (48, 32, 1), 5, **SMALL)) == (
         num_heads - 2
     ) * trained(keras.Model(network.output["mfn_features"], network.get_layer("head1_map").output))
     images = np.random.default_rng(0).uniform(0, 255, (2, 48, 32, 1))
@@ -100,7 +100,7 @@ def test_heads_are_joined_by_their_maximum(num_heads):
 
 def test_attention_maps_are_products_of_rows_and_columns():
     keras.utils.set_random_seed(0)
-    network = build_model("ddamfn", (64, 64, 1), 5, **SMALL)
+    network = build_network("ddamfn", (64, 64, 1), 5, **SMALL)
     attention = to_numpy(
         network(np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 1)))["attention"]
     )
@@ -139,8 +139,8 @@ def test_mixed_kernels_must_fit_the_channels():
 
 def test_grey_pictures_look_like_the_same_pictures_in_colour():
     # The three standardisations of a colour picture lie around the one of the grey picture.
-    grey = build_model("ddamfn", (16, 16, 1), 3, **SMALL).get_layer("scale")
-    colour = build_model("ddamfn", (16, 16, 3), 3, **SMALL).get_layer("scale")
+    grey = build_network("ddamfn", (16, 16, 1), 3, **SMALL).get_layer("scale")
+    colour = build_network("ddamfn", (16, 16, 3), 3, **SMALL).get_layer("scale")
     pixels = np.array([0.0, 0.449 * 255, 255.0]).reshape(3, 1, 1, 1)
     in_colour = to_numpy(colour(np.repeat(pixels, 3, axis=-1)))
     expected = (pixels / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
@@ -157,7 +157,7 @@ def test_prelu_has_a_slope_for_each_channel(shallow):
 def test_signals_keep_their_size_through_the_untrained_network():
     # With Keras' own start of depthwise kernels the map after the mixed kernels nearly vanishes.
     keras.utils.set_random_seed(0)
-    network = build_model("ddamfn", (48, 48, 1), 5, **SMALL)
+    network = build_network("ddamfn", (48, 48, 1), 5, **SMALL)
     name = "conv5_half"
     before, after = (
         network.get_layer(f"{name}_{layer}").output for layer in ("expand_prelu", "mix")
@@ -169,7 +169,7 @@ def test_signals_keep_their_size_through_the_untrained_network():
 
 def test_other_activations_than_a_slope_for_each_channel():
     networks = {
-        name: build_model("ddamfn", (16, 16, 1), 3, activation=name, **SMALL)
+        name: build_network("ddamfn", (16, 16, 1), 3, activation=name, **SMALL)
         for name in ("prelu", "relu", "leaky_relu")
     }
     slopes = sum(

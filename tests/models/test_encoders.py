@@ -11,7 +11,7 @@ from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.loading.keras_files import load_network, save_network
 from fer_keras.loading.weights import load_arrays
 from fer_keras.methods import build_method
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.difference_of_embeddings import READS
 from fer_keras.models.encoders import build_encoder, load_vggface2
 from fer_keras.models.layers import FrozenEncoder
@@ -24,7 +24,7 @@ TINY = {"stem_filters": 4, "widths": [8], "depths": [1], "dropout": 0.5}
 
 def difference(**options):
     tiny = {"encoder": "compact", "encoder_options": TINY, "hidden": [8]}
-    return build_model("difference_of_embeddings", (2, *SHAPE), 3, **{**tiny, **options})
+    return build_network("difference_of_embeddings", (2, *SHAPE), 3, **{**tiny, **options})
 
 
 def pairs(number=6):
@@ -43,16 +43,16 @@ def outputs(network, images, training=False):
 def test_published_parameter_counts():
     # Figures of the sources' PyTorch programs, counted layer by layer; none depends on the size of
     # the pictures. 813,800 = 3008 -> 256 -> 128 -> 64 -> 32 -> 8, 535,272 the same from 1920.
-    network = build_model("emotion_encoder", (32, 32, 3), 8)
+    network = build_network("emotion_encoder", (32, 32, 3), 8)
     assert trained(network) == 2_971_952 + 813_800
     identity = network.get_layer("identity").encoder
     assert trained(network.get_layer("mobilenet_v3_large")) == 2_971_952
     assert identity.count_params() == 23_508_032 + 2 * 26_560
     assert identity.trainable_variables == []
     pair = (2, 32, 32, 3)
-    second = build_model("difference_of_embeddings", pair, 8, encoder=network)
+    second = build_network("difference_of_embeddings", pair, 8, encoder=network)
     assert trained(second) == 535_272
-    assert trained(build_model("difference_of_embeddings", pair, 7, encoder=network)) == 535_239
+    assert trained(build_network("difference_of_embeddings", pair, 7, encoder=network)) == 535_239
     assert second.count_params() == 535_272 + 2_996_352
 
 
@@ -117,7 +117,7 @@ def test_a_linear_probe_has_no_hidden_layer():
 
 def test_the_second_stage_takes_the_embedding_of_the_first(tmp_path: Path):
     keras.utils.set_random_seed(0)
-    first = build_model(
+    first = build_network(
         "emotion_encoder", SHAPE, 3, encoder="compact", encoder_options=TINY,
         identity="compact", identity_options=TINY, hidden=[8],
     )  # fmt: skip
@@ -242,7 +242,7 @@ def test_what_cannot_be_built_is_refused(options, message):
 
 
 def test_encoders_must_fit_the_pictures():
-    other = build_model("compact", (24, 24, 1), 3, **TINY)
+    other = build_network("compact", (24, 24, 1), 3, **TINY)
     with pytest.raises(ConfigError, match=r"reads pictures \(24, 24, 1\)"):
         difference(encoder=other)
     blind = keras.Model(other.input, {"logits": other.output["logits"]})
@@ -252,6 +252,6 @@ def test_encoders_must_fit_the_pictures():
 
 def test_pairs_and_single_pictures_are_told_apart():
     with pytest.raises(ConfigError, match=r"reads pairs .* dataset\.neutral=auto"):
-        build_model("difference_of_embeddings", SHAPE, 3)
+        build_network("difference_of_embeddings", SHAPE, 3)
     with pytest.raises(ConfigError, match=r"reads single pictures.*dataset\.neutral=none"):
-        build_model("compact", (2, *SHAPE), 3)
+        build_network("compact", (2, *SHAPE), 3)

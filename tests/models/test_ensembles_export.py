@@ -10,7 +10,7 @@ from fer_keras.conversion.tflite import (
     frozen_function,
     tflite_probabilities,
 )
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.layers import with_class_names
 
 NAMES = ("neutral", "happiness", "anger")
@@ -28,7 +28,7 @@ NAMES = ("neutral", "happiness", "anger")
 )
 def test_the_file_answers_as_the_network(name, options):
     keras.utils.set_random_seed(0)
-    network = with_class_names(build_model(name, (48, 48, 1), 3, **options), NAMES)
+    network = with_class_names(build_network(name, (48, 48, 1), 3, **options), NAMES)
     # Of different brightness: the mean of a map of mere noise is the same for all.
     noise = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 1))
     images = (noise * np.array([0.1, 0.4, 0.7, 1.0])[:, None, None, None]).astype(np.uint8)

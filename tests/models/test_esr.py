@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fer_keras.common.errors import ConfigError
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.esr import SMALL, Vote
 from fer_keras.models.layers import ChannelPool
 
@@ -32,27 +32,27 @@ def side_and_channels(network, layer):
 @pytest.mark.parametrize(("branches", "expected"), [(1, 131_208), (4, 355_104)])
 def test_published_counts_of_the_ck_version(branches, expected):
     # Siqueira et al. 2020, the table of the CK+ networks.
-    network = build_model("esr", (96, 96, 1), 8, variant="ckplus", num_branches=branches)
+    network = build_network("esr", (96, 96, 1), 8, variant="ckplus", num_branches=branches)
     assert trained(network) == expected
 
 
 def test_counts_with_attention_and_with_valence_and_arousal():
     # A branch is as large as the next, so two networks tell the size of all.
     one, two = (
-        trained(build_model("esr", (96, 96, 3), 8, attention=True, num_branches=branches))
+        trained(build_network("esr", (96, 96, 3), 8, attention=True, num_branches=branches))
         for branches in (1, 2)
     )
     assert one + 8 * (two - one) == 20_832_332
     assert one + 14 * (two - one) == 34_465_676
     plain, more = (
-        trained(build_model("esr", (48, 48, 1), 8, valence_arousal=affect, **SMALL))
+        trained(build_network("esr", (48, 48, 1), 8, valence_arousal=affect, **SMALL))
         for affect in (False, True)
     )
     assert more - plain == 18 * 3
 
 
 def test_stage_sizes():
-    network = build_model("esr", (96, 96, 3), 8, num_branches=1)
+    network = build_network("esr", (96, 96, 3), 8, num_branches=1)
     sizes = [
         side_and_channels(network, f"{stem}_{last}")
         for stem, last in [
@@ -68,7 +68,7 @@ def test_stage_sizes():
     ]
     base = [(92, 64), (45, 128), (43, 128), (20, 128)]
     assert sizes == [*base, (18, 128), (8, 256), (6, 256), (6, 512)]
-    network = build_model("esr", (96, 96, 1), 8, variant="ckplus", num_branches=1)
+    network = build_network("esr", (96, 96, 1), 8, variant="ckplus", num_branches=1)
     stems = ("base_conv1_relu", "base_conv2_pool", "base_conv3_pool", "branch1_conv1_pool")
     sizes = [side_and_channels(network, name) for name in (*stems, "branch1_conv2_relu")]
     assert sizes == [(92, 32), (45, 64), (21, 64), (9, 64), (7, 64)]
@@ -76,7 +76,7 @@ def test_stage_sizes():
 
 def test_a_picture_alone_gets_the_answer_it_gets_in_a_batch():
     keras.utils.set_random_seed(0)
-    network = build_model("esr", (48, 48, 1), 5, attention=True, **SMALL)
+    network = build_network("esr", (48, 48, 1), 5, attention=True, **SMALL)
     images = pictures(6, (48, 48, 1))
     # Moving statistics that are not those of any batch; training moves them in every branch.
     before = {v.path: keras.ops.convert_to_numpy(v) for v in network.non_trainable_variables}
@@ -97,7 +97,7 @@ def test_a_picture_alone_gets_the_answer_it_gets_in_a_batch():
 @pytest.mark.backends
 def test_outputs_are_means_stacks_and_gates():
     keras.utils.set_random_seed(0)
-    network = build_model("esr", (48, 48, 1), 5, attention=True, valence_arousal=True, **SMALL)
+    network = build_network("esr", (48, 48, 1), 5, attention=True, valence_arousal=True, **SMALL)
     outputs = outputs_of(network, pictures(3, (48, 48, 1)))
     assert outputs["branch_logits"].shape == (3, 3, 5)
     assert outputs["branch_features"].shape == (3, 3, 16)
@@ -120,7 +120,7 @@ def test_outputs_are_means_stacks_and_gates():
 
 
 def test_the_attention_of_a_branch_is_that_of_its_own_last_gate():
-    network = build_model("esr", (64, 64, 1), 5, attention=True, **{**SMALL, "num_branches": 2})
+    network = build_network("esr", (64, 64, 1), 5, attention=True, **{**SMALL, "num_branches": 2})
     images = pictures(2, (64, 64, 1)).astype("float32")
     for branch in (1, 2):
         last = f"branch{branch}_conv2_cbam"
@@ -149,8 +149,8 @@ def test_vote_is_the_share_of_the_branches_and_ties_go_to_the_first_class():
 
 
 def test_with_padding_48_pixels_end_in_the_map_that_96_have_without():
-    large = build_model("esr", (96, 96, 1), 8, **NARROW)
-    small = build_model("esr", (48, 48, 1), 8, padding="same", **NARROW)
+    large = build_network("esr", (96, 96, 1), 8, **NARROW)
+    small = build_network("esr", (48, 48, 1), 8, padding="same", **NARROW)
     assert small.output["features"].shape == large.output["features"].shape == (None, 6, 6, 32)
     assert trained(small) == trained(large)
 
@@ -164,10 +164,10 @@ def test_with_padding_48_pixels_end_in_the_map_that_96_have_without():
     ],
 )
 def test_the_smallest_picture(shape, options, smaller):
-    network = build_model("esr", shape, 3, **options)
+    network = build_network("esr", shape, 3, **options)
     assert network.output["features"].shape[1:3] == (1, 1)
     with pytest.raises(ConfigError, match=rf"at least {shape[0]}x{shape[0]} pixels"):
-        build_model("esr", smaller, 3, **options)
+        build_network("esr", smaller, 3, **options)
 
 
 def test_channel_pool_refuses_an_unknown_reduction():

@@ -15,7 +15,7 @@ import pytest
 
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.loading.face_features import MANIFEST, is_face_features, read_face_features
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.face_resnet import fill
 from fer_keras.training.start import load_start
 
@@ -28,7 +28,7 @@ TABLE = Path(os.environ.get("FER_KERAS_DATA", "data")) / "fer2013" / "fer2013.cs
 
 
 def network(**options: Any) -> Any:
-    return build_model(
+    return build_network(
         "face_resnet", (48, 48, 1), 3, **{"width": WIDTH, "input_size": 64, **options}
     )
 
@@ -168,7 +168,7 @@ def test_shapes_of_the_maps() -> None:
 
 
 def test_colour_is_normalised_by_channel() -> None:
-    model = build_model("face_resnet", (80, 80, 3), 3, width=WIDTH)
+    model = build_network("face_resnet", (80, 80, 3), 3, width=WIDTH)
     scaled = keras.Model(model.input, model.get_layer("scale").output)
     pixel = np.full((1, 80, 80, 3), (122.782, 117.001, 104.298 + 51), np.float32)
     found = keras.ops.convert_to_numpy(scaled(pixel))[0, 0, 0]
@@ -183,7 +183,7 @@ def test_another_shape_is_refused(tmp_path: Path) -> None:
 
 def test_another_network_is_refused(tmp_path: Path) -> None:
     written(tmp_path)
-    small = build_model("compact", (48, 48, 1), 3)
+    small = build_network("compact", (48, 48, 1), 3)
     with pytest.raises(ConfigError, match="for the network face_resnet"):
         load_start(small, NAMES, str(tmp_path))
 
@@ -278,7 +278,7 @@ def test_real_features_tell_people_apart() -> None:
         rows = [row for _, row in zip(range(64), csv.DictReader(lines), strict=False)]
     images = np.stack([np.array(row["pixels"].split(), np.uint8) for row in rows])
     images = images.reshape(-1, 48, 48, 1)
-    model = build_model("face_resnet", (48, 48, 1), 3, input_size=150, last_block=True)
+    model = build_network("face_resnet", (48, 48, 1), 3, input_size=150, last_block=True)
     tensors = read_face_features(PACKAGE)
     fill(model, tensors, images)
     ours, mirrored = (

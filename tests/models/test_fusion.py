@@ -12,7 +12,7 @@ from fer_keras.config import Experiment, load_experiment
 from fer_keras.conversion.tflite import convert, deploy_graph, frozen_function, in_float32
 from fer_keras.loading.keras_files import load_network, save_network
 from fer_keras.loading.tflite_files import load_tflite_bytes
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.fusion import AVERAGES, FITTED, SMALL, fuse, in_order
 from fer_keras.models.layers import with_class_names
 from fer_keras.training.fallback import with_fallback
@@ -29,7 +29,7 @@ def bases() -> list[Any]:
     keras.utils.set_random_seed(0)
     networks = []
     for shape in ((24, 24, 1), (16, 16, 3)):
-        network = with_class_names(build_model("compact", shape, 3, **TINY), CLASS_NAMES)
+        network = with_class_names(build_network("compact", shape, 3, **TINY), CLASS_NAMES)
         kernel = network.get_layer("logits").kernel
         kernel.assign(RNG(1).normal(size=kernel.shape) * 3)
         networks.append(network)
@@ -125,7 +125,7 @@ def test_refusals(bases: list[Any]) -> None:
     with pytest.raises(ConfigError, match="1 channel"):
         fuse(bases, "linear", image_shape=(24, 24, 3))
     with pytest.raises(ConfigError, match=r"Invalid value for `bases`.*'vgg19'"):
-        build_model("fusion", (44, 44, 3), 7, bases=["vgg19", "resnet18"])
+        build_network("fusion", (44, 44, 3), 7, bases=["vgg19", "resnet18"])
 
 
 def test_an_experiment_names_its_bases(bases: list[Any], tmp_path: Any) -> None:
@@ -143,7 +143,7 @@ def test_an_experiment_names_its_bases(bases: list[Any], tmp_path: Any) -> None:
     assert {first.dataset.split for first in asked} == {"official"}
     options, note = with_bases(dict(ready.network.options), ("fear", "anger", "disgust"))
     assert note.count("first.keras") == 2
-    fused = build_model("fusion", (24, 24, 1), 3, **options)
+    fused = build_network("fusion", (24, 24, 1), 3, **options)
     expected = answer(bases[0], pictures())["logits"][:, [2, 0, 1]]
     np.testing.assert_allclose(answer(fused, pictures())["logits"], expected, atol=1e-5, rtol=0)
     built_in = with_fallback(experiment, require_data=False)
@@ -157,7 +157,7 @@ def test_exports_as_one_file_of_built_in_operators(bases: list[Any], rule: str) 
     """One base in half precision, one whose classes are in another order."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        half = build_model("compact", (16, 16, 1), 3, **TINY)
+        half = build_network("compact", (16, 16, 1), 3, **TINY)
     finally:
         keras.config.set_dtype_policy("float32")
     turned = in_order(bases[0], ("fear", "anger", "disgust"))

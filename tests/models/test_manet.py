@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fer_keras.common.errors import ConfigError
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.manet import SMALL, ChannelGroups
 
 THIN = {**SMALL, "width": 1 / 64}
@@ -21,7 +21,7 @@ def pictures(number, shape, seed=0):
 
 
 def test_stage_sizes():
-    network = build_model("manet", (224, 224, 3), 7, **THIN)
+    network = build_network("manet", (224, 224, 3), 7, **THIN)
     sides = [
         network.get_layer(name).output.shape[1]
         for name in (
@@ -47,7 +47,7 @@ def test_stage_sizes():
 
 def test_outputs_are_the_fusion_and_the_means():
     keras.utils.set_random_seed(0)
-    network = build_model("manet", (48, 64, 1), 5, beta=0.7, **SMALL)
+    network = build_network("manet", (48, 64, 1), 5, beta=0.7, **SMALL)
     outputs = outputs_of(network, pictures(3, (48, 64, 1)))
     shapes = {name: value.shape for name, value in outputs.items()}
     assert shapes == {
@@ -77,7 +77,7 @@ def test_outputs_are_the_fusion_and_the_means():
 
 def test_each_quadrant_has_weights_of_its_own_and_sees_its_quarter():
     keras.utils.set_random_seed(0)
-    network = build_model("manet", (64, 64, 1), 5, **SMALL)
+    network = build_network("manet", (64, 64, 1), 5, **SMALL)
     cut = keras.Model(
         network.get_layer("stage2_block1_relu").output,
         network.output["quadrant_maps"],
@@ -95,7 +95,7 @@ def test_each_quadrant_has_weights_of_its_own_and_sees_its_quarter():
 
 @pytest.mark.backends
 def test_one_chain_runs_up_and_the_other_down():
-    network = build_model("manet", (64, 64, 1), 5, **SMALL)
+    network = build_network("manet", (64, 64, 1), 5, **SMALL)
     name = "scales_stage3_block1"
     chains = keras.Model(
         network.get_layer(f"{name}_conv1_relu").output,
@@ -121,11 +121,11 @@ def test_channel_groups_are_in_order():
 
 @pytest.mark.parametrize("side", [16, 48, 64, 96, 112])
 def test_sizes_that_can_be_cut(side):
-    network = build_model("manet", (side, side, 1), 3, **THIN)
+    network = build_network("manet", (side, side, 1), 3, **THIN)
     assert network.output["logits"].shape == (None, 3)
 
 
 @pytest.mark.parametrize("shape", [(40, 48, 1), (48, 56, 1), (24, 24, 3), (8, 8, 1)])
 def test_sizes_that_cannot_be_cut_are_refused(shape):
     with pytest.raises(ConfigError, match=r"even, such as 48, .* Received: image_shape"):
-        build_model("manet", shape, 3, **THIN)
+        build_network("manet", shape, 3, **THIN)

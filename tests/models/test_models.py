@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fer_keras.common.errors import ConfigError, ModelFileError
-from fer_keras.models import build_model, list_models
+from fer_keras.models import build_network, list_networks
 from fer_keras.models.layers import ClassNames, class_names_of, conv, with_class_names
 
 CLASS_NAMES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
@@ -75,7 +75,7 @@ def build_small(name, image_shape, num_classes, **options):
     """The network with its `SMALL` options, where it has any, so that the tests stay fast."""
     small = getattr(import_module(f"fer_keras.models.{name}"), "SMALL", {})
     shape = input_shape(name, image_shape)
-    return build_model(name, shape, num_classes, **{**small, **options})
+    return build_network(name, shape, num_classes, **{**small, **options})
 
 
 def pictures(number, shape, name="compact", seed=0):
@@ -106,7 +106,7 @@ def numpy_outputs(network, images, training=False):
     "name",
     [
         pytest.param(name, marks=[pytest.mark.backends] if name in ON_EVERY_BACKEND else [])
-        for name in list_models()
+        for name in list_networks()
     ],
 )
 def test_outputs_have_their_names_shapes_and_are_finite(name):
@@ -128,7 +128,7 @@ def test_outputs_have_their_names_shapes_and_are_finite(name):
         assert value.shape[1:] == tuple(network.output[output_name].shape[1:])
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", list_networks())
 def test_pixels_of_both_types_are_scaled_in_the_graph(name):
     network = small(name)
     images = pictures(2, (SIZE, SIZE, 1), name)
@@ -142,7 +142,7 @@ def test_pixels_of_both_types_are_scaled_in_the_graph(name):
     assert any(isinstance(layer, keras.layers.Rescaling) for layer in network._flatten_layers())
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", list_networks())
 def test_every_trainable_variable_moves(name):
     network = small(name)
     # Training on all outputs would hide a layer that only feeds, say, `embedding`.
@@ -162,7 +162,7 @@ def test_every_trainable_variable_moves(name):
     assert still == []
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", list_networks())
 def test_saved_and_loaded_network_is_the_same(name, tmp_path):
     network = with_class_names(small(name), CLASS_NAMES)
     for variable in network.variables:
@@ -183,7 +183,7 @@ def test_saved_and_loaded_network_is_the_same(name, tmp_path):
 @pytest.mark.parametrize(("name", "shape", "num_classes"), PARAMETERS)
 def test_published_form(name, shape, num_classes):
     """The parameters are counted, and no convolution is strided and 1x1."""
-    network = build_model(name, shape, num_classes)
+    network = build_network(name, shape, num_classes)
     trained = sum(int(np.prod(v.shape)) for v in network.trainable_variables)
     assert (network.count_params(), trained) == PARAMETERS[name, shape, num_classes]
     convolutions = [
@@ -223,7 +223,7 @@ COUNTED_THERE = {"difference_of_embeddings", "emotion_encoder"}
 
 
 def test_every_network_has_a_golden_parameter_count():
-    assert {name for name, _, _ in PARAMETERS} | COUNTED_THERE == set(list_models())
+    assert {name for name, _, _ in PARAMETERS} | COUNTED_THERE == set(list_networks())
 
 
 # Networks that learn by SGD here: a graph of Adam's steps takes twice as long to trace.
@@ -309,7 +309,7 @@ def _cross_entropy():
 
 
 def test_every_option_has_a_default_and_is_documented():
-    for name in list_models():
+    for name in list_networks():
         build = import_module(f"fer_keras.models.{name}").build
         for parameter in list(inspect.signature(build).parameters.values())[2:]:
             assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
@@ -318,48 +318,48 @@ def test_every_option_has_a_default_and_is_documented():
 
 
 def test_list_models_takes_a_pattern():
-    assert {"compact", "mini_xception", "vgg13"} <= set(list_models())
-    assert list_models("vgg13") == ("vgg13",)
-    assert list_models("no_such*") == ()
-    assert "layers" not in list_models()
+    assert {"compact", "mini_xception", "vgg13"} <= set(list_networks())
+    assert list_networks("vgg13") == ("vgg13",)
+    assert list_networks("no_such*") == ()
+    assert "layers" not in list_networks()
 
 
 @pytest.mark.parametrize("name", ["layers", "../compact", "compact.py", "__init__", "Compact", ""])
 def test_a_name_that_is_no_network_is_refused(name):
     with pytest.raises(ConfigError, match="Unknown network"):
-        build_model(name)
+        build_network(name)
 
 
 def test_an_unknown_network_lists_the_nearest():
     with pytest.raises(ConfigError, match=r"Unknown network 'compakt'. Nearest: compact"):
-        build_model("compakt")
+        build_network("compakt")
 
 
 def test_an_unknown_option_lists_the_nearest():
     with pytest.raises(ConfigError, match=r"no option 'drop_out'. Nearest: dropout"):
-        build_model("compact", drop_out=0.1)
+        build_network("compact", drop_out=0.1)
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (48, 48, 2), (0, 48, 1), (48.0, 48, 1), 48, "48"])
 def test_a_bad_image_shape_is_refused(shape):
     with pytest.raises(ConfigError, match=r"`image_shape`. Expected .* Received: image_shape="):
-        build_model("compact", shape)
+        build_network("compact", shape)
 
 
 @pytest.mark.parametrize("num_classes", [1, 0, -3, 2.5, "8", True])
 def test_a_bad_number_of_classes_is_refused(num_classes):
     with pytest.raises(ConfigError, match=r"`num_classes`. Expected .* Received: num_classes="):
-        build_model("compact", num_classes=num_classes)
+        build_network("compact", num_classes=num_classes)
 
 
 def test_as_many_widths_as_depths():
     with pytest.raises(ConfigError, match=r"Expected as many .* Received: widths="):
-        build_model("compact", widths=(64, 128), depths=(1,))
+        build_network("compact", widths=(64, 128), depths=(1,))
 
 
 def test_vgg13_refuses_a_picture_it_would_halve_to_nothing():
     with pytest.raises(ConfigError, match="at least 16x16"):
-        build_model("vgg13", (15, 48, 1))
+        build_network("vgg13", (15, 48, 1))
 
 
 def tiny_network(num_classes=3):

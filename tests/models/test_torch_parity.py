@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.ddamfn import MixedDepthwiseConv2D, bn_activation
 from fer_keras.models.layers import FusedBatchNormalization, batch_norm, conv
 from fer_keras.models.manet import SMALL as MANET
@@ -189,7 +189,7 @@ def test_mixed_depthwise_convolution(size: int, stride: int) -> None:
 
 def test_maximum_of_manets_stem_pads_every_side() -> None:
     """The source pads with minus infinity; behind a ReLU zeros are the same."""
-    network = build_model("manet", (48, 48, 1), 7, **MANET)
+    network = build_network("manet", (48, 48, 1), 7, **MANET)
     pad, pool = (network.get_layer(name) for name in ("stem_pool_pad", "stem_pool"))
     assert isinstance(pad.input._keras_history.operation, keras.layers.Activation)
     for size in (8, 7):

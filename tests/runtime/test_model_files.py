@@ -7,28 +7,28 @@ import pytest
 from tiny_models import tflite, write_export
 
 from fer_keras.common.errors import ModelFileError
-from fer_keras.runtime import Recognizer, default_model
-from fer_keras.runtime import export_files as model_files
-from fer_keras.runtime.export_files import SHIPPED_MODEL, read_model_files
+from fer_keras.runtime import Recognizer, default_model, shipped
+from fer_keras.runtime.export_files import read_model_files
+from fer_keras.runtime.shipped import DEFAULT_MODEL
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package that lies elsewhere, without a model."""
-    here = tmp_path / "fer_keras" / "runtime" / "model_files.py"
-    monkeypatch.setattr(model_files, "__file__", str(here))
+    places = (tmp_path / "saved_models", tmp_path / "fer_keras" / "saved_models")
+    monkeypatch.setattr(shipped, "_PLACES", places)
     return tmp_path
 
 
 def test_the_shipped_model_of_a_checkout(checkout: Path) -> None:
-    folder = write_export(checkout / "saved_models" / SHIPPED_MODEL)
-    write_export(checkout / "fer_keras" / "saved_models" / SHIPPED_MODEL)
+    folder = write_export(checkout / "saved_models" / DEFAULT_MODEL)
+    write_export(checkout / "fer_keras" / "saved_models" / DEFAULT_MODEL)
     assert default_model() == folder
     assert Recognizer(detector="none").manifest["name"] == "tiny"
 
 
 def test_the_shipped_model_of_a_wheel(checkout: Path) -> None:
-    folder = write_export(checkout / "fer_keras" / "saved_models" / SHIPPED_MODEL)
+    folder = write_export(checkout / "fer_keras" / "saved_models" / DEFAULT_MODEL)
     assert default_model() == folder
 
 

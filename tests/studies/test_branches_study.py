@@ -12,7 +12,7 @@ import pytest
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.loading.keras_files import save_network
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.layers import with_class_names
 from fer_keras.studies import branches
 from fer_keras.studies.shared.maps import BranchCams
@@ -49,7 +49,7 @@ def test_votes_means_and_the_best_branch() -> None:
 @pytest.fixture
 def grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of two branches that grew from one, and its pictures in another order of classes."""
-    network = build_model("esr", (42, 42, 1), 3, variant="ckplus", num_branches=2, width=1 / 8)
+    network = build_network("esr", (42, 42, 1), 3, variant="ckplus", num_branches=2, width=1 / 8)
     folder = tmp_path / "grown"
     (folder / "branches-1").mkdir(parents=True)
     save_network(with_class_names(network, NAMES), folder / "best.keras")
@@ -97,7 +97,7 @@ def test_the_study(grown: Path, tmp_path: Path) -> None:
 def test_a_network_without_branches_is_refused(
     grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = build_model("compact", (16, 16, 1), 3, stem_filters=4, widths=[8], depths=[1])
+    network = build_network("compact", (16, 16, 1), 3, stem_filters=4, widths=[8], depths=[1])
     save_network(with_class_names(network, NAMES), grown / "best.keras")
     with pytest.raises(ConfigError, match="networks with branches"):
         branches.run(arguments(str(grown), "--output", str(tmp_path / "out")))
@@ -109,7 +109,7 @@ def test_the_maps_of_the_branches_are_what_their_logits_are_made_of() -> None:
         ("manet", {"width": 1 / 16, "depths": (1, 1, 1, 1)}),
     ):
         keras.utils.set_random_seed(0)
-        network = build_model(name, (48, 48, 1), 3, **options)
+        network = build_network(name, (48, 48, 1), 3, **options)
         cams = BranchCams(network)
         images = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 1), dtype=np.uint8)
         classes = np.array([0, 1, 2])

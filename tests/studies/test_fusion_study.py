@@ -16,7 +16,7 @@ from fer_keras.config import DatasetConfig, Experiment, NetworkConfig, to_json
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.loading.keras_files import save_network
 from fer_keras.loading.load import load_model
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.models.fusion import SMALL
 from fer_keras.models.layers import with_class_names
 from fer_keras.studies.fusion.rules import RULES, apply, cross_fit, fit
@@ -105,7 +105,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for name, side in (("first", 16), ("second", 12)):
         options = SMALL["bases"][0]["options"]
         network = with_class_names(
-            build_model("compact", (side, side, 1), 3, **options), CLASS_NAMES
+            build_network("compact", (side, side, 1), 3, **options), CLASS_NAMES
         )
         kernel = network.get_layer("logits").kernel
         kernel.assign(RNG(side).normal(size=kernel.shape) * 3)

@@ -83,9 +83,9 @@ def test_what_a_network_allows(
 
 
 def test_ddamfn_has_maps_before_and_after_its_attention(images: np.ndarray) -> None:
-    from fer_keras.models import build_model
+    from fer_keras.models import build_network
 
-    network = build_model("ddamfn", (12, 12, 1), 4, width=1 / 32, depths=(1, 1, 1))
+    network = build_network("ddamfn", (12, 12, 1), 4, width=1 / 32, depths=(1, 1, 1))
     assert list(Explainer(network).maps(images, [0] * 5)) == [
         "Grad-CAM MFN", "Grad-CAM DDAN", "Eigen-CAM MFN", "Eigen-CAM DDAN",
         "Head 1", "Head 2",

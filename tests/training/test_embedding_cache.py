@@ -14,7 +14,7 @@ from fer_keras.data import splits
 from fer_keras.data.pairs import with_neutral
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.methods import build_method
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.training import embedding_cache
 from fer_keras.training.embedding_cache import embed_samples, feed_embeddings
 from fer_keras.training.run import run
@@ -54,7 +54,7 @@ def pairs() -> tuple[Samples, Samples]:
 @pytest.fixture(scope="module")
 def network() -> Any:
     keras.utils.set_random_seed(0)
-    return build_model(NETWORK.name, (2, 16, 16, 1), 3, **NETWORK.options)
+    return build_network(NETWORK.name, (2, 16, 16, 1), 3, **NETWORK.options)
 
 
 def encoder_of(network: Any) -> Any:
@@ -94,7 +94,7 @@ def test_each_picture_is_encoded_once_for_all_policies(
     changed = faces("validation", 48)
     changed.images[0, 0, 0, 0] ^= 1
     embed_samples(changed, encoder, cache_dir=tmp_path)
-    other = build_model("compact", (16, 16, 1), 3, **ENCODER)
+    other = build_network("compact", (16, 16, 1), 3, **ENCODER)
     embed_samples(
         validation, keras.Model(other.input, other.output["embedding"]), cache_dir=tmp_path
     )
@@ -142,7 +142,9 @@ def test_the_whole_network_is_what_a_run_leaves(
 
 
 def test_networks_without_a_frozen_encoder_are_refused(pairs: Any) -> None:
-    method = build_method("cross_entropy", build_model("compact", (16, 16, 1), 3, **ENCODER), NAMES)
+    method = build_method(
+        "cross_entropy", build_network("compact", (16, 16, 1), 3, **ENCODER), NAMES
+    )
     experiment = Experiment("d", training=TrainingConfig(cached_embeddings=1))
     with pytest.raises(ConfigError, match="starts with a frozen encoder"):
         feed_embeddings(method, TRAIN, TRAIN, experiment)

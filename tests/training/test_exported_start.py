@@ -10,7 +10,7 @@ import pytest
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.loading.exported_weights import read_exported_weights
 from fer_keras.loading.load import load_model
-from fer_keras.models import build_model
+from fer_keras.models import build_network
 from fer_keras.training.start import load_start
 
 MODELS = Path(__file__).parents[2] / "saved_models"
@@ -32,7 +32,7 @@ def faces(n: int = 48) -> np.ndarray:
 
 def build(seed: int = 0, **options: Any) -> Any:
     keras.utils.set_random_seed(seed)
-    return build_model("compact", (48, 48, 1), len(NAMES), **{**OPTIONS, **options})
+    return build_network("compact", (48, 48, 1), len(NAMES), **{**OPTIONS, **options})
 
 
 def probabilities(network: Any, pictures: np.ndarray, *, training: bool = False) -> np.ndarray:
@@ -77,10 +77,10 @@ def test_a_narrower_network_gets_the_channels_that_matter() -> None:
 
 
 def test_other_classes_keep_a_fresh_classifier() -> None:
-    network = build_model("compact", (48, 48, 1), 2, **OPTIONS)
+    network = build_network("compact", (48, 48, 1), 2, **OPTIONS)
     line = load_start(network, ("happiness", "boredom"), str(TINY), pictures=faces(8))
     assert "fresh: logits" in line
-    part = build_model("compact", (48, 48, 1), 2, **OPTIONS)
+    part = build_network("compact", (48, 48, 1), 2, **OPTIONS)
     assert "fresh" not in load_start(part, ("fear", "anger"), str(TINY), pictures=faces(8))
     bias = read_exported_weights(TINY).layers["logits"][1]
     order = [NAMES.index("fear"), NAMES.index("anger")]

@@ -128,3 +128,34 @@ def test_layers_with_rate_0_are_frozen_and_patterns_are_checked() -> None:
             freeze_layers(network, rates)
     assert rate_factor("branch2_conv", {"*": 0.1, "branch2_*": 1}) == 1.0
     assert rate_factor("other", {"branch2_*": 0.1}) == 1.0
+
+
+@pytest.mark.parametrize("name", ["sgd", pytest.param("adamw", marks=pytest.mark.backends)])
+def test_the_classifier_learns_alone_at_first(name: str) -> None:
+    import keras
+
+    image = keras.Input((4,))
+    body = keras.layers.Dense(3, kernel_initializer="ones", name="body")
+    head = keras.layers.Dense(3, kernel_initializer="ones", name="branch1_logits")
+    network = keras.Model(image, head(body(image)))
+    training = dataclasses.replace(
+        RECIPE, optimizer=name, schedule="constant", head_epochs=0.2, weight_decay=0.1
+    )
+    network.compile(build_optimizer(training, 10), "mse", jit_compile=False)
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    moved = []
+    for _ in range(3):
+        network.train_on_batch(x, np.zeros((8, 3), np.float32))
+        kernels = [keras.ops.convert_to_numpy(layer.kernel) for layer in (body, head)]
+        moved.append([bool((kernel != 1).any()) for kernel in kernels])
+    assert moved == [[False, True], [False, True], [True, True]]
+
+
+def test_without_a_classifier_it_cannot_learn_alone() -> None:
+    import keras
+
+    image = keras.Input((4,))
+    network = keras.Model(image, keras.layers.Dense(3, name="body")(image))
+    optimizer = build_optimizer(dataclasses.replace(RECIPE, head_epochs=1.0), 10)
+    with pytest.raises(ConfigError, match=r"head_epochs: expected a classifier.* Received: body"):
+        optimizer.build(network.trainable_variables)

@@ -89,6 +89,14 @@ def _is_absent(layer: str, names: Sequence[str]) -> bool:
     return not any(name.startswith(f"{part}.") for name in names)
 
 
+def _is_surplus(tensor: str, layers: Sequence[str]) -> bool:
+    """Branches of a network that grows come later; valence and arousal may not be wanted."""
+    part, _, name = tensor.partition(".")
+    if name.startswith("fc_dimensional."):
+        return f"{part}_valence_arousal" not in layers
+    return part.startswith("branch") and f"{part}_conv1" not in layers
+
+
 ESR = Family(
     network="esr",
     source="siqueira-hc and negarhdr",
@@ -106,6 +114,7 @@ ESR = Family(
     num_classes=lambda tensors: outputs_of(tensors, "branch1.fc.weight", "ESR"),
     classifier=re.compile(r"branch\d+_logits"),
     is_absent=_is_absent,
+    is_surplus=_is_surplus,
     decisions=("vote", "mean"),
     # The fork's program for RAF-DB alone, the only one that has these classes.
     label_options={"rafdb": {"normalisation": "imagenet"}},

@@ -39,6 +39,8 @@ class Family:
         unused: Matches tensors that the program creates and never uses.
         is_absent: From a layer and the names of the tensors to whether the file is one that has
             not that part, such as a backbone without its heads.
+        is_surplus: From a tensor's name and the names of the layers to whether it is of a part that
+            the network has not, which does not matter to one that is trained further.
         decisions: How an answer is made of the network's outputs; the authors' way first.
         label_options: Name of a data set -> further options of `build` for it.
         trained_on_grey: The authors trained on grey pictures in three channels.
@@ -55,6 +57,7 @@ class Family:
     classifier: re.Pattern[str]
     unused: re.Pattern[str] = _COUNTERS
     is_absent: Callable[[str, Sequence[str]], bool] = lambda layer, names: False
+    is_surplus: Callable[[str, Sequence[str]], bool] = lambda tensor, layers: False
     decisions: tuple[str, ...] = ("logits",)
     label_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     trained_on_grey: bool = False
@@ -75,7 +78,8 @@ def fill(
         network: Of the family's `network`.
         tensors: Name -> array, in PyTorch's order of axes.
         family: Says which tensors belong to a layer.
-        without_classifier: Leave the classifier as it is, and what the file does not have.
+        without_classifier: Leave the classifier as it is, and what the file does not have; leave
+            out parts that the network does not have.
         class_order: For each class of the network its place in the file.
 
     Returns:
@@ -113,7 +117,13 @@ def fill(
             if array.shape != tuple(weight.shape):
                 wrong.append(f"{name} {array.shape} for {tuple(weight.shape)}")
         values.append((layer, arrays))
-    extra = sorted(name for name in left if not family.unused.fullmatch(name))
+    layers = [str(layer.name) for layer in network.layers]
+    extra = sorted(
+        name
+        for name in left
+        if not family.unused.fullmatch(name)
+        and not (without_classifier and family.is_surplus(name, layers))
+    )
     problems = [
         f"{len(names)} {what}: {_shown(names)}"
         for what, names in (

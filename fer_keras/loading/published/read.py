@@ -124,7 +124,7 @@ def read_published(path: str | Path, network: str, labels: str, decision: str = 
         ModelFileError: The file is missing, damaged or of another network: every tensor must have
             its place by name.
     """
-    from fer_keras.models import build_model
+    from fer_keras.models import build_network
     from fer_keras.models.layers import with_class_names
 
     family = find_family(network)
@@ -146,7 +146,7 @@ def read_published(path: str | Path, network: str, labels: str, decision: str = 
             )
         options = {**family.options(tensors), **family.label_options.get(labels, {})}
         side, channels = family.image_size, _channels(tensors)
-        built = build_model(family.network, (side, side, channels), count, **options)
+        built = build_network(family.network, (side, side, channels), count, **options)
         fill(built, tensors, family)
     except ModelFileError as error:
         raise ModelFileError(f"{error}: {where}") from error

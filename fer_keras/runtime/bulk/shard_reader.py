@@ -24,8 +24,9 @@ from fer_keras.common.prior import read_default_prior
 from fer_keras.runtime.bulk.shards import Plan, Shard
 from fer_keras.runtime.clips import single_pictures_refused
 from fer_keras.runtime.engines import EngineName
-from fer_keras.runtime.export_files import default_model, read_model_files
+from fer_keras.runtime.export_files import read_model_files
 from fer_keras.runtime.recognizer import Precision, Recognizer
+from fer_keras.runtime.shipped import default_model
 from fer_keras.runtime.stream.rows import FACE_COLUMNS, LOOK_COLUMNS, PATH_COLUMNS, printable
 from fer_keras.runtime.table import face_fields
 

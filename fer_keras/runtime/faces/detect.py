@@ -61,7 +61,11 @@ class BuiltInDetector(Detector, Protocol):
     default_min_face: float | None
 
     def detect(
-        self, picture: Pixels, min_face: float | None = None, turned: bool = False
+        self,
+        picture: Pixels,
+        min_face: float | None = None,
+        turned: bool = False,
+        upright: Sequence[Box] = (),
     ) -> list[Face]:
         """Find faces, also small ones and those of pictures that lie or stand on their heads.
 
@@ -71,6 +75,7 @@ class BuiltInDetector(Detector, Protocol):
                 looks at the picture scaled down to the detector's working side.
             turned: Look also at the picture turned by 90, 180 and 270 degrees where nobody is
                 found; detectors without landmarks leave it out.
+            upright: Where faces stood upright in the frame before; only mtcnn asks.
 
         Returns:
             The faces, the largest first; empty where there are none.
@@ -98,11 +103,15 @@ class MtcnnDetector:
         self._working_side = working_side
 
     def detect(
-        self, picture: Pixels, min_face: float | None = None, turned: bool = False
+        self,
+        picture: Pixels,
+        min_face: float | None = None,
+        turned: bool = False,
+        upright: Sequence[Box] = (),
     ) -> list[Face]:
         """Find faces; see `BuiltInDetector.detect`."""
         faces = self._find(picture, min_face)
-        told = with_true_turns(self._find, picture, faces)
+        told = with_true_turns(self._find, picture, faces, upright)
         if any(one is not other for one, other in zip(told, faces, strict=True)):
             # Several boxes about a turned face became one face.
             faces = _without_doubles(_sorted_inside(picture, told))
@@ -172,7 +181,11 @@ class HaarDetector:
         self._working_side = working_side
 
     def detect(
-        self, picture: Pixels, min_face: float | None = None, turned: bool = False
+        self,
+        picture: Pixels,
+        min_face: float | None = None,
+        turned: bool = False,
+        upright: Sequence[Box] = (),
     ) -> list[Face]:
         """Find faces; see `BuiltInDetector.detect`."""
         least = self._min_face_size
@@ -219,7 +232,11 @@ class YuNetDetector:
         self._working_side = working_side
 
     def detect(
-        self, picture: Pixels, min_face: float | None = None, turned: bool = False
+        self,
+        picture: Pixels,
+        min_face: float | None = None,
+        turned: bool = False,
+        upright: Sequence[Box] = (),
     ) -> list[Face]:
         """Find faces; see `BuiltInDetector.detect`."""
         faces = self._find(picture, self._working_side)
@@ -274,7 +291,11 @@ class BlazeFaceDetector:
         self._network = BlazeFace(threads)
 
     def detect(
-        self, picture: Pixels, min_face: float | None = None, turned: bool = False
+        self,
+        picture: Pixels,
+        min_face: float | None = None,
+        turned: bool = False,
+        upright: Sequence[Box] = (),
     ) -> list[Face]:
         """Find faces; see `BuiltInDetector.detect`."""
         faces = self._find(picture)
@@ -313,7 +334,11 @@ class NoDetector:
     default_min_face: float | None = None
 
     def detect(
-        self, picture: Pixels, min_face: float | None = None, turned: bool = False
+        self,
+        picture: Pixels,
+        min_face: float | None = None,
+        turned: bool = False,
+        upright: Sequence[Box] = (),
     ) -> list[Face]:
         """The whole picture as one face; see `Detector.detect`."""
         _check_picture(picture)

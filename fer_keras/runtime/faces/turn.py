@@ -33,19 +33,28 @@ _PATCH_SIDE = 160
 _PATCH_MARGIN = 0.5
 
 
-def with_true_turns(find: Find, picture: Pixels, faces: Sequence[Face]) -> list[Face]:
+def with_true_turns(
+    find: Find, picture: Pixels, faces: Sequence[Face], upright: Sequence[Box] = ()
+) -> list[Face]:
     """Look at every doubtful face again, upright and turned by 90, 180 and 270 degrees.
 
     Args:
         find: The detector, for small pictures.
         picture: uint8 RGB `(height, width, 3)`.
         faces: What was found in it, with landmarks.
+        upright: Where faces stood upright a moment ago: they are not looked at again, which takes
+            a third as long as the detection.
 
     Returns:
         The faces in the same order; those that are surer in another turn with the box, the
         landmarks and the score that they have there.
     """
-    return [face if face.score >= SURE_SCORE else _best_turn(find, picture, face) for face in faces]
+    return [
+        face
+        if face.score >= SURE_SCORE or any(_lies_in(face.box, box) for box in upright)
+        else _best_turn(find, picture, face)
+        for face in faces
+    ]
 
 
 def find_turned(find: Find, picture: Pixels) -> list[Face]:
@@ -120,17 +129,30 @@ def _best_turn(find: Find, picture: Pixels, face: Face) -> Face:
     # The patch upright too: in another size the same face has another score.
     upright = [found.score for found in find(patch) if _holds_middle(found.box)]
     best, least = face, max(face.score, *upright, 0.0) + _CLEARLY_SURER
+    # No score is over 1: often the first look is enough.
+    if least >= 1:
+        return face
     for quarters in (1, 2, 3):
         for found in find(np.ascontiguousarray(np.rot90(patch, quarters))):
             turned = turned_back(found, quarters, (_PATCH_SIDE, _PATCH_SIDE))
-            if found.score > least and _is_upright(found) and _holds_middle(turned.box):
+            if found.score > least and is_upright(found) and _holds_middle(turned.box):
                 best = moved(turned, square[0], square[1], square[2] / _PATCH_SIDE)
                 least = found.score
     return best
 
 
-def _is_upright(face: Face) -> bool:
-    """Whether a face is nearer to upright than to another turn."""
+def _lies_in(box: Box, other: Box) -> bool:
+    """Whether the middle of a box lies in another."""
+    x, y = box[0] + box[2] / 2 - other[0], box[1] + box[3] / 2 - other[1]
+    return 0 < x < other[2] and 0 < y < other[3]
+
+
+def is_upright(face: Face) -> bool:
+    """Whether a face is nearer to upright than to another turn; False where that is not known.
+
+    Args:
+        face: With or without landmarks.
+    """
     return face.landmarks is not None and abs(roll_degrees(face.landmarks)) <= 45 + _TILT_DEGREES
 
 

@@ -18,7 +18,6 @@ from starlette.responses import JSONResponse, Response
 
 from fer_keras.common.errors import ConfigError, did_you_mean
 from fer_keras.common.opencv import cv2
-from fer_keras.runtime.export_files import default_model
 from fer_keras.runtime.recognizer import FaceResult, Precision, Recognizer
 from fer_keras.runtime.server.bodies import is_form, read_pictures
 from fer_keras.runtime.server.figures import Figures
@@ -34,6 +33,7 @@ from fer_keras.runtime.server.schema import (
     ModelsAnswer,
 )
 from fer_keras.runtime.server.settings import Limits, Settings
+from fer_keras.runtime.shipped import default_model
 
 
 def build_app(settings: Settings) -> FastAPI:

@@ -18,6 +18,7 @@ from fer_keras.runtime.faces.face import Face
 from fer_keras.runtime.faces.identities import Identities
 from fer_keras.runtime.faces.look import Look
 from fer_keras.runtime.faces.track import FaceSource, TrackedFace, Tracker
+from fer_keras.runtime.faces.turn import is_upright
 from fer_keras.runtime.recognizer import FaceResult, Recognizer
 from fer_keras.runtime.stream.neutral import NeutralCalibration, WaitingFace
 from fer_keras.runtime.stream.reader import State
@@ -150,6 +151,7 @@ class Follower:
         self._smoother = ProbabilitySmoother(half_life_s, hysteresis if half_life_s > 0 else 0.0)
         self._neutral = NeutralCalibration(recognizer, neutral_s)
         self._visible: tuple[int, ...] = ()
+        self._upright: list[Box] = []
         recognizer.clear_clips()  # Another stream numbers its faces from the start again.
 
     def restart_neutral(self) -> None:
@@ -167,6 +169,7 @@ class Follower:
         """
         self.times.add("decode", frame.decode_s)
         tracked = self._follow(frame)
+        self._upright = [seen.face.box for seen in tracked if is_upright(seen.face)]
         ended: Sequence[int] = self._tracker.ended
         if self._identities is not None:
             gone = self._identities.people(ended)
@@ -211,7 +214,7 @@ class Follower:
 
     def _detect(self, frame: Frame) -> list[Face]:
         start = time.perf_counter()
-        found = self.recognizer.detect(frame.pixels, is_frame=True)
+        found = self.recognizer.detect(frame.pixels, is_frame=True, upright=self._upright)
         self.times.add("detect", time.perf_counter() - start)
         return found
 

@@ -11,8 +11,9 @@ from fer_keras.common.decode import decode_image
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import read_json
 from fer_keras.common.opencv import cv2
-from fer_keras.runtime.export_files import MANIFEST, default_model
+from fer_keras.runtime.export_files import MANIFEST
 from fer_keras.runtime.faces import DETECTORS, build_detector
+from fer_keras.runtime.shipped import default_model
 from fer_keras.runtime.timing.timing import picture_bytes
 
 _CALLS = 30

@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from fer_keras.common.errors import DataError, ModelFileError
 from fer_keras.runtime.engines import ENGINES, EngineName, is_installed
-from fer_keras.runtime.export_files import default_model, read_model_files
+from fer_keras.runtime.export_files import read_model_files
+from fer_keras.runtime.shipped import default_model
 from fer_keras.runtime.timing.timing import is_bare
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")

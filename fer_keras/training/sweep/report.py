@@ -11,7 +11,7 @@ from fer_keras.common.files import write_text
 from fer_keras.config import Experiment, load_experiment, to_json
 from fer_keras.data.load import tracked_name
 from fer_keras.reporting.tables import markdown_table, write_csv
-from fer_keras.tracking.champion import challenge
+from fer_keras.tracking.champion import challenge, not_whole
 from fer_keras.tracking.tracked import tracked
 from fer_keras.tracking.tracker import Tracker, git_commit, read_run_id
 from fer_keras.training.sweep.plots import listed_axis, numeric_axis, plot_sweep
@@ -93,15 +93,18 @@ def write_report(study: Any, sweep: Sweep, folder: Path, tracker: Tracker) -> st
     tracker.log({f"best_{_figure(sweep)}": best[sweep.monitor]}, len(trials))
     for name in ("trials.csv", "summary.md", "best.json", "sweep.png"):
         tracker.artifact(folder / name)
-    return summary + _challenge(tracker, trial_folder(folder, best["trial"]))
+    return summary + _challenge(tracker, trial_folder(folder, best["trial"]), experiment)
 
 
-def _challenge(tracker: Tracker, run_dir: Path) -> str:
+def _challenge(tracker: Tracker, run_dir: Path, experiment: Experiment) -> str:
     """Lets the best trial challenge the champion; the line that says how that ended."""
     result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
     run_id = read_run_id(run_dir)
     if not tracker.active or not run_id or result["fallback"]:
         return ""
+    smaller = not_whole(experiment)
+    if smaller:
+        return f"champion  not challenged: {smaller}"
     challenger = Tracker()
     challenger.attach(run_id)
     return challenge(challenger, result)

@@ -81,6 +81,25 @@ def test_doubtful_faces_alone_are_looked_at_again() -> None:
     assert calls == []
     assert with_true_turns(find, picture, [doubtful])[0] is doubtful
     assert len(calls) == 4
+    # Who stood upright in the frame before is not asked again.
+    assert with_true_turns(find, picture, [doubtful], [(8, 8, 40, 40)])[0] is doubtful
+    assert len(calls) == 4
+    with_true_turns(find, picture, [doubtful], [(60, 8, 40, 40)])
+    assert len(calls) == 8
+
+
+def test_a_face_that_is_sure_at_the_second_look_is_not_turned() -> None:
+    """No score of another turn could be clearly higher."""
+    calls = []
+
+    def find(patch: Any) -> list[Face]:
+        calls.append(patch.shape)
+        return [Face((40, 40, 80, 80), LANDMARKS, 0.997)]
+
+    doubtful = Face((10, 10, 40, 40), LANDMARKS, 0.9)
+    picture = np.zeros((100, 100, 3), np.uint8)
+    assert with_true_turns(find, picture, [doubtful])[0] is doubtful
+    assert len(calls) == 1
 
 
 def test_unsure_faces_of_a_turned_picture_are_not_believed() -> None:

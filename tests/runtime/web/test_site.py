@@ -199,6 +199,11 @@ def test_the_model_and_what_its_folder_says(model: Path, precision: str, dtype: 
     assert facts["class_names"] == list(CLASS_NAMES)
     assert (facts["side"], facts["channels"]) == (SIDE, 1)
     assert facts["decision"] == {"reject_threshold": 0.6, "conformal_threshold": 0.2}
+    by_class = {name: 0.1 * (i + 1) for i, name in enumerate(CLASS_NAMES)}
+    manifest["decision"]["conformal_by_class"] = dict(reversed(by_class.items()))
+    (model / "manifest.json").write_text(json.dumps(manifest))
+    facts = json.loads(site.build_site(model, precision)["model/model.json"].content)  # type: ignore[arg-type]
+    assert facts["decision"]["conformal_by_class"] == list(by_class.values())
     assert facts["input"]["dtype"] == dtype
     assert facts["input"]["scale"] == pytest.approx(1.0)
     assert facts["sha256"] == hashlib.sha256(content).hexdigest()
