@@ -22,7 +22,6 @@ from fer_keras.common.errors import (
 from fer_keras.common.installed import BACKENDS, TRAINING, require_keras
 from fer_keras.common.quiet import load_keras, load_tensorflow
 from fer_keras.config import list_experiments, load_experiment, override
-from fer_keras.data.registry import list_datasets
 from fer_keras.training.backend_choice import choose_backend
 from fer_keras.training.distribution import Distribution
 from fer_keras.training.fallback import with_fallback
@@ -118,6 +117,9 @@ def flag_changes(arguments: argparse.Namespace) -> list[str]:
 
 def _data_changes(value: str) -> dict[str, str]:
     """What `--data` means: the name of a data set, or a folder of pictures by class."""
+    # Only here, so that --help is answered without OpenCV.
+    from fer_keras.data.registry import list_datasets
+
     names = list_datasets()
     if value in names:
         return {"dataset.name": value}
