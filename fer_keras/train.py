@@ -142,6 +142,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if arguments.resume and arguments.run_dir is None:
         raise ConfigError("--resume needs --run-dir: the folder of the run to go on with.")
+    if arguments.resume and not (arguments.run_dir / "experiment.json").is_file():
+        raise ConfigError(
+            f"Nothing to resume: expected a run folder with experiment.json: {arguments.run_dir}"
+        )
     if not arguments.exp and not arguments.resume:
         raise ConfigError("Expected --exp NAME (see --list). Received none.")
     if arguments.backend in BACKENDS:
