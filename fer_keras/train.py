@@ -22,7 +22,6 @@ from fer_keras.common.errors import (
 from fer_keras.common.installed import BACKENDS, TRAINING, require_keras
 from fer_keras.common.quiet import load_keras, load_tensorflow
 from fer_keras.config import list_experiments, load_experiment, override
-from fer_keras.data.registry import list_datasets
 from fer_keras.training.backend_choice import choose_backend
 from fer_keras.training.distribution import Distribution
 from fer_keras.training.fallback import with_fallback
@@ -118,6 +117,9 @@ def flag_changes(arguments: argparse.Namespace) -> list[str]:
 
 def _data_changes(value: str) -> dict[str, str]:
     """What `--data` means: the name of a data set, or a folder of pictures by class."""
+    # Only here, so that --help is answered without OpenCV.
+    from fer_keras.data.registry import list_datasets
+
     names = list_datasets()
     if value in names:
         return {"dataset.name": value}
@@ -140,6 +142,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if arguments.resume and arguments.run_dir is None:
         raise ConfigError("--resume needs --run-dir: the folder of the run to go on with.")
+    if arguments.resume and not (arguments.run_dir / "experiment.json").is_file():
+        raise ConfigError(
+            f"Nothing to resume: expected a run folder with experiment.json: {arguments.run_dir}"
+        )
     if not arguments.exp and not arguments.resume:
         raise ConfigError("Expected --exp NAME (see --list). Received none.")
     if arguments.backend in BACKENDS:

@@ -28,3 +28,4 @@ def test_quickstart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "'logits': (None, 8)" in shown
     assert "accuracy" in shown
     assert "contempt" in shown
+    assert " of 18 right" in shown

@@ -755,3 +755,8 @@ def test_wrong_flags_are_one_line(words: list[str], message: str, capsys: Any) -
     shown = capsys.readouterr().err
     assert message in shown
     assert shown.count("\n") == 1
+
+
+def test_resume_of_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Nothing to resume: expected a run folder.*typo"):
+        train_module.main(["--run-dir", str(tmp_path / "typo"), "--resume"])

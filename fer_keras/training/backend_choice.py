@@ -27,7 +27,6 @@ from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
 from fer_keras.common.installed import BACKENDS, is_installed
 from fer_keras.config import Experiment, from_json, override, to_json
-from fer_keras.data.prepared import cache_folder
 from fer_keras.runtime.timing.machine import machine_name, usable_cores
 from fer_keras.training.device import bfloat16_unit, cpu_flags, prepare_backend
 from fer_keras.training.run_folder import stored_backend
@@ -345,6 +344,9 @@ def _not_trained(earlier: Experiment) -> Path:
 
 def _kept(experiment: Experiment) -> Path:
     """The file of the cache for everything that the rates depend on."""
+    # Only here: the help of `train` does without OpenCV.
+    from fer_keras.data.prepared import cache_folder
+
     packages = ("keras", *BACKENDS)
     training = dataclasses.asdict(experiment.training)
     for irrelevant in ("epochs", "early_stopping_patience"):

@@ -10,8 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_new_text, write_text
 from fer_keras.config import Experiment, flatten, load_experiment, to_json
@@ -104,6 +102,9 @@ def stored_backend(run_dir: Path) -> str:
     Returns:
         `tensorflow`, `jax` or `torch`; empty where there is no readable checkpoint that says it.
     """
+    # Only here: the help of `train` does without NumPy.
+    import numpy as np
+
     try:
         with np.load(run_dir / "checkpoint" / STATE_FILE, allow_pickle=False) as file:
             return str(json.loads(bytes(file["progress"])).get("backend", ""))

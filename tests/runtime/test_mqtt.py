@@ -152,7 +152,8 @@ def test_a_home_learns_the_device_and_what_it_sees(broker: Broker, home: Home) -
 def test_the_state_is_sent_when_it_changes_and_once_a_second(broker: Broker, home: Home) -> None:
     with publisher(broker) as device:
         until(lambda: device.connected, "not connected")
-        end = time.monotonic() + 2.5
+        start = time.monotonic()
+        end = start + 2.5
         number = 0
         while time.monotonic() < end:
             number += 1
@@ -162,7 +163,8 @@ def test_the_state_is_sent_when_it_changes_and_once_a_second(broker: Broker, hom
         device.update([face("happiness", unsure=True)])
         until(lambda: '"expression": "unsure"' in str(home.last), "unsure is not told")
         sent = [content for topic, content in home.all if topic.endswith("/state")]
-        assert 3 <= len(sent) <= 5
+        # A busy machine takes longer, and then there may be more.
+        assert 3 <= len(sent) <= time.monotonic() - start + 2
         time.sleep(1.1)
         device.update([face("happiness", unsure=True)])
         time.sleep(0.3)
