@@ -84,7 +84,7 @@ def test_what_is_missing_is_said(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="expected --labels too"):
             command([file, "--network", "esr", *DATA])
         with pytest.raises(ConfigError, match="expected --network"):
-            command([file, "--labels", "ckplus", *DATA])
+            command([file, "--decision", "vote", *DATA])
     with pytest.raises(ConfigError, match="expected both"):
         export.main([file, *ESR])
     with pytest.raises(ModelFileError, match=r"do not say what they are\. Mend: --network ddamfn"):

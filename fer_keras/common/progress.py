@@ -43,6 +43,17 @@ class _AboveBar:
         return getattr(self._stream, name)
 
 
+def _remove(name: str, above: _AboveBar) -> None:
+    """Takes what stands before a standard stream away, also from under that of another bar."""
+    top = getattr(sys, name)
+    if top is above:
+        setattr(sys, name, above._stream)
+    while isinstance(top, _AboveBar):
+        if top._stream is above:
+            top._stream = above._stream
+        top = top._stream
+
+
 class Progress:
     """How far one phase of the work is; see `progress`."""
 
@@ -88,8 +99,7 @@ class Progress:
         self._ticker.join()
         for name, above in self._above.items():
             above.flush()
-            if getattr(sys, name) is above:
-                setattr(sys, name, above._stream)
+            _remove(name, above)
         if self._bar is not None:
             self._bar.close()
         self._stream.close()

@@ -59,8 +59,7 @@ def build_method(
         ConfigError: Unknown method or option, or an output that the network does not have.
     """
     require_keras("build_method")
-    network = named_network(network)
     build = method_module(name).build
     options = checked_options(build, options, f"Method {name!r}")
-    method: Method = build(network, tuple(class_names), **options)
+    method: Method = build(named_network(network), tuple(class_names), **options)
     return method

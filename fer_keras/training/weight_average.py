@@ -34,7 +34,8 @@ class WeightAverage:
             average = method.add_weight(
                 name="average", shape=variable.shape, trainable=False, dtype="float32"
             )
-            average.assign(variable.value)
+            # A copy: JAX gives the buffer of each variable away in a step, and only once.
+            average.assign(keras.ops.copy(variable.value))
             self._statistics.append((variable, average))
 
     def update(self, step: int) -> None:
@@ -71,7 +72,7 @@ class WeightAverage:
         pairs = [*weights, *self._statistics]
         own = [keras.ops.convert_to_numpy(keras.ops.copy(variable.value)) for variable, _ in pairs]
         for variable, average in pairs:
-            variable.assign(average.value)
+            variable.assign(keras.ops.copy(average.value))
         try:
             yield
         finally:

@@ -28,7 +28,12 @@ def _module(
         channels=channels,
     )
     content = SourceContent(info.class_names, {"train": examples}, listings=listings or {})
-    return SimpleNamespace(INFO=info, read=lambda source: content, source_files=lambda source: ())
+    return SimpleNamespace(
+        __name__="fer_keras.data.datasets.cropped",
+        INFO=info,
+        read=lambda source: content,
+        source_files=lambda source: (),
+    )
 
 
 def _picture(path: Path, size: tuple[int, int] = (20, 30)) -> np.ndarray:

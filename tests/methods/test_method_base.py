@@ -87,7 +87,7 @@ def test_missing_output_is_named():
     network = keras.Model(image, {"logits": logits}, name="bare")
     with pytest.raises(ConfigError, match=r"needs the network output embedding.*'bare'.*logits"):
         build_method("word2vec", network, NAMES)
-    with pytest.raises(ConfigError, match=r"needs the network output logits.*expected a dict"):
+    with pytest.raises(ConfigError, match=r"neither a dict with 'logits' nor made by"):
         build_method("cross_entropy", keras.Model(image, logits), NAMES)
 
 

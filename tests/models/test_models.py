@@ -324,7 +324,12 @@ def test_list_models_takes_a_pattern():
     assert "layers" not in list_networks()
 
 
-@pytest.mark.parametrize("name", ["layers", "../compact", "compact.py", "__init__", "Compact", ""])
+def test_a_file_that_is_not_there_is_no_network():
+    with pytest.raises(ConfigError, match=r"a file of your own. There is none: .*compact\.py"):
+        build_network("compact.py")
+
+
+@pytest.mark.parametrize("name", ["layers", "../compact", "__init__", "Compact", ""])
 def test_a_name_that_is_no_network_is_refused(name):
     with pytest.raises(ConfigError, match="Unknown network"):
         build_network(name)

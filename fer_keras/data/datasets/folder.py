@@ -50,7 +50,11 @@ INFO = DatasetInfo(
 def find(folder: Path) -> Path | None:
     """The folder itself, or the pictures in what `data crop` has written."""
     pictures = folder / "pictures"
-    return pictures if (folder / "crops.csv").is_file() and pictures.is_dir() else folder
+    try:
+        is_cropped = (folder / "crops.csv").is_file() and pictures.is_dir()
+    except PermissionError:  # Whoever reads the folder says it, with the path.
+        is_cropped = False
+    return pictures if is_cropped else folder
 
 
 def source_files(source: Path) -> Iterable[Path]:

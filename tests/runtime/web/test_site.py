@@ -304,9 +304,11 @@ def test_the_slider_of_the_prior_has_the_weights_and_thresholds_of_python(model:
     assert list(steps) == [round(0.05 * i, 2) for i in range(21)]
     assert steps[0.0]["weights"] == [1, 1, 1, 1]
     assert steps[1.0]["weights"] == pytest.approx([1 / share for share in shares])
-    assert steps[0.5]["decision"] == by_tau["0.5"]
+    assert steps[0.5]["decision"] == {**by_tau["0.5"], "class_thresholds": []}
     # None was fitted beyond: nothing is called unsure there.
-    assert steps[1.0]["decision"] == {"reject_threshold": 0.0, "conformal_threshold": 1.0}
+    assert steps[1.0]["decision"] == {
+        "reject_threshold": 0.0, "conformal_threshold": 1.0, "class_thresholds": [],
+    }  # fmt: skip
 
 
 @pytest.mark.usefixtures("_with_vendored")
