@@ -279,8 +279,8 @@ def from_network(
     if not isinstance(outputs, dict) or "logits" not in outputs:
         raise ModelFileError(
             "Expected a network of fer_keras, with a dict of outputs with 'logits'. Another "
-            "project's network is read by compare, with a card beside it that says what its "
-            f"numbers mean ({where.stem}.card.json, docs/compare.md): {where}"
+            "project's network is read with a card beside it that says what its numbers mean "
+            f"({where.stem}.card.json, docs/compare.md): {where}"
         )
     shapes = [tuple(tensor.shape) for tensor in network.inputs]
     if len(shapes) != 1 or len(shapes[0]) not in (4, 5):

@@ -30,6 +30,7 @@ from fer_keras.loading.published import (
 )
 from fer_keras.loading.tflite_files import load_tflite_bytes
 from fer_keras.runtime.export_files import read_model_files
+from fer_keras.runtime.peer_card import card_beside, read_card
 from fer_keras.runtime.pictures import AS_THEY_ARE, PictureRule, read_picture_rule
 from fer_keras.runtime.shipped import find_shipped, list_models
 
@@ -41,16 +42,19 @@ _SAVED_MODEL_REFUSED = (
     "Use the .keras file of the run or a .tflite file of its export"
 )
 
+# Files of other projects that are read with a card; `.tflite` is too, by the runtime.
+_OF_OTHERS = (".keras", ".h5", ".hdf5", ".onnx")
+
 
 def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1) -> LoadedModel:
     """Reads a model for prediction.
 
     Args:
         path: A run folder (its `best.keras`, with the temperature of `calibration.json` where it
-            belongs to that file), a `.keras` file, a `.tflite` file with `manifest.json` or,
-            where it is another project's, `NAME.card.json` beside it, an export folder, or the name
-            of a shipped model (`fer_keras.list_models()`); what is on the disk comes first; or
-            `hf://OWNER/NAME`, see `fer_keras.common.hub`.
+            belongs to that file), a `.keras` file, a `.tflite` file with `manifest.json`; another
+            project's `.keras`, `.hdf5`, `.onnx` or `.tflite` file with `NAME.card.json` beside it;
+            an export folder, or the name of a shipped model (`fer_keras.list_models()`); what is on
+            the disk comes first; or `hf://OWNER/NAME`, see `fer_keras.common.hub`.
         precision: Which file of an export folder: `float32`, `float16`, `dynamic` or `int8`.
         threads: Processor threads of a `.tflite` model.
 
@@ -74,6 +78,11 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
             "Expected a run folder (best.keras), an export folder (manifest.json) or a model "
             f"file. Received a folder with neither: {where}"
         )
+    if where.suffix in _OF_OTHERS and card_beside(where).is_file():
+        # Only now: it imports Keras, which an ONNX file does without.
+        from fer_keras.loading.foreign import open_foreign
+
+        return open_foreign(read_card(card_beside(where)), where, threads)[0]
     if where.suffix == ".keras":
         network, sha256 = load_network(where)
         rule = _rule_of_run(where.parent)
