@@ -79,9 +79,9 @@ def test_a_narrower_network_gets_the_channels_that_matter() -> None:
 def test_other_classes_keep_a_fresh_classifier() -> None:
     network = build_network("compact", (48, 48, 1), 2, **OPTIONS)
     line = load_start(network, ("happiness", "boredom"), str(TINY), pictures=faces(8))
-    assert "fresh: logits" in line
+    assert "; fresh: logits" in line
     part = build_network("compact", (48, 48, 1), 2, **OPTIONS)
-    assert "fresh" not in load_start(part, ("fear", "anger"), str(TINY), pictures=faces(8))
+    assert "; fresh" not in load_start(part, ("fear", "anger"), str(TINY), pictures=faces(8))
     bias = read_exported_weights(TINY).layers["logits"][1]
     order = [NAMES.index("fear"), NAMES.index("anger")]
     np.testing.assert_allclose(part.get_layer("logits").get_weights()[1], bias[order])
