@@ -10,6 +10,7 @@ from fer_keras.common.arguments import (
     add_min_quality,
     add_prior,
     face_pixels,
+    port,
     positive,
     rate,
     words,
@@ -101,12 +102,6 @@ def _token(path: Path | None) -> str | None:
         raise ConfigError(f"--token-file: cannot be read ({error}): {path}") from error
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"expected a number in 0..65535, received {text!r}")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fer_keras.serve",
@@ -147,7 +142,11 @@ def _parser() -> argparse.ArgumentParser:
     where = parser.add_argument_group("who may ask")
     where.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone")
     where.add_argument(
-        "--port", type=_port, default=8000, metavar="N", help="0 takes a free one (default: 8000)"
+        "--port",
+        type=port,
+        default=8000,
+        metavar="N",
+        help="0 takes a free one (default: 8000)",
     )
     where.add_argument(
         "--token-file", type=Path, metavar="FILE", help="holds the token that clients must send"

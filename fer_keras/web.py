@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_keras.common.arguments import face_pixels
+from fer_keras.common.arguments import face_pixels, port
 from fer_keras.common.errors import ConfigError, run_command
 from fer_keras.runtime.web import vendored
 
@@ -63,12 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"expected a number in 0..65535, received {text!r}")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fer_keras.web",
@@ -103,7 +97,11 @@ def _parser() -> argparse.ArgumentParser:
         "(default: faces of about a fifth of the longer side)",
     )
     parser.add_argument(
-        "--port", type=_port, default=8765, metavar="N", help="0 takes a free one (default: 8765)"
+        "--port",
+        type=port,
+        default=8765,
+        metavar="N",
+        help="0 takes a free one (default: 8765)",
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="new folder for `save`")
     return parser

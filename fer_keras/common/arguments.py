@@ -28,6 +28,13 @@ def face_pixels(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """A port, 0..65535; 0 = a free one."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a number in 0..65535, received {text!r}")
+    return int(text)
+
+
 def share(text: str) -> float:
     """A number in 0..1."""
     try:
