@@ -111,7 +111,7 @@ class MtcnnDetector:
     ) -> list[Face]:
         """Find faces; see `BuiltInDetector.detect`."""
         faces = self._find(picture, min_face)
-        told = with_true_turns(self._find, picture, faces, upright)
+        told = with_true_turns(self._confirm, picture, faces, upright)
         if any(one is not other for one, other in zip(told, faces, strict=True)):
             # Several boxes about a turned face became one face.
             faces = _without_doubles(_sorted_inside(picture, told))
@@ -125,13 +125,12 @@ class MtcnnDetector:
         if min_face is not None:
             least = max(Mtcnn.LEAST_FACE_SIZE, min(least, math.floor(min_face * scale)))
         boxes, landmarks, scores = self._cascade.detect(working, least)
-        corners = boxes.reshape(-1, 2, 2) / scale
-        return _faces(
-            picture,
-            [(*low, *(high - low)) for low, high in corners],
-            [(points / scale).astype(np.float32) for points in landmarks],
-            [float(score) for score in scores],
-        )
+        return _faces_of_corners(picture, boxes / scale, landmarks / scale, scores)
+
+    def _confirm(self, picture: Pixels, box: Box) -> list[Face]:
+        left, top, width, height = box
+        found = self._cascade.confirm(picture, (left, top, left + width, top + height))
+        return _faces_of_corners(picture, *found)
 
 
 class HaarDetector:
@@ -422,6 +421,21 @@ def _faces(
     """The boxes as faces; see `_sorted_inside`."""
     found = zip(boxes, landmarks, scores, strict=True)
     return _sorted_inside(picture, [Face(box, points, score) for box, points, score in found])
+
+
+def _faces_of_corners(
+    picture: Pixels,
+    corners: NDArray[np.floating],
+    landmarks: NDArray[np.floating],
+    scores: NDArray[np.floating],
+) -> list[Face]:
+    """Faces of boxes `(n, 4)` that tell their right and bottom; see `_sorted_inside`."""
+    return _faces(
+        picture,
+        [(*low, *(high - low)) for low, high in corners.reshape(-1, 2, 2)],
+        list(landmarks.astype(np.float32)),
+        scores.tolist(),
+    )
 
 
 def _sorted_inside(picture: Pixels, faces: Iterable[Face]) -> list[Face]:
