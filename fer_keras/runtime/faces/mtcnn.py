@@ -32,13 +32,10 @@ _CELL = 12
 _STRIDE = 2
 # A noise picture would otherwise send thousands of candidates through the second network.
 _MAX_CANDIDATES = 512
-# Proposals that overlap by more than this belong to one group, of which the best is looked at
-# first. Boxes of one size that do so cover each other by a third.
-_GROUP_OVERLAP, _GROUP_COVER = 0.2, 0.3
-# Where the second network gives the best of a group less, the others of it are left out.
-_HOPELESS = 0.02
+# Proposals that overlap by more than this belong to one group; its best is looked at first.
+_GROUP_OVERLAP = 0.3
 # A face as sure as this speaks for the proposals that it covers by more than the second share.
-_SURE, _SURE_COVER = 0.9, 0.5
+_SURE, _COVERED = 0.98, 0.5
 _REFINE_SIDE, _OUTPUT_SIDE = 24, 48
 # Crops go through a network in the largest of these numbers that is left.
 _BATCHES = (8, 4, 2, 1)
@@ -102,12 +99,10 @@ class Mtcnn:
         halved = _halved(picture)
         boxes, scores = self._propose(halved, min_face_size or self.min_face_size)
         best = _suppress_many(boxes, scores, _GROUP_OVERLAP)
+        faces = self._confirm(halved, boxes[best])
         others = boxes[np.setdiff1d(np.arange(len(boxes)), best)]
-        refined, likely = self._refine_boxes(halved, boxes[best])
-        faces = self._final_boxes(halved, refined)
-        others = others[_covered(others, boxes[best][likely > _HOPELESS], _GROUP_COVER)]
-        others = others[~_covered(others, faces[0][faces[2] > _SURE], _SURE_COVER)]
-        more = self._final_boxes(halved, self._refine_boxes(halved, others)[0])
+        others = others[~_covered(others, faces[0][faces[2] > _SURE])]
+        more = self._confirm(halved, others)
         boxes, landmarks, scores = (np.concatenate(pair) for pair in zip(faces, more, strict=True))
         kept = suppress(boxes, scores, 0.7, of_smaller=True)
         return boxes[kept], landmarks[kept], scores[kept]
@@ -122,8 +117,7 @@ class Mtcnn:
         Returns:
             As `detect`; at most one face.
         """
-        halved = _halved(picture)
-        return self._final_boxes(halved, self._refine_boxes(halved, np.array([box]))[0])
+        return self._confirm(_halved(picture), np.array([box]))
 
     def _run(self, name: str, place: int, blob: Floats, outputs: list[str]) -> Sequence[Floats]:
         with self._lock:
@@ -197,27 +191,26 @@ class Mtcnn:
                 ]
                 yield np.hstack(parts)
 
-    def _refine_boxes(self, halved: Sequence[Pixels], boxes: Floats) -> tuple[Floats, Floats]:
-        """The second network on 24-pixel crops.
+    def _confirm(self, halved: Sequence[Pixels], boxes: Floats) -> Faces:
+        """Those of the boxes that the second and the third network take for faces."""
+        if len(boxes):
+            boxes = self._refine_boxes(halved, boxes)
+        if len(boxes):
+            return self._final_boxes(halved, boxes)
+        return np.empty((0, 4)), np.empty((0, 5, 2)), np.empty(0)
 
-        Returns:
-            Square boxes `(m, 4)`, m <= n, and the probabilities of all that were given `(n,)`.
-        """
-        if not len(boxes):
-            return boxes, np.empty(0)
+    def _refine_boxes(self, halved: Sequence[Pixels], boxes: Floats) -> Floats:
+        """The second network on 24-pixel crops; square boxes `(m, 4)`, m <= n."""
         offsets, probabilities = self._run_crops(
             "rnet", halved, boxes, _REFINE_SIDE, ["dense_2", "softmax_1"]
         )
-        likely = probabilities[:, 1]
-        passed = likely > self.thresholds[1]
-        boxes = boxes[passed]
-        kept = _suppress_many(boxes, likely[passed], 0.7)
-        return np.fix(_square(_shifted(boxes[kept], offsets[passed][kept]))), likely
+        passed = probabilities[:, 1] > self.thresholds[1]
+        boxes, scores = boxes[passed], probabilities[passed, 1]
+        kept = _suppress_many(boxes, scores, 0.7)
+        return np.fix(_square(_shifted(boxes[kept], offsets[passed][kept])))
 
     def _final_boxes(self, halved: Sequence[Pixels], boxes: Floats) -> Faces:
         """The third network on 48-pixel crops; boxes, landmarks and probabilities."""
-        if not len(boxes):
-            return np.empty((0, 4)), np.empty((0, 5, 2)), np.empty(0)
         offsets, points, probabilities = self._run_crops(
             "onet", halved, boxes, _OUTPUT_SIDE, ["dense_5", "dense_6", "softmax_2"]
         )
@@ -276,16 +269,13 @@ def _suppress_many(
     return np.asarray(kept, np.intp).reshape(-1)
 
 
-def _covered(boxes: Floats, others: Floats, share: float) -> NDArray[np.bool_]:
-    """Whether one of the others `(m, 4)` covers each box `(n, 4)` by more than this share.
-
-    It is a share of the smaller of the two.
-    """
-    low = np.maximum(boxes[:, np.newaxis, :2], others[:, :2])
-    high = np.minimum(boxes[:, np.newaxis, 2:], others[:, 2:])
+def _covered(boxes: Floats, faces: Floats) -> NDArray[np.bool_]:
+    """Whether each box `(n, 4)` lies on a face `(m, 4)`, measured by the smaller of the two."""
+    low = np.maximum(boxes[:, np.newaxis, :2], faces[:, :2])
+    high = np.minimum(boxes[:, np.newaxis, 2:], faces[:, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=2)
-    one, other = (np.prod(each[:, 2:] - each[:, :2], axis=1) for each in (boxes, others))
-    return np.asarray((shared > share * np.minimum(one[:, np.newaxis], other)).any(axis=1))
+    one, other = (np.prod(each[:, 2:] - each[:, :2], axis=1) for each in (boxes, faces))
+    return np.asarray((shared > _COVERED * np.minimum(one[:, np.newaxis], other)).any(axis=1))
 
 
 def _halved(picture: Pixels) -> list[Pixels]:
