@@ -353,7 +353,12 @@ def _audit(arguments: argparse.Namespace) -> None:
     _, content = _prepared(arguments)
     splits = {split: _load(arguments, split) for split in content.counts}
     rule = next(iter(splits.values())).label_rule
-    print(f"{info.title}\nLabel rule: {rule}\n")
+    print(f"{info.title}\nLabel rule: {rule}")
+    if info.has_votes:
+        # FER+ is in use with two lists of votes.
+        source = require_source(arguments.name, arguments.source)
+        print(f"Votes: {f'label.csv below {source}' if source.is_dir() else source}")
+    print()
     counts = {split: samples.class_counts() for split, samples in splits.items()}
     print(_count_table(content.class_names, counts))
     for split, samples in splits.items():

@@ -95,7 +95,7 @@ def _chunks(faces: Iterable[Example]) -> Iterator[list[Example]]:
 
 
 def _affect(face: Example) -> str:
-    ratings = (face.attributes["valence"], face.attributes["arousal"])
+    ratings = (float(face.attributes[name]) for name in ("valence", "arousal"))
     return "_".join(str(_NO_RATING if math.isnan(x) else round(1000 * x)) for x in ratings)
 
 
@@ -105,4 +105,5 @@ def _write_face(face: Example, path: Path, size: int) -> None:
     if face.crop is not None:
         pixels = cropped(pixels, face.crop, str(picture))
     bgr = cv2.cvtColor(resize(pixels, size), cv2.COLOR_RGB2BGR)
-    path.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1])
+    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+    path.write_bytes(bytes(encoded))

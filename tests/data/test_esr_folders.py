@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fer_keras.common.decode import read_image
 from fer_keras.common.errors import DataError
 from fer_keras.data import esr_folders
 from fer_keras.data.__main__ import main
@@ -71,7 +72,7 @@ def test_release_becomes_folders(
     assert train.images.shape[1:3] == (size, size)
     # Red through JPEG, to the edge: it is the face's box.
     assert (np.abs(train.images.astype(int) - [255, 0, 0]) < 12).all()
-    assert cv2.imread(str(target / names[0])).shape == (size, size, 3)
+    assert read_image(target / names[0]).shape == (size, size, 3)
 
 
 def test_nothing_is_replaced_and_nothing_half_is_left(tmp_path: Path) -> None:
