@@ -495,8 +495,8 @@ def test_pictures_in_batches_have_the_answers_of_single_ones(
     pictures: list[Any] = [*samples("validation", 75).images[..., 0]]
     pictures[40] = b"no picture"
     runs = []
-    run = recognizer._network.probabilities
-    recognizer._network.probabilities = lambda crops: runs.append(len(crops)) or run(crops)
+    run = recognizer._network.read
+    recognizer._network.read = lambda crops: runs.append(len(crops)) or run(crops)
     answers = list(recognizer.recognize_each(pictures, (DataError,)))
     assert runs == ([1] * 74 if engine == "litert" else [32, 31, 11])
     assert [picture is given for (picture, _), given in zip(answers, pictures, strict=True)]
