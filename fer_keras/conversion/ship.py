@@ -1,7 +1,8 @@
 """Copies an export into the folder of shipped models, with its card.
 
-File by file, after its sha256 was compared: TFLite files, the network that can be trained on, labels,
-manifest and card. Exports keep the SavedModel and the other precisions for those who build on them.
+File by file, after its sha256 was compared: TFLite files, the network that can be trained on,
+labels, manifest and card. Exports keep the SavedModel and the other precisions for those who build
+on them.
 """
 
 import json

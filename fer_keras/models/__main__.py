@@ -19,8 +19,8 @@ _EXAMPLES = """examples:
   python -m fer_keras.predict photo.jpg --model ferplus_tiny
 
 Accuracy and balanced accuracy (the mean recall of the classes) are those of the validation split of
-the data set that is named, by the class prior that the model answers by (docs/prior.md). The time is
-that of one face on the machine that exported the model.
+the data set that is named, by the class prior that the model answers by (docs/prior.md). The time
+is that of one face on the machine that exported the model.
 """
 _COLUMNS = (
     "name", "accuracy", "balanced", "n", "prior", "file", "MB", "ms/face", "input", "trainable",

@@ -133,7 +133,7 @@ def shipped_model(name: str) -> ShippedModel:
 
 def _from_manifest(name: str, folder: Path, manifest: dict[str, Any]) -> ShippedModel:
     training, parity = manifest.get("training", {}), manifest.get("parity", {})
-    # Of the file that users run, by the prior that it answers by; older folders have Keras' figures.
+    # Of the file that users run, by the prior that it answers by; an export may have none.
     figures = manifest.get("prior_figures", {}).get("with_prior", manifest.get("validation", {}))
     choices = manifest["precision_files"]
     precision = str(manifest.get("default_precision", min(choices)))

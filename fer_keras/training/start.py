@@ -179,7 +179,8 @@ def load_start(
             `NETWORK:LABELS=FILE`, whose classifier is taken by the names of the classes. For
             `ddamfn` also `.weights.h5` of Keras with the weights of its backbone alone.
             Also an export folder with a float32 or a `dynamic` file, such as that of a shipped
-            model, or that file; a `compact` network that is narrower than it gets the channels that matter most.
+            model, or that file; a `compact` network that is narrower than it gets the channels that
+            matter most.
             For `face_resnet` also the package of face features that
             `fer_keras.loading.face_features` reads, its folder or its manifest.
         whole: Every layer must fit.
