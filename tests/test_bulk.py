@@ -26,7 +26,8 @@ parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
 NUM_PICTURES = 10
 COLUMNS = [
     "path", "face", "x", "y", "width", "height", "dominant", "score", "unsure", "label_set",
-    *CLASS_NAMES, "yaw", "pitch", "roll", "quality", "error",
+    *CLASS_NAMES, "yaw", "pitch", "roll", "quality", "valence", "arousal",
+    "error",
 ]  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def test_csv_of_a_folder(
         [
             "path,face,x,y,width,height,dominant,score,unsure,label_set",
             *CLASS_NAMES,
-            "yaw,pitch,roll,quality",
+            "yaw,pitch,roll,quality,valence,arousal",
         ]
     )
     assert "\r" not in text
@@ -106,7 +106,7 @@ def test_picture_without_a_face(
     assert row == {"path": str(path), **dict.fromkeys(row.keys() - {"path"})}
     assert row.keys() == {
         "path", "face", "box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set",
-        "track", "pose", "quality",
+        "track", "pose", "quality", "valence", "arousal",
     }  # fmt: skip
 
 
