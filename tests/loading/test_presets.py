@@ -66,7 +66,17 @@ def test_the_plain_way_learns_and_comes_back(output: Any, loss: Any, tmp_path: P
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", fer_keras.list_networks())
+# One network of each kind: convolutions, depthwise ones, residuals, attention, branches.
+ON_ALL_BACKENDS = ("compact", "mini_xception", "resnet18", "vit_se", "esr")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.backends] if name in ON_ALL_BACKENDS else [])
+        for name in fer_keras.list_networks()
+    ],
+)
 def test_every_network_goes_the_plain_way(name: str, tmp_path: Path) -> None:
     module = import_module(f"fer_keras.models.{name}")
     kind = getattr(module, "INPUT_KIND", "image")
