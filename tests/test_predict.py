@@ -248,6 +248,18 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.parametrize("command", ["predict", "camera --no-window --source"])
+def test_a_closed_standard_output_is_told(command: str, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), BRIGHT)
+    line = f"{sys.executable} -m fer_keras.{command} {tmp_path / 'photo.png'} >&-"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if not line.startswith("INFO")]
+    assert said == [
+        "error: The standard output is closed, and the rows go there. Add --output FILE."
+    ]
+
+
 def test_command_line() -> None:
     # Processor time, because other programs may share the processor.
     before = os.times()

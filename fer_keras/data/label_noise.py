@@ -40,7 +40,7 @@ def with_label_noise(samples: Samples, share: float, seed: int) -> Samples:
     return _relabelled(samples, noisy)
 
 
-def with_label_list(samples: Samples, path: Path, codes: Mapping[int, str]) -> Samples:
+def with_label_list(samples: Samples, path: Path, codes: Mapping[int | str, str]) -> Samples:
     """Takes the labels from a list, as the programs of EAC and RUL do with their noise of RAF-DB.
 
     Args:

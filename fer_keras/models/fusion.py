@@ -22,6 +22,7 @@ from fer_keras.models import build_network
 from fer_keras.models.layers import (
     ClassNames,
     FrozenEncoder,
+    Resizing,
     class_names_of,
     stack,
     with_class_names,
@@ -172,7 +173,7 @@ def _bare_logits(network: Any) -> Any:
 def _view(image: Any, shape: tuple[int, ...], name: str) -> Any:
     """The picture as a base takes it."""
     if tuple(image.shape[1:3]) != shape[:2]:
-        image = keras.layers.Resizing(*shape[:2], dtype="float32", name=f"{name}_resized")(image)
+        image = Resizing(*shape[:2], dtype="float32", name=f"{name}_resized")(image)
     if image.shape[3] == shape[2]:
         return image
     if image.shape[3] == 3:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -117,6 +117,27 @@ def read_model_files(
             f"{MANIFEST} beside it. Leave the precision out"
         )
     return _read_with_card(path)
+
+
+def first_precision(model: str | PathLike[str], wanted: Sequence[str] = ("float32",)) -> str | None:
+    """The first of some precisions that an export folder has.
+
+    Args:
+        model: A path as of `read_model_files`.
+        wanted: Precisions, the best first.
+
+    Returns:
+        A precision, or None where the path is a file, or has none of them.
+
+    Raises:
+        ModelFileError: The manifest is missing or damaged.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return None
+    where = folder / MANIFEST
+    choices = _field(_read_manifest(where), "precision_files", dict, where)
+    return next((name for name in wanted if name in choices), None)
 
 
 def _read_with_card(path: Path) -> ModelFiles:

@@ -122,7 +122,7 @@ class Recognizer(PretrainedClassifier):
         device: "cpu", or an accelerator by the engine's own name, such as "cuda" with ONNX Runtime.
 
     A face that lies or stands on its head is turned upright before it is read, by the landmarks of
-    mtcnn or yunet. In a single picture where nobody stands upright, mtcnn looks for such faces.
+    mtcnn or yunet. In a single picture where nobody stands upright, both look for such faces.
 
     The thresholds of a model are fitted to its probabilities for its default prior, and for every
     `balanced:TAU` in steps of 0.05. For shares of your own, or for some of the labels, nobody knows

@@ -144,6 +144,16 @@ def test_pixels_of_both_types_are_scaled_in_the_graph(name):
 
 
 @pytest.mark.parametrize("name", list_networks())
+def test_a_network_that_is_only_called_is_not_trained(name):
+    network = small(name)
+    images = pictures(4, (SIZE, SIZE, 1), name).astype("float32")
+    expected = numpy_outputs(network, images)["logits"]
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(network(images)["logits"]), expected)
+    for before, after in zip(_built(name)[1], network.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("name", list_networks())
 def test_every_trainable_variable_moves(name):
     network = small(name)
     # Training on all outputs would hide a layer that only feeds, say, `embedding`.
