@@ -57,6 +57,8 @@ class DatasetConfig:
         folds: Number of subject-disjoint folds.
         fold: Which one is tested; -1 = every one in turn, a cross-validation.
         label_noise: Share of the training labels that is replaced by another class, for studies.
+        label_list: A file with other labels for training, such as published noise: a line for each
+            training picture, its name and the data set's code of a class.
         oversample_to: Classes with fewer training images are repeated up to so many an epoch, every
             repetition augmented anew (0 = off).
         per_class: At most so many training images of each class, drawn by chance (0 = all).
@@ -92,6 +94,7 @@ class DatasetConfig:
     folds: Annotated[int, Range(low=3)] = 10
     fold: Annotated[int, Range(low=-1)] = 0
     label_noise: Rate = 0.0
+    label_list: str = ""
     oversample_to: CountOrZero = 0
     per_class: CountOrZero = 0
     per_quadrant: CountOrZero = 0

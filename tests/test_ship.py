@@ -112,6 +112,12 @@ def test_a_damaged_export_is_refused(export: Path, tmp_path: Path) -> None:
         ship(export, tmp_path / "out")
 
 
+def test_a_network_that_was_trained_on_since_is_left_out(export: Path, tmp_path: Path) -> None:
+    (tmp_path / "best.keras").write_bytes(b"another one")
+    ship(export, tmp_path / "out")
+    assert not (tmp_path / "out" / "model.keras").exists()
+
+
 def test_what_is_in_the_way_stays(export: Path, tmp_path: Path) -> None:
     other = tmp_path / "photos"
     other.mkdir()

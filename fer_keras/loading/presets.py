@@ -49,8 +49,8 @@ def build_model(
             `"categorical_crossentropy"`; `logits`, for losses with `from_logits=True`; `named`, the
             dict of named outputs that `fer_keras.build_method` consumes.
         weights: Trained weights to start from: a shipped model (`fer_keras.list_models()`) with a
-            `.keras` or a float32 file, a run folder, an export or a `.keras` file of the same
-            network.
+            `.keras`, a float32 or a `dynamic` file, a run folder, an export or a `.keras` file of
+            the same network.
             Without options the graph is that of the file. A classifier is matched by the names of
             the classes; classes that are new keep fresh weights, with a warning.
         **options: Keyword options of the network's `build`, described in its module.
@@ -139,7 +139,7 @@ def _exported_network(
     names: tuple[str, ...] | None,
     options: Mapping[str, Any],
 ) -> Any:
-    """The network of an export's float32 file, ready to be trained on."""
+    """The network of an export's file with float activations, ready to be trained on."""
     from fer_keras.models.layers import with_class_names
 
     exported = read_exported_weights(export)

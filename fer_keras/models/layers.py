@@ -266,6 +266,20 @@ def scaled(image: Any, normalisation: str) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="fer_keras")
+class Resizing(keras.layers.Resizing):
+    """Keras' layer, which leaves it to the caller whether a network is trained.
+
+    In Keras' layers for pictures `training` is True where nothing is said, and what a layer is
+    called with holds for all layers behind it: `network(pictures)` would normalise by the batch and
+    change the statistics.
+    """
+
+    def call(self, data: Any, training: bool | None = None) -> Any:
+        """Returns the pictures in the new size; see Keras' layer."""
+        return super().call(data, training=bool(training))
+
+
+@keras.saving.register_keras_serializable(package="fer_keras")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Keras' layer, on TensorFlow and PyTorch trained by one operation in the place of a dozen.
 
