@@ -1,4 +1,4 @@
-"""ESR in plain PyTorch, written from the paper's table, to measure against; see `esr.py`.
+"""ESR in plain PyTorch, written from the paper's table, to measure against; see `training.py`.
 
 Siqueira et al. 2020 (AAAI), table 1. Raw pixels 0..255 in, logits `(batch, branches, classes)` out.
 Other than in the authors' program the branches are in a `ModuleList`, so that `train()` and

@@ -341,3 +341,194 @@ class Ddamfn(nn.Module):
 def ddamfn(num_classes: int, width: float = 1.0) -> nn.Module:
     """DDAMFN with two heads, for pictures of 112 pixels."""
     return Ddamfn(num_classes, width)
+
+
+class CompactBlock(nn.Module):
+    """Two 3x3 convolutions beside an averaged shortcut (He et al. 2019, ResNet-D)."""
+
+    def __init__(self, channels: int, filters: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *conv_bn(channels, filters, 3, stride),
+            nn.ReLU(inplace=True),
+            *conv_bn(filters, filters, 3),
+        )
+        shortcut: list[nn.Module] = []
+        if stride > 1:
+            shortcut.append(nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False))
+        if stride > 1 or channels != filters:
+            shortcut += conv_bn(channels, filters, 1)
+        self.shortcut = nn.Sequential(*shortcut)
+
+    def forward(self, x: Any) -> Any:
+        """Returns the block's map."""
+        return torch.relu(self.shortcut(x) + self.body(x))
+
+
+def compact(
+    num_classes: int,
+    stem_filters: int = 32,
+    widths: Sequence[int] = (64, 128, 256),
+    depths: Sequence[int] = (1, 1, 1),
+    first_stride: int = 2,
+) -> nn.Module:
+    """As `fer_keras.models.compact`, for grey pictures."""
+    layers: list[nn.Module] = [
+        Scale(1 / 64, -2.0),
+        *conv_bn(1, stem_filters, 3, 2),
+        nn.ReLU(inplace=True),
+    ]
+    channels = stem_filters
+    for stage, (filters, depth) in enumerate(zip(widths, depths, strict=True)):
+        for block in range(depth):
+            stride = 1 if block else 2 if stage else first_stride
+            layers.append(CompactBlock(channels, filters, stride))
+            channels = filters
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.3)]
+    return nn.Sequential(*layers, nn.Linear(channels, num_classes))
+
+
+class Cbam(nn.Module):
+    """A gate for every channel, then one for every place (Woo et al. 2018)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = max(4, channels // 16)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels)
+        )
+        self.places = nn.Sequential(*conv_bn(2, 1, 7))
+
+    def forward(self, x: Any) -> Any:
+        """Returns the gated map."""
+        gate = (self.mlp(x.mean((2, 3))) + self.mlp(x.amax((2, 3)))).sigmoid()
+        x = x * gate[:, :, None, None]
+        both = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], dim=1)
+        return x * self.places(both).sigmoid()
+
+
+class GatedBlock(ResidualBlock):
+    """A residual block whose body passes a CBAM."""
+
+    def __init__(self, channels: int, filters: int, stride: int) -> None:
+        super().__init__(channels, filters, stride)
+        self.body.append(Cbam(filters))
+        if channels != filters and stride == 1:
+            self.shortcut = nn.Sequential(*conv_bn(channels, filters, 1))
+
+
+class ScalesBlock(nn.Module):
+    """Two chains of convolutions over four groups of channels, one each way (MA-Net)."""
+
+    def __init__(self, channels: int, filters: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(*conv_bn(channels, filters, 3, stride), nn.ReLU(inplace=True))
+        quarter = filters // 4
+        self.chains = nn.ModuleList(
+            nn.ModuleList(nn.Sequential(*conv_bn(quarter, quarter, 3)) for _ in range(4))
+            for _ in range(2)
+        )
+        same = stride == 1 and channels == filters
+        self.shortcut = (
+            nn.Identity() if same else nn.Sequential(*conv_bn(channels, filters, 1, stride))
+        )
+
+    def forward(self, x: Any) -> Any:
+        """Returns the block's map."""
+        groups = self.first(x).chunk(4, dim=1)
+        up = self._chain(self.chains[0], groups)
+        down = self._chain(self.chains[1], groups[::-1])[::-1]
+        return torch.relu(torch.cat(up, dim=1) + torch.cat(down, dim=1) + self.shortcut(x))
+
+    def _chain(self, convs: Any, groups: Sequence[Any]) -> list[Any]:
+        answers: list[Any] = []
+        for conv, group in zip(convs, groups, strict=True):
+            answers.append(conv(torch.relu(answers[-1]) + group if answers else group))
+        return answers
+
+
+class MaNet(nn.Module):
+    """As `fer_keras.models.manet`."""
+
+    def __init__(self, num_classes: int, width: float = 1.0) -> None:
+        super().__init__()
+        c64, c128, c256, c512 = (max(1, round(64 * width)) * factor for factor in (1, 2, 4, 8))
+        self.trunk = nn.Sequential(
+            Scale(1 / 255, 0.0),
+            *conv_bn(3, c64, 7, 2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2, 1),
+            *self._stages(ResidualBlock, c64, (c64, 1), (c128, 2)),
+        )
+        self.quadrants = nn.ModuleList(
+            self._stages(GatedBlock, c128, (c256, 2), (c512, 1)) for _ in range(4)
+        )
+        self.scales = self._stages(ScalesBlock, c128, (c256, 2), (c512, 2))
+        self.local = nn.Linear(c512, num_classes)
+        self.whole = nn.Linear(c512, num_classes)
+
+    def forward(self, x: Any) -> Any:
+        """Returns the logits."""
+        x = self.trunk(x)
+        parts = [part for half in x.chunk(2, dim=2) for part in half.chunk(2, dim=3)]
+        maps = [branch(part) for branch, part in zip(self.quadrants, parts, strict=True)]
+        local = torch.cat([torch.cat(maps[:2], dim=3), torch.cat(maps[2:], dim=3)], dim=2)
+        of_local, of_scales = (each.mean((2, 3)) for each in (local, self.scales(x)))
+        return 0.6 * self.local(of_local) + 0.4 * self.whole(of_scales)
+
+    def _stages(self, block: Any, channels: int, *stages: tuple[int, int]) -> nn.Sequential:
+        blocks = []
+        for filters, stride in stages:
+            blocks += [block(channels, filters, stride), block(filters, filters, 1)]
+            channels = filters
+        return nn.Sequential(*blocks)
+
+
+class TransformerBlock(nn.Module):
+    """Attention and two dense layers, each behind a normalisation (Dosovitskiy et al. 2021)."""
+
+    def __init__(self, hidden: int, heads: int, mlp: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(hidden, 1e-6), nn.LayerNorm(hidden, 1e-6)
+        self.attention = nn.MultiheadAttention(hidden, heads, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.mlp = nn.Sequential(
+            nn.Linear(hidden, mlp), nn.GELU(), nn.Dropout(dropout), nn.Linear(mlp, hidden)
+        )
+
+    def forward(self, x: Any) -> Any:
+        """Returns the tokens."""
+        y = self.norm1(x)
+        x = x + self.dropout(self.attention(y, y, y, need_weights=False)[0])
+        return x + self.dropout(self.mlp(self.norm2(x)))
+
+
+class VitSe(nn.Module):
+    """As `fer_keras.models.vit_se`."""
+
+    def __init__(
+        self, num_classes: int, patch_size: int, hidden: int, depth: int, heads: int, mlp: int,
+        side: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.scale = Scale(1 / 127.5, -1.0)
+        self.patches = nn.Conv2d(3, hidden, patch_size, patch_size)
+        self.token = nn.Parameter(torch.zeros(1, 1, hidden))
+        tokens = 1 + (side // patch_size) ** 2
+        self.positions = nn.Parameter(0.02 * torch.randn(1, tokens, hidden))
+        self.blocks = nn.Sequential(
+            nn.Dropout(0.1), *(TransformerBlock(hidden, heads, mlp) for _ in range(depth))
+        )
+        self.norm = nn.LayerNorm(hidden, 1e-6)
+        self.pooler = nn.Linear(hidden, hidden)
+        self.gate = nn.Sequential(
+            nn.Linear(hidden, hidden // 4), nn.ReLU(), nn.Linear(hidden // 4, hidden), nn.Sigmoid()
+        )
+        self.classify = nn.Sequential(nn.Dropout(0.1), nn.Linear(hidden, num_classes))
+
+    def forward(self, x: Any) -> Any:
+        """Returns the logits."""
+        x = self.patches(self.scale(x)).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], dim=1) + self.positions
+        pooled = self.pooler(self.norm(self.blocks(x))[:, 0]).tanh()
+        return self.classify(pooled * self.gate(pooled))

@@ -1,37 +1,84 @@
 """Training throughput next to the same networks in plain PyTorch, as a ratio.
 
 python benchmarks/training.py                                    the networks, float32 and bfloat16
-python benchmarks/training.py --variants all --networks resnet18 --precision float32
+python benchmarks/training.py --networks compact ddamfn --precision float32 --rounds 8
 
 Every variant is a process of its own that builds the network once and then trains a round of steps
 whenever it is told to, so all of them take turns on the same machine and an idle one uses no
 processor. The fastest of a variant's rounds counts: what else runs on the machine can only slow a
 round down. Batches are random pictures that are in memory already; the optimizer is SGD with
-momentum in both. The ratio is that of the first variant to the fastest plain PyTorch of the same
-precision (both memory formats are tried). Ours trains as `fer_keras.train` does: `Method.fit` on
-the network of this project; MobileNetV3-Large is the encoder of `keras.applications` and a dense
-layer. Trained parameters have to be as many in both, and those of DDAMFN the published 4,106,512.
+momentum in both. The ratio is that to the fastest plain PyTorch of the same precision (both memory
+formats are tried); the load is that of the machine over the last minute. With `--one-core` every
+variant has one thread, and the processor time of its process counts, which other work on the
+machine touches little. Ours trains as `fer_keras.train` does: `Method.fit` on the network of this
+project, ESR by the losses of its branches; MobileNetV3-Large is the encoder of `keras.applications`
+and a dense layer. Trained parameters have to be as many in both, and those of DDAMFN the published
+4,106,512.
 """
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-NUM_CLASSES = {"resnet18": 7, "mobilenet_v3_large": 7, "ddamfn": 8}
-# Height and width of the pictures, and steps of a round: some seconds, of which the beginning of a
-# `fit` is a small part.
-NETWORKS = {"resnet18": (44, 5), "mobilenet_v3_large": (112, 20), "ddamfn": (112, 4)}
-# Where a publication states it.
-PARAMETERS = {"ddamfn": 4_106_512}
+from fer_keras.runtime.timing.machine import machine_name, usable_cores
+from fer_keras.tracking.tracker import git_commit
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A network and what it is trained from.
+
+    Attributes:
+        network: As `build_network` names it; other names are encoders of `keras.applications`.
+        options: Of both networks, by their names in ours.
+        side: Height and width of the pictures, in pixels.
+        channels: Of the pictures.
+        batch_size: Pictures of a step.
+        steps: Of a round: seconds, of which the beginning of a `fit` is a small part.
+        parameters: Trained ones, where a publication states it.
+    """
+
+    network: str
+    side: int
+    steps: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    channels: int = 3
+    batch_size: int = 32
+    parameters: int = 0
+
+
+_CAMERA = {"first_stride": 1, "depths": [1, 2, 2, 1]}
+_VIT = {"patch_size": 16, "hidden": 384, "depth": 12, "heads": 6, "mlp": 1536}
+NUM_CLASSES = 8
+BRANCHES = 9
+NETWORKS = {
+    "resnet18": Setup("resnet18", 44, 2),
+    "mobilenet_v3_large": Setup("mobilenet_v3_large", 112, 4),
+    "ddamfn": Setup("ddamfn", 112, 1, parameters=4_106_512),
+    "esr": Setup("esr", 96, 1, {"num_branches": BRANCHES}, batch_size=8),
+    "manet, width 1/4": Setup("manet", 112, 4, {"width": 0.25}),
+    "vit_se, ViT-S/16": Setup("vit_se", 112, 2, _VIT),
+    "compact": Setup("compact", 48, 16, channels=1, batch_size=64),
+    "ferplus_camera": Setup(
+        "compact", 48, 5, {**_CAMERA, "widths": [48, 96, 160, 256]}, channels=1, batch_size=64
+    ),
+    "ferplus_student": Setup(
+        "compact", 48, 6, {**_CAMERA, "stem_filters": 24, "widths": [32, 64, 128, 256]},
+        channels=1, batch_size=64,
+    ),
+}  # fmt: skip
 # Name -> environment and settings of the process.
 VARIANTS: dict[str, dict[str, str]] = {
     "fer_keras": {"backend": "tensorflow", "onednn": "1"},
@@ -42,7 +89,8 @@ VARIANTS: dict[str, dict[str, str]] = {
     "plain torch": {},
     "plain torch, channels last": {"channels_last": "1"},
 }
-_DEFAULT = ("fer_keras", "plain torch", "plain torch, channels last")
+_PLAIN = ("plain torch", "plain torch, channels last")
+_DEFAULT = ("fer_keras", "fer_keras on torch", "fer_keras on jax", *_PLAIN)
 
 
 @dataclass(frozen=True)
@@ -55,7 +103,7 @@ class Task:
         precision: `float32` or `mixed_bfloat16`.
         batch_size: Pictures a step.
         steps: Of a round.
-        width: Factor of the channels, for networks that have it.
+        one_core: Whether it keeps to one core, and processor time counts.
     """
 
     variant: str
@@ -63,7 +111,7 @@ class Task:
     precision: str
     batch_size: int
     steps: int
-    width: float
+    one_core: bool
 
 
 class Worker:
@@ -71,12 +119,7 @@ class Worker:
 
     Args:
         task: What it measures.
-
-    Attributes:
-        script: What the process runs, with `--worker`.
     """
-
-    script = Path(__file__)
 
     def __init__(self, task: Task) -> None:
         settings = VARIANTS[task.variant]
@@ -89,7 +132,7 @@ class Worker:
         self.task = task
         self.seconds: list[float] = []
         self._process = subprocess.Popen(
-            [sys.executable, str(self.script.resolve()), "--worker", json.dumps(asdict(task))],
+            [sys.executable, str(Path(__file__).resolve()), "--worker", json.dumps(asdict(task))],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -136,38 +179,37 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--precision", nargs="+", default=["float32", "mixed_bfloat16"],
         choices=("float32", "mixed_bfloat16"),
     )  # fmt: skip
-    parser.add_argument("--variants", choices=("default", "all"), default="default")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--steps", type=int, help="of a round; default: 5, 20 and 4")
+    parser.add_argument("--variants", nargs="+", default=list(_DEFAULT), choices=VARIANTS)
+    parser.add_argument("--batch-size", type=int, help="default: that of the network")
+    parser.add_argument("--steps", type=int, help="of a round; default: that of the network")
     parser.add_argument("--rounds", type=int, default=3, help="after one to warm up")
-    parser.add_argument("--width", type=float, default=1.0, help="of resnet18's channels")
+    parser.add_argument("--one-core", action="store_true", help="one thread, processor time")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.worker:
         _work(Task(**json.loads(arguments.worker)))
         return
-    names = tuple(VARIANTS) if arguments.variants == "all" else _DEFAULT
-    print("| network | pixels | parameters | precision | variant | images/s | ours / plain |")
-    print("|---|---|---|---|---|---|---|")
+    cores = 1 if arguments.one_core else usable_cores()
+    print(f"{machine_name()}, cores: {cores}, commit {git_commit()}\n")
+    print("| network | parameters | batch | precision | variant | images/s | ours / plain | load |")
+    print("|---|---|---|---|---|---|---|---|")
     for network in arguments.networks:
         for precision in arguments.precision:
-            _measure(arguments, network, precision, names)
+            _measure(arguments, network, precision)
 
 
-def _measure(
-    arguments: argparse.Namespace, network: str, precision: str, names: Sequence[str]
-) -> None:
-    width = arguments.width if network == "resnet18" else 1.0
-    side, steps = NETWORKS[network]
-    steps = arguments.steps or steps
+def _measure(arguments: argparse.Namespace, network: str, precision: str) -> None:
+    setup = NETWORKS[network]
+    batch_size = arguments.batch_size or setup.batch_size
+    steps = arguments.steps or setup.steps
     workers = [
-        Worker(Task(name, network, precision, arguments.batch_size, steps, width)) for name in names
+        Worker(Task(name, network, precision, batch_size, steps, arguments.one_core))
+        for name in arguments.variants
     ]
     counts = {worker.parameters for worker in workers}
-    if network in PARAMETERS and counts != {PARAMETERS[network]}:
+    if setup.parameters and counts != {setup.parameters}:
         raise SystemExit(
-            f"error: expected {PARAMETERS[network]:,} trained parameters. Received: "
-            f"{sorted(counts)}."
+            f"error: expected {setup.parameters:,} trained parameters. Received: {sorted(counts)}."
         )
     if len(counts) > 1:
         raise SystemExit(f"error: the networks differ: {sorted(counts)} trained parameters.")
@@ -176,13 +218,16 @@ def _measure(
             worker.round()
     for worker in workers:
         del worker.seconds[0]  # It builds the graph.
-    plain = max(w.images_per_second for w in workers if w.task.variant.startswith("plain"))
+    plain = max(
+        (w.images_per_second for w in workers if w.task.variant in _PLAIN), default=math.nan
+    )
+    load = os.getloadavg()[0]
     for worker in workers:
-        ours = worker.task.variant.startswith("fer_keras")
+        ratio = f"{worker.images_per_second / plain:.2f}"
         print(
-            f"| {network} | {side} | {worker.parameters:,} | {precision} | "
+            f"| {network} | {worker.parameters:,} | {batch_size} | {precision} | "
             f"{worker.task.variant} | {worker.images_per_second:.1f} | "
-            f"{f'{worker.images_per_second / plain:.2f}' if ours else ''} |",
+            f"{'' if worker.task.variant in _PLAIN else ratio} | {load:.1f} |",
             flush=True,
         )
         worker.stop()
@@ -190,43 +235,50 @@ def _measure(
 
 def _work(task: Task) -> None:
     """The other side of `Worker`."""
+    cores = os.sched_getaffinity(0)
+    if task.one_core:
+        os.sched_setaffinity(0, [max(cores)])  # Before any library counts them.
     rng = np.random.default_rng(0)
-    side, _ = NETWORKS[task.network]
-    images = rng.integers(0, 256, (task.batch_size, side, side, 3), dtype=np.uint8)
-    labels = rng.integers(0, NUM_CLASSES[task.network], task.batch_size)
-    plain = task.variant.startswith("plain")
-    serve(*(_plain if plain else _ours)(task, images, labels))
+    setup = NETWORKS[task.network]
+    shape = (task.batch_size, setup.side, setup.side, setup.channels)
+    images = rng.integers(0, 256, shape, dtype=np.uint8)
+    labels = rng.integers(0, NUM_CLASSES, task.batch_size)
+    train, parameters = (_plain if task.variant in _PLAIN else _ours)(task, images, labels)
+    _serve(train, parameters, time.process_time if task.one_core else time.perf_counter, cores)
 
 
-def serve(train: Callable[[], None], parameters: int) -> None:
-    """Tells how many parameters are trained, then trains a round for every line that comes in.
-
-    Args:
-        train: Trains a round.
-        parameters: Their number.
-    """
+def _serve(
+    train: Callable[[], None], parameters: int, clock: Callable[[], float], cores: set[int]
+) -> None:
+    """Tells how many parameters are trained, then trains a round for every line that comes in."""
     print(json.dumps({"parameters": parameters}), flush=True)
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start = clock()
         train()
-        print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
+        print(json.dumps({"seconds": clock() - start}), flush=True)
+        # Pools of one core have their one thread by now, which may run wherever there is room.
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), cores)
 
 
 def _ours(task: Task, images: Any, labels: Any) -> tuple[Any, int]:
     import keras
 
     from fer_keras.methods import build_method
+    from fer_keras.training.device import use_xla
 
     keras.config.set_dtype_policy(task.precision)
-    network = _network(task, images.shape[1:])
-    classes = NUM_CLASSES[task.network]
-    method = build_method("cross_entropy", network, [f"class {i}" for i in range(classes)])
+    names = [f"class {i}" for i in range(NUM_CLASSES)]
+    network = _network(NETWORKS[task.network], images.shape[1:])
+    kind = "branch_ensemble" if task.network == "esr" else "cross_entropy"
+    method = build_method(kind, network, names)
     method.compile(
         optimizer=keras.optimizers.SGD(0.01, momentum=0.9),
-        jit_compile="xla" in VARIANTS[task.variant],
+        jit_compile="xla" in VARIANTS[task.variant] or use_xla("auto"),
     )
     many = np.tile(images, (task.steps, 1, 1, 1))
-    targets = np.eye(classes, dtype=np.float32)[np.tile(labels, task.steps)]
+    targets = np.eye(NUM_CLASSES, dtype=np.float32)[np.tile(labels, task.steps)]
 
     def train() -> None:
         method.fit(many, targets, batch_size=task.batch_size, shuffle=False, verbose=0)
@@ -234,34 +286,42 @@ def _ours(task: Task, images: Any, labels: Any) -> tuple[Any, int]:
     return train, sum(int(np.prod(v.shape)) for v in method.trainable_variables)
 
 
-def _network(task: Task, image_shape: Any) -> Any:
+def _network(setup: Setup, image_shape: Any) -> Any:
     import keras
 
     from fer_keras.models import build_network
     from fer_keras.models.encoders import build_encoder
 
-    classes = NUM_CLASSES[task.network]
-    if task.network == "ddamfn":
-        return build_network("ddamfn", image_shape, classes)
-    if task.network == "resnet18":
-        return build_network("resnet18", image_shape, classes, width=task.width)
-    encoder = build_encoder(task.network, image_shape)
-    logits = keras.layers.Dense(classes, name="logits")(encoder.output)
-    return keras.Model(encoder.input, {"logits": logits}, name=task.network)
+    if setup.network != "mobilenet_v3_large":
+        return build_network(setup.network, image_shape, NUM_CLASSES, **setup.options)
+    encoder = build_encoder(setup.network, image_shape)
+    logits = keras.layers.Dense(NUM_CLASSES, name="logits")(encoder.output)
+    return keras.Model(encoder.input, {"logits": logits}, name=setup.network)
 
 
 def _plain(task: Task, images: Any, labels: Any) -> tuple[Any, int]:
     import torch
-    import torch_networks
+    from torch_esr import Esr
+    from torch_networks import MaNet, VitSe, compact, ddamfn, mobilenet_v3_large, resnet18
 
-    network = getattr(torch_networks, task.network)(NUM_CLASSES[task.network], task.width)
+    setup = NETWORKS[task.network]
+    builders: dict[str, Callable[..., Any]] = {
+        "resnet18": resnet18,
+        "mobilenet_v3_large": mobilenet_v3_large,
+        "ddamfn": ddamfn,
+        "esr": Esr,
+        "manet": MaNet,
+        "vit_se": partial(VitSe, side=setup.side),
+        "compact": compact,
+    }
+    network = builders[setup.network](NUM_CLASSES, **setup.options)
     pictures = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     if "channels_last" in VARIANTS[task.variant]:
         network = network.to(memory_format=torch.channels_last)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
     network.train()
-    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9)
     loss = torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9)
     targets = torch.from_numpy(labels)
     halved = torch.autocast("cpu", torch.bfloat16, enabled=task.precision != "float32")
 
@@ -269,7 +329,13 @@ def _plain(task: Task, images: Any, labels: Any) -> tuple[Any, int]:
         for _ in range(task.steps):
             optimizer.zero_grad()
             with halved:
-                value = loss(network(pictures.float()), targets)
+                logits = network(pictures.float())
+                if logits.ndim == 3:  # One set for each branch, whose losses are added up.
+                    value = BRANCHES * loss(
+                        logits.flatten(0, 1), targets.repeat_interleave(BRANCHES)
+                    )
+                else:
+                    value = loss(logits, targets)
             value.backward()
             optimizer.step()
 

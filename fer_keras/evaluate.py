@@ -72,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="which neutral face a model of pairs gets; default: as in its training",
     )
     parser.add_argument(
-        "--precision", help="float32 (default), float16, dynamic, int8: of an export"
+        "--precision",
+        help="float32, float16, dynamic, int8: of an export (default: float32, or what users run)",
     )
     parser.add_argument(
         "--ten-crop",
@@ -112,9 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.network:
         model = load_published(path, arguments.network, arguments.labels, arguments.decision)
     else:
-        model = load_model(
-            path, precision=arguments.precision or "float32", threads=arguments.threads
-        )
+        model = load_model(path, precision=arguments.precision, threads=arguments.threads)
     prior = default_prior(model) if chosen is None else chosen
     received = {"image": "single pictures", "pair": "pairs", "clip": "clips"}[model.input_kind]
     if model.input_kind != "image" and arguments.ten_crop is not None:

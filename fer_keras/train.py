@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         "--backend",
         choices=(*BACKENDS, "auto"),
         help="Keras backend; auto: the fastest for this network on this machine, found in a trial "
-        "of up to 50 s that is kept. Without the option: KERAS_BACKEND, or a trial where the "
+        "of some 20 s that is kept. Without the option: KERAS_BACKEND, or a trial where the "
         "training is long, else TensorFlow",
     )
     parser.add_argument("--devices", type=int, default=1, help="devices of each process")

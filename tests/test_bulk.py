@@ -26,7 +26,8 @@ parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
 NUM_PICTURES = 10
 COLUMNS = [
     "path", "face", "x", "y", "width", "height", "dominant", "score", "unsure", "label_set",
-    *CLASS_NAMES, "yaw", "pitch", "roll", "quality", "error",
+    *CLASS_NAMES, "yaw", "pitch", "roll", "quality", "valence", "arousal",
+    "error",
 ]  # fmt: skip
 
 
@@ -247,7 +248,7 @@ def test_damaged_plan_is_told(arguments: list[str], tmp_path: Path) -> None:
 
 def test_list_of_paths(pictures: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
-    listed.write_bytes(b"a.png\r\n\nb c.jpg\n\xff.png")
+    listed.write_bytes(b"\xef\xbb\xbfa.png\r\n\nb c.jpg\n\xff.png")
     plan = open_plan(_folder(tmp_path / "out"), Listing([], listed), {}, 2)
     assert [len(plan.pictures(shard)) for shard in plan.shards] == [2, 1]
     found = [os.fsencode(path) for shard in plan.shards for path in plan.pictures(shard)]

@@ -60,6 +60,7 @@ def test_rows_on_the_terminal(
         "frame", "time_s", "track", "face_source", "x", "y", "width", "height", "dominant",
         "score", "unsure", "label_set", *CLASS_NAMES, *(f"raw_{name}" for name in CLASS_NAMES),
         "yaw", "pitch", "roll", "quality",
+        "valence", "arousal",
     ]  # fmt: skip
     assert [int(row["frame"]) for row in rows] == list(range(30))
     assert [rows[i]["dominant"] for i in (5, 15, 25)] == ["happiness", "sadness", "surprise"]

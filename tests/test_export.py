@@ -15,6 +15,7 @@ from fer_keras.conversion.export_run import export_run
 from fer_keras.conversion.parity import Parity, compare
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.evaluation.thresholds import FittedDecision
+from fer_keras.loading.presets import trained_file
 
 NAMES = ("neutral", "happiness", "anger")
 
@@ -169,6 +170,11 @@ def test_a_shipped_folder_gets_a_default_prior_without_its_run(
     assert again["decision"].keys() == new["decision"].keys()
     assert again["files"]["model_int8.tflite"] == manifest["files"]["model_int8.tflite"]
     assert "The class prior it answers by" in (folder / "card.md").read_text()
+    # The network to train on goes along, and stays.
+    best = (exported.parent / "best.keras").read_bytes()
+    assert (folder / "model.keras").read_bytes() == best
+    assert again["files"]["model.keras"]["bytes"] == len(best)
+    assert trained_file(folder) == folder / "model.keras"
     from fer_keras.runtime.recognizer import Recognizer
 
     recognizer = Recognizer(folder, detector="none")
@@ -177,7 +183,7 @@ def test_a_shipped_folder_gets_a_default_prior_without_its_run(
     monkeypatch.setattr("fer_keras.conversion.ship.load_samples", other)
     with pytest.raises(DataError, match="Expected the split with the fingerprint"):
         refit(folder)
-    with pytest.raises(ConfigError, match="Expected --output DIR, or --refit-prior"):
+    with pytest.raises(SystemExit):
         main([str(folder)])
 
 
@@ -495,8 +501,8 @@ def test_pictures_in_batches_have_the_answers_of_single_ones(
     pictures: list[Any] = [*samples("validation", 75).images[..., 0]]
     pictures[40] = b"no picture"
     runs = []
-    run = recognizer._network.probabilities
-    recognizer._network.probabilities = lambda crops: runs.append(len(crops)) or run(crops)
+    run = recognizer._network.read
+    recognizer._network.read = lambda crops: runs.append(len(crops)) or run(crops)
     answers = list(recognizer.recognize_each(pictures, (DataError,)))
     assert runs == ([1] * 74 if engine == "litert" else [32, 31, 11])
     assert [picture is given for (picture, _), given in zip(answers, pictures, strict=True)]

@@ -54,7 +54,7 @@ def test_csv_of_a_folder(
         [
             "path,face,x,y,width,height,dominant,score,unsure,label_set",
             *CLASS_NAMES,
-            "yaw,pitch,roll,quality",
+            "yaw,pitch,roll,quality,valence,arousal",
         ]
     )
     assert "\r" not in text
@@ -106,7 +106,7 @@ def test_picture_without_a_face(
     assert row == {"path": str(path), **dict.fromkeys(row.keys() - {"path"})}
     assert row.keys() == {
         "path", "face", "box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set",
-        "track", "pose", "quality",
+        "track", "pose", "quality", "valence", "arousal",
     }  # fmt: skip
 
 
@@ -246,6 +246,18 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         text=True,
         timeout=60,
     )
+
+
+@pytest.mark.parametrize("command", ["predict", "camera --no-window --source"])
+def test_a_closed_standard_output_is_told(command: str, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), BRIGHT)
+    line = f"{sys.executable} -m fer_keras.{command} {tmp_path / 'photo.png'} >&-"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if not line.startswith("INFO")]
+    assert said == [
+        "error: The standard output is closed, and the rows go there. Add --output FILE."
+    ]
 
 
 def test_command_line() -> None:

@@ -53,6 +53,7 @@ def test_row_per_face_and_frame(
         "path", "face", "frame", "time_s", "track", "face_source", "x", "y", "width", "height",
         "dominant", "score", "unsure", "label_set", *CLASS_NAMES,
         *(f"raw_{name}" for name in CLASS_NAMES), "yaw", "pitch", "roll", "quality",
+        "valence", "arousal",
     ]  # fmt: skip
     assert [int(row["frame"]) for row in rows] == list(range(60))
     assert [float(row["time_s"]) for row in rows] == [i / FPS for i in range(60)]

@@ -45,6 +45,7 @@ from fer_keras.training.backend_choice import train_in_turns
 from fer_keras.training.callbacks import Interrupted, RunState
 from fer_keras.training.fallback import with_fallback
 from fer_keras.training.run import run
+from fer_keras.training.run_folder import stored_backend
 from fer_keras.training.start import with_earlier_stages
 
 # The name of a registered data set; the samples below stand in for it.
@@ -357,10 +358,19 @@ def test_a_run_that_was_only_evaluated_is_not_finished(
         with pytest.raises(Interrupted):
             run(tiny, folder, track=False)
     evaluate(folder, make_samples("validation", 12), output_dir=folder)
-    assert train_module.main(["--run-dir", str(folder), "--resume", "--no-mlflow"]) == 0
-    expected, received = weights_of(straight), weights_of(folder)
-    for name in expected:
-        np.testing.assert_array_equal(expected[name], received[name])
+    words = ["--run-dir", str(folder), "--resume", "--no-mlflow"]
+    assert train_module.main(words) == 0
+    expected, received = (load_network(each / "best.keras")[0] for each in (straight, folder))
+    for values, others in zip(expected.get_weights(), received.get_weights(), strict=True):
+        np.testing.assert_array_equal(values, others)
+    # A finished run has its weights once: under two names, and in no checkpoint.
+    kept = [path for path in folder.rglob("*") if path.suffix in (".keras", ".npz", ".h5")]
+    assert len({path.stat().st_ino for path in kept}) == 1
+    assert not (folder / "checkpoint").exists()
+    assert stored_backend(folder) == keras.backend.backend()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert train_module.main(words) == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_a_resumed_run_is_one_run_in_mlflow(

@@ -3,15 +3,29 @@
 import hashlib
 import json
 import os
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from fer_keras.common.errors import ModelFileError
+from fer_keras.common.errors import ConfigError, ModelFileError
+
+
+def standard_output() -> TextIO:
+    """Where rows go that no file is named for.
+
+    Raises:
+        ConfigError: It is closed, as by `>&-` in a shell.
+    """
+    if sys.stdout is None:
+        raise ConfigError(
+            "The standard output is closed, and the rows go there. Add --output FILE."
+        )
+    return sys.stdout
 
 
 @contextmanager

@@ -20,6 +20,15 @@ EMOTIONS: tuple[str, ...] = (
     "contempt",
 )
 
+# The classes by the numbers from 0 that data sets write. FER+ and RAF-DB are missing on purpose:
+# programs number their folders in several ways.
+AFFECTNET_7 = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
+LABEL_ORDERS: dict[str, tuple[str, ...]] = {
+    "affectnet7": AFFECTNET_7,
+    "affectnet8": (*AFFECTNET_7, "contempt"),
+    "fer2013": ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"),
+}
+
 # Spellings found in folder names, csv files and the label lists of published models.
 _SPELLINGS: dict[str, str] = {
     "neutrality": "neutral",

@@ -261,6 +261,32 @@ def accuracy_report(correct: npt.ArrayLike) -> dict[str, Any]:
     }
 
 
+def affect_agreement(predicted: npt.ArrayLike, rated: npt.ArrayLike) -> dict[str, float]:
+    """How near valence and arousal are to the ratings of people.
+
+    Args:
+        predicted: `(n, 2)`.
+        rated: `(n, 2)`, -1..1; rows with other values have no rating.
+
+    Returns:
+        `n`, the rated rows; where there are any, `rmse_valence`, `rmse_arousal`, and Lin's
+        concordance correlation (Biometrics 1989), `ccc_valence` and `ccc_arousal`, -1..1.
+    """
+    p, t = np.asarray(predicted, np.float64), np.asarray(rated, np.float64)
+    known = (np.abs(t) <= 1).all(axis=1)
+    p, t = p[known], t[known]
+    figures: dict[str, float] = {"n": len(t)}
+    if not len(t):
+        return figures
+    squares = ((p - t) ** 2).mean(axis=0)
+    spread = p.var(axis=0) + t.var(axis=0) + (p.mean(axis=0) - t.mean(axis=0)) ** 2
+    together = ((p - p.mean(axis=0)) * (t - t.mean(axis=0))).mean(axis=0)
+    for i, name in enumerate(("valence", "arousal")):
+        figures[f"rmse_{name}"] = float(np.sqrt(squares[i]))
+        figures[f"ccc_{name}"] = float(2 * together[i] / spread[i]) if spread[i] else 0.0
+    return figures
+
+
 def evaluate_predictions(
     probabilities: npt.ArrayLike,
     targets: npt.ArrayLike,

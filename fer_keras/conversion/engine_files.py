@@ -104,14 +104,13 @@ def open_written(folder: Path, name: str) -> Engine:
         raise ExportError(f"Not published: the {name} file cannot be run ({reason}).") from error
 
 
-def engine_probabilities(engine: Engine, images: Images) -> Scores:
-    """Answers of the engine, in batches, `(n, classes)`."""
-    return np.concatenate(
-        [
-            engine.run(images[start : start + _BATCH_SIZE].astype(np.float32))
-            for start in range(0, len(images), _BATCH_SIZE)
-        ]
-    )
+def engine_answers(engine: Engine, images: Images) -> list[Scores]:
+    """Answers of the engine by its outputs, in batches, `(n, classes)` and `(n, 2)`."""
+    blocks = [
+        engine.run(images[start : start + _BATCH_SIZE].astype(np.float32))
+        for start in range(0, len(images), _BATCH_SIZE)
+    ]
+    return [np.concatenate(column) for column in zip(*blocks, strict=True)]
 
 
 def engine_ms_per_face(engine: Engine, images: Images) -> float:

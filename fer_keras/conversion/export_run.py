@@ -17,6 +17,7 @@ import numpy.typing as npt
 from fer_keras.common.errors import DataError, ExportError
 from fer_keras.common.files import atomic_path, read_json, write_text
 from fer_keras.common.metrics import (
+    affect_agreement,
     evaluate_predictions,
     expected_calibration_error,
     fit_temperature,
@@ -32,9 +33,9 @@ from fer_keras.conversion.clips import build_clip_files, encoder_file, head_file
 from fer_keras.conversion.engine_files import (
     ENGINE_FILES,
     check_formats,
+    engine_answers,
     engine_file_bytes,
     engine_ms_per_face,
-    engine_probabilities,
     open_written,
     write_engine_file,
 )
@@ -51,6 +52,7 @@ from fer_keras.loading.keras_files import load_network
 from fer_keras.reporting.card import render_card, training_facts
 from fer_keras.reporting.hub_card import render_hub_card
 from fer_keras.reporting.plots import plot_risk_coverage
+from fer_keras.runtime.export_files import OUTPUTS
 from fer_keras.runtime.pictures import picture_rule_of
 from fer_keras.runtime.timing.machine import machine_name
 
@@ -162,6 +164,8 @@ def export_run(
             experiment, model, figures, file_names, mirror, decision, prior, (validation, train),
             result, parity,
         )  # fmt: skip
+        if not is_clip and isinstance(deploy.output, dict):
+            manifest["outputs"] = list(OUTPUTS)
         if "uncertainty" in network.output:
             manifest["uncertainty_file"] = conversion.write_uncertainty_file(
                 network, deploy, building, held_out.images[:50]
@@ -393,9 +397,15 @@ def _build_files(
 ) -> dict[str, Any]:
     """Writes every file, compares each with Keras; returns the parity record or raises."""
     images, labels = np.asarray(held_out.images), held_out.labels
-    reference = deploy.predict(images.astype(np.float32), batch_size=64, verbose=0)
+    answers = deploy.predict(images.astype(np.float32), batch_size=64, verbose=0)
+    by_name = answers if isinstance(answers, dict) else {OUTPUTS[0]: answers}
+    reference, affect = by_name[OUTPUTS[0]], by_name.get(OUTPUTS[1])
     models: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
+
+    def compared(found: Sequence[npt.NDArray[np.float32]]) -> Parity:
+        pair = None if affect is None else (found[1], affect)
+        return compare(found[0], reference, labels, pair)
 
     def note(precision: str, parity: Parity, size: int, **more: Any) -> None:
         models[precision] = {
@@ -404,6 +414,7 @@ def _build_files(
             "same_arg_max": parity.same_arg_max,
             "accuracy": parity.accuracy,
             "ece": parity.ece,
+            **({"affect_difference": parity.affect_difference} if parity.affect_difference else {}),
             **more,
         }
         problem = parity.problem(precision)
@@ -413,14 +424,14 @@ def _build_files(
     saved_model = folder / "saved_model"
     with progress("writing the SavedModel"):
         conversion.quietly(lambda: conversion.write_saved_model(deploy, saved_model))
-    probabilities = conversion.saved_model_probabilities(saved_model, images)
+    saved_answers = conversion.saved_model_answers(saved_model, images)
     size = sum(path.stat().st_size for path in saved_model.rglob("*") if path.is_file())
-    note("saved_model", compare(probabilities, reference, labels), size)
+    note("saved_model", compared(saved_answers), size)
 
     def passes(precision: str) -> Callable[[bytes], bool]:
         def passed(data: bytes) -> bool:
-            answers = conversion.tflite_probabilities(data, images)
-            return compare(answers, reference, labels).problem(precision) is None
+            answers = conversion.tflite_answers(data, images)
+            return compared(answers).problem(precision) is None
 
         return passed
 
@@ -434,7 +445,9 @@ def _build_files(
     if int8:
         contents["int8"] = conversion.convert_int8(frozen, calibration, passes("int8"))
     for precision, (data, facts) in contents.items():
-        parity = compare(conversion.tflite_probabilities(data, images), reference, labels)
+        if affect is not None:
+            data = conversion.with_output_names(data)
+        parity = compared(conversion.tflite_answers(data, images))
         # A file that is refused need not be timed.
         ms = None if parity.problem(precision) else conversion.ms_per_face(data, images)
         note(precision, parity, len(data), ms_per_face=ms, **facts)
@@ -442,7 +455,7 @@ def _build_files(
     for name in formats:
         facts = write_engine_file(deploy, folder, name)
         engine = open_written(folder, name)
-        parity = compare(engine_probabilities(engine, images), reference, labels)
+        parity = compared(engine_answers(engine, images))
         ms = None if parity.problem(name) else engine_ms_per_face(engine, images)
         note(name, parity, engine_file_bytes(folder, name), ms_per_face=ms, **facts)
     if problems:
@@ -459,7 +472,15 @@ def _build_files(
         "timing_runs": conversion.TIMING_RUNS,
         "machine": machine_name(),
         "models": models,
+        **({} if affect is None else {"valence_arousal": _affect_figures(affect, held_out)}),
     }
+
+
+def _affect_figures(affect: npt.NDArray[np.float32], held_out: "Samples") -> dict[str, float]:
+    """How near Keras is to the ratings, where the data set has them."""
+    nothing = np.full(len(held_out), np.nan)
+    rated = [held_out.facts.get(name, nothing) for name in ("valence", "arousal")]
+    return affect_agreement(affect, np.stack(rated, axis=1))
 
 
 def _spread(total: int, wanted: int) -> npt.NDArray[np.int64]:

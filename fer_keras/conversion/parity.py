@@ -15,6 +15,10 @@ _MAX_DIFFERENCE = {
 # Files with 8-bit weights: the same decision, not the same probability.
 _MIN_SAME_ARG_MAX = 0.99
 _MAX_ACCURACY_LOSS = 0.005
+# Valence and arousal reach from -1 to 1: how far they may be off in any picture, and with 8-bit
+# weights on average.
+_MAX_AFFECT_DIFFERENCE = {**dict.fromkeys(_MAX_DIFFERENCE, 1e-4), "float16": 1e-2}
+_MEAN_AFFECT_DIFFERENCE = 0.05
 
 Scores = npt.NDArray[np.float32]
 
@@ -29,6 +33,8 @@ class Parity:
         accuracy: Of the file, 0..1.
         keras_accuracy: Of Keras on the same images, 0..1.
         ece: Expected calibration error of the file in 15 bins; NaN where it gives no numbers.
+        affect_difference: Absolute differences of valence and arousal from Keras: the largest and
+            the mean; None where the network has none.
     """
 
     max_difference: float
@@ -36,6 +42,7 @@ class Parity:
     accuracy: float
     keras_accuracy: float
     ece: float = math.nan
+    affect_difference: tuple[float, float] | None = None
 
     def problem(self, precision: str) -> str | None:
         """Why the file must not be published; None where it may.
@@ -43,6 +50,15 @@ class Parity:
         Args:
             precision: `saved_model`, `float32`, `float16`, `dynamic`, `int8`, `onnx` or `openvino`.
         """
+        if self.affect_difference is not None:
+            allowed = _MAX_AFFECT_DIFFERENCE.get(precision)
+            largest, mean = self.affect_difference
+            which, found = ("mean", mean) if allowed is None else ("largest", largest)
+            if not found <= (allowed or _MEAN_AFFECT_DIFFERENCE):
+                return (
+                    f"{precision}: {which} difference of valence and arousal {found:.2e}, allowed "
+                    f"{allowed or _MEAN_AFFECT_DIFFERENCE:.0e}"
+                )
         limit = _MAX_DIFFERENCE.get(precision)
         if limit is not None:
             # Written so that NaN fails.
@@ -62,13 +78,19 @@ class Parity:
         )
 
 
-def compare(probabilities: Scores, reference: Scores, labels: npt.ArrayLike) -> Parity:
+def compare(
+    probabilities: Scores,
+    reference: Scores,
+    labels: npt.ArrayLike,
+    affect: tuple[Scores, Scores] | None = None,
+) -> Parity:
     """Compares a file's probabilities with those of Keras.
 
     Args:
         probabilities: `(n, classes)` of the file.
         reference: `(n, classes)` of Keras.
         labels: `(n,)` true class indices.
+        affect: Valence and arousal `(n, 2)` of the file and of Keras, where there are.
 
     Returns:
         The figures of the parity gate.
@@ -85,4 +107,10 @@ def compare(probabilities: Scores, reference: Scores, labels: npt.ArrayLike) -> 
         float((theirs == truth).mean()),
         float((ours == truth).mean()),
         ece,
+        _affect_difference(*affect) if affect else None,
     )
+
+
+def _affect_difference(ours: Scores, theirs: Scores) -> tuple[float, float]:
+    difference = np.abs(ours.astype(np.float64) - theirs)
+    return float(difference.max()), float(difference.mean())

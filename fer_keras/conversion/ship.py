@@ -1,7 +1,8 @@
 """Copies an export into the folder of shipped models, with its card.
 
-File by file, after its sha256 was compared: two TFLite files, labels, manifest and card. Exports
-keep the SavedModel and the other precisions for those who build on them.
+File by file, after its sha256 was compared: TFLite files, the network that can be trained on,
+labels, manifest and card. Exports keep the SavedModel and the other precisions for those who build
+on them.
 """
 
 import json
@@ -11,17 +12,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_keras.common.errors import ConfigError, DataError, ExportError
-from fer_keras.common.files import read_json, write_text
+from fer_keras.common.errors import ConfigError, DataError, ExportError, ModelFileError
+from fer_keras.common.files import file_sha256, read_json, write_text
 from fer_keras.common.prior import read_class_prior
 from fer_keras.conversion.folder import check_target, file_table, publish
 from fer_keras.data.load import load_samples
 from fer_keras.evaluation.default_prior import choose_prior, decision_block
 from fer_keras.evaluation.thresholds import fit_decision
+from fer_keras.loading.exported_weights import read_exported_weights
+from fer_keras.loading.keras_files import save_network
 from fer_keras.loading.load import load_model
+from fer_keras.loading.transfer import fill_from_export
+from fer_keras.models import build_network
+from fer_keras.models.layers import with_class_names
 from fer_keras.reporting.card import render_card
 from fer_keras.reporting.hub_card import render_hub_card
 from fer_keras.runtime.export_files import LABELS, MANIFEST, ModelFiles, read_model_files
+
+NETWORK = "model.keras"
+# Training pictures whose statistics batch norm gets back.
+_STATISTICS_OF = 2048
 
 
 def ship(
@@ -33,6 +43,9 @@ def ship(
     robustness: Path | None = None,
 ) -> dict[str, Any]:
     """Copies what users run from an export, with a card that has all figures.
+
+    The network itself goes along as `model.keras`, to be trained on, where the export still lies in
+    the run folder that it was made from.
 
     Args:
         export_dir: Of `fer_keras.export`.
@@ -73,7 +86,7 @@ def ship(
     if robustness is not None:
         sha256 = {name: manifest["files"][file.path.name]["sha256"] for name, file in files.items()}
         manifest["robustness"] = _robustness(robustness, sha256)
-    _write(manifest, files, output_dir)
+    _write(manifest, files, output_dir, _trained_network(export_dir, manifest))
     return manifest
 
 
@@ -134,11 +147,68 @@ def refit(folder: Path) -> dict[str, Any]:
         for name, rows in answers.items():
             block["measured"][name] = fitted.measure(prior.adjust(rows[fitted.held_out]))
         manifest["decision"] = block
-    _write(manifest, files, folder)
+    network = folder / NETWORK
+    _write(manifest, files, folder, network if network.is_file() else None)
     return manifest
 
 
-def _write(manifest: dict[str, Any], files: Mapping[str, ModelFiles], output_dir: Path) -> None:
+def add_network(folder: Path) -> dict[str, Any]:
+    """Adds the network that can be trained on to a shipped folder, without its run.
+
+    The weights are those of the file with float activations; batch norm, which is folded into them
+    there, gets back statistics of training pictures, so that training starts from the function that
+    the file has.
+
+    Args:
+        folder: A folder that `ship` made.
+
+    Returns:
+        The content of the new `manifest.json`.
+
+    Raises:
+        ModelFileError: The folder is damaged, or a layer of its network is not in the file.
+        DataError: The data set of its training is missing.
+        ExportError: The folder cannot be written.
+    """
+    manifest = read_json(folder / MANIFEST)
+    weights = read_exported_weights(folder)
+    files = {name: read_model_files(folder, name) for name in manifest["precision_files"]}
+    pictures = load_samples(
+        manifest["dataset"],
+        "train",
+        image_size=weights.image_shape[:2],
+        channels=weights.image_shape[2],
+        limit=_STATISTICS_OF,
+    ).images
+    network = with_class_names(
+        build_network(
+            weights.network, weights.image_shape, len(weights.class_names), **weights.options
+        ),
+        weights.class_names,
+    )
+    fresh, _ = fill_from_export(network, weights.class_names, weights, pictures)
+    if fresh:
+        raise ModelFileError(f"Expected every layer in the file. Lacking: {fresh}: {weights.path}")
+    with tempfile.TemporaryDirectory(prefix="fer_keras-") as place:
+        file = Path(place) / NETWORK
+        save_network(network, file)
+        _write(manifest, files, folder, file)
+    return manifest
+
+
+def _trained_network(export_dir: Path, manifest: Mapping[str, Any]) -> Path | None:
+    """The `.keras` file that an export was made from, where it is still beside it."""
+    file = export_dir.resolve().parent / "best.keras"
+    expected = manifest["training"].get("model_sha256")
+    return file if file.is_file() and file_sha256(file) == expected else None
+
+
+def _write(
+    manifest: dict[str, Any],
+    files: Mapping[str, ModelFiles],
+    output_dir: Path,
+    network: Path | None,
+) -> None:
     """Makes the folder; `files` of the manifest becomes what is in it."""
     labels = next(iter(files.values())).class_names
     try:
@@ -147,6 +217,8 @@ def _write(manifest: dict[str, Any], files: Mapping[str, ModelFiles], output_dir
         try:
             for file in files.values():
                 (building / file.path.name).write_bytes(file.content)
+            if network is not None:
+                shutil.copyfile(network, building / NETWORK)
             write_text(building / LABELS, "\n".join(labels) + "\n")
             card = render_card(manifest)
             write_text(building / "card.md", card)

@@ -3,8 +3,8 @@
 Nothing here decides what is published: `export` compares the answers with those of Keras.
 
 int8 may keep some operators in float32, as few as the parity gate needs; manifest and card say how
-many. A second output is a second file, `model_with_uncertainty.tflite`, since every program that
-runs an export expects one output.
+many. A network with valence and arousal has a second output, `valence_arousal`. Uncertainty is a
+second file, `model_with_uncertainty.tflite`.
 """
 
 import functools
@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from fer_keras.common.errors import ExportError
 from fer_keras.common.progress import each, progress
 from fer_keras.loading.tflite_files import load_tflite_bytes
+from fer_keras.runtime.engines import LiteRtEngine
+from fer_keras.runtime.export_files import OUTPUTS
 
 TIMING_RUNS = 200
 UNCERTAINTY_FILE = "model_with_uncertainty.tflite"
@@ -56,16 +58,21 @@ def in_float32(network: Any) -> Any:
 
 
 def deploy_graph(network: Any, temperature: float) -> Any:
-    """Raw pixels to probabilities `(batch, classes)`, with the temperature inside."""
+    """Raw pixels to probabilities `(batch, classes)`, with the temperature inside.
+
+    A network with valence and arousal becomes one with a dict of both `OUTPUTS`.
+    """
     scaled = keras.layers.Rescaling(1.0 / temperature, name="temperature", dtype="float32")(
         network.output["logits"]
     )
     softmax = keras.layers.Softmax(name="probabilities", dtype="float32")(scaled)
-    return keras.Model(network.inputs[0], softmax, name="deploy")
+    affect = network.output.get(OUTPUTS[1])
+    outputs = softmax if affect is None else dict(zip(OUTPUTS, (softmax, affect), strict=True))
+    return keras.Model(network.inputs[0], outputs, name="deploy")
 
 
 def frozen_function(deploy: Any) -> Any:
-    """The graph from one `image` to `probabilities`, with its weights as constants."""
+    """The graph from one `image` to its outputs in order, with its weights as constants."""
     shape = (1, *deploy.inputs[0].shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
@@ -76,12 +83,13 @@ def frozen_function(deploy: Any) -> Any:
 
 
 def write_saved_model(deploy: Any, folder: Path) -> None:
-    """A SavedModel with one signature, `serving_default`: `image` to `probabilities`."""
+    """A SavedModel with one signature, `serving_default`: `image` to the outputs by name."""
     shape = (None, *deploy.inputs[0].shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
     def serve(image: Any) -> dict[str, Any]:
-        return {"probabilities": deploy(image, training=False)}
+        answers = deploy(image, training=False)
+        return answers if isinstance(answers, dict) else {OUTPUTS[0]: answers}
 
     # Keras' own export stores every weight twice, and constants in place of variables would be
     # folded into one another, with other rounding.
@@ -125,7 +133,9 @@ def write_uncertainty_file(network: Any, deploy: Any, folder: Path, images: Imag
     Raises:
         ExportError: The uncertainty differs from that of Keras by more than a thousandth.
     """
-    outputs = {"probabilities": deploy.output, "uncertainty": network.output["uncertainty"]}
+    answers = deploy.output
+    probabilities = answers[OUTPUTS[0]] if isinstance(answers, dict) else answers
+    outputs = {"probabilities": probabilities, "uncertainty": network.output["uncertainty"]}
     both = keras.Model(deploy.inputs[0], outputs)
     data = convert(frozen_function(both), "float32")
     expected = both.predict_on_batch(images.astype(np.float32))["uncertainty"][:, 0]
@@ -175,23 +185,6 @@ def half_weights(float32: bytes, kept_share: float) -> tuple[bytes, int, int]:
     Returns:
         The file, the number of operators with weights that stayed, and of all with weights.
     """
-    import flatbuffers  # type: ignore[import-untyped]
-
-    class Aligned(schema.BufferT):  # type: ignore[misc]
-        """Data at multiples of 16 bytes, which the generated code does not see to."""
-
-        def Pack(self, builder: Any) -> Any:
-            data = None if self.data is None else bytes(bytearray(self.data))
-            if data:
-                builder.StartVector(1, len(data), 16)
-                builder.head -= len(data)
-                builder.Bytes[builder.head : builder.head + len(data)] = data
-                vector = builder.EndVector()
-            schema.BufferStart(builder)
-            if data:
-                schema.BufferAddData(builder, vector)
-            return schema.BufferEnd(builder)
-
     operator, types = schema.BuiltinOperator, schema.TensorType
     with_weights = (operator.CONV_2D, operator.DEPTHWISE_CONV_2D, operator.FULLY_CONNECTED)
     model = schema.ModelT.InitFromPackedBuf(bytearray(float32), 0)
@@ -235,15 +228,63 @@ def half_weights(float32: bytes, kept_share: float) -> tuple[bytes, int, int]:
         expand.inputs, expand.outputs = [len(graph.tensors) - 1], [index]
         steps.append(expand)
     graph.operators = steps + graph.operators
-    used = {tensor.buffer for tensor in graph.tensors}
+    return _packed(model, len(float32)), kept, total
+
+
+class _Aligned(schema.BufferT):  # type: ignore[misc]
+    """Data at multiples of 16 bytes, which the generated code does not see to."""
+
+    def Pack(self, builder: Any) -> Any:
+        data = None if self.data is None else bytes(bytearray(self.data))
+        if data:
+            builder.StartVector(1, len(data), 16)
+            builder.head -= len(data)
+            builder.Bytes[builder.head : builder.head + len(data)] = data
+            vector = builder.EndVector()
+        schema.BufferStart(builder)
+        if data:
+            schema.BufferAddData(builder, vector)
+        return schema.BufferEnd(builder)
+
+
+def _packed(model: Any, size: int) -> bytes:
+    """A file of the model; buffers that nothing uses are emptied."""
+    import flatbuffers  # type: ignore[import-untyped]
+
+    used = {tensor.buffer for tensor in model.subgraphs[0].tensors}
     for number, buffer in enumerate(model.buffers):
-        aligned = Aligned()
+        aligned = _Aligned()
         metadata = any(entry.buffer == number for entry in model.metadata or ())
         aligned.data = buffer.data if number in used or metadata else None
         model.buffers[number] = aligned
-    builder = flatbuffers.Builder(len(float32))
+    builder = flatbuffers.Builder(size)
     builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output()), kept, total
+    return bytes(builder.Output())
+
+
+def with_output_names(data: bytes) -> bytes:
+    """A TFLite file whose signature, `serving_default`, names its input and its outputs.
+
+    Args:
+        data: Of a graph with both `OUTPUTS`, in their order.
+    """
+    model = schema.ModelT.InitFromPackedBuf(bytearray(data), 0)
+    graph = model.subgraphs[0]
+
+    def named(names: Sequence[str], tensors: Sequence[int]) -> list[Any]:
+        maps = []
+        for name, index in zip(names, tensors, strict=True):
+            entry = schema.TensorMapT()
+            entry.name, entry.tensorIndex = name.encode(), int(index)
+            maps.append(entry)
+        return maps
+
+    signature = schema.SignatureDefT()
+    signature.signatureKey = b"serving_default"
+    signature.inputs = named(["image"], graph.inputs)
+    signature.outputs = named(OUTPUTS, graph.outputs)
+    model.signatureDefs = [signature]
+    return _packed(model, len(data))
 
 
 def convert_int8(
@@ -307,21 +348,30 @@ def _operator_outputs(data: bytes) -> list[str]:
     ]
 
 
-def saved_model_probabilities(folder: Path, images: Images) -> Scores:
+def saved_model_answers(folder: Path, images: Images) -> list[Scores]:
     """Runs the SavedModel that this process has just written; no other is ever loaded."""
     serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
     blocks = []
     for start in range(0, len(images), 64):
-        block = tf.constant(images[start : start + 64].astype(np.float32))
-        (out,) = serve(block).values()
-        blocks.append(out.numpy())
-    return np.concatenate(blocks)
+        answers = serve(tf.constant(images[start : start + 64].astype(np.float32)))
+        blocks.append([answers[name].numpy() for name in OUTPUTS if name in answers])
+    return [np.concatenate(column) for column in zip(*blocks, strict=True)]
+
+
+def tflite_answers(data: bytes, images: Images) -> list[Scores]:
+    """What a file answers, by its outputs, `(n, classes)` and where it has it `(n, 2)`."""
+    engine = LiteRtEngine(data, 1)
+    dtype = engine.inputs[0].dtype
+    rows = [
+        engine.run(image[np.newaxis].astype(dtype))
+        for image in each(images, "comparing with Keras")
+    ]
+    return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
 
 def tflite_probabilities(data: bytes, images: Images) -> Scores:
-    run, _, _ = load_tflite_bytes(data, Path("the converted model"))
-    rows = [run(image[np.newaxis]) for image in each(images, "comparing with Keras")]
-    return np.concatenate(rows)
+    """The first of `tflite_answers`."""
+    return tflite_answers(data, images)[0]
 
 
 def ms_per_face(data: bytes, images: Images) -> float:

@@ -6,6 +6,8 @@ The names are imported when they are first used: `load_dataset` needs TensorFlow
 import importlib
 from typing import Any
 
+from fer_keras.common.installed import require
+
 _PUBLIC = {
     "DatasetInfo": "fer_keras.data.samples",
     "Samples": "fer_keras.data.samples",
@@ -25,4 +27,7 @@ __all__ = [*_PUBLIC]
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "load_dataset":
+        # Here: its module imports TensorFlow.
+        require("load_dataset", "tensorflow", "tensorflow_datasets")
     return getattr(importlib.import_module(_PUBLIC[name]), name)

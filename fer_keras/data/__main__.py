@@ -20,6 +20,8 @@ from fer_keras.common.progress import progress
 from fer_keras.common.quiet import load_keras
 from fer_keras.data import list_datasets
 from fer_keras.data.beam_records import beam_flags
+from fer_keras.data.datasets.class_folders import write_label_order
+from fer_keras.data.esr_folders import write_esr_folders
 from fer_keras.data.load import describe, is_available, load_samples, prepare, require_source
 from fer_keras.data.prepared import PreparedContent, read_content
 from fer_keras.data.samples import DatasetInfo, Samples
@@ -34,6 +36,7 @@ examples:
   python -m fer_keras.data describe fer2013
   python -m fer_keras.data prepare ferplus --source ~/data/fer2013
   python -m fer_keras.data prepare affectnet --source /data/AffectNet --workers 8
+  python -m fer_keras.data prepare affectnet --layout esr --size 224 --output affectnet_esr
   python -m fer_keras.data audit fer2013
   python -m fer_keras.data audit folder --source ~/pictures
   python -m fer_keras.data audit ferplus --html ferplus.html
@@ -134,6 +137,21 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--source", metavar="PATH", help="its file or folder")
         sub.add_argument("--cache-dir", metavar="DIR", help="where prepared data is kept")
         if command == "prepare":
+            sub.add_argument(
+                "--labels",
+                metavar="ORDER",
+                help="of `folder`, where the class folders are numbers: affectnet7, affectnet8, "
+                "fer2013, or the names in their order, with commas; kept in labels.txt there",
+            )
+            sub.add_argument(
+                "--layout",
+                choices=("esr",),
+                help="of `affectnet`: write it as picture files in ESR's folders instead",
+            )
+            sub.add_argument(
+                "--size", type=positive, default=96, metavar="PIXELS", help="of them; default: 96"
+            )
+            sub.add_argument("--output", type=Path, metavar="DIR", help="where to, a new folder")
             sub.add_argument(
                 "--workers", type=int, metavar="N", help="processes of Apache Beam; without: none"
             )
@@ -283,6 +301,16 @@ def _write_page(
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
+    if arguments.labels is not None:
+        if arguments.name != "folder" or not arguments.source:
+            raise DataError(
+                "--labels: expected the data set `folder` and its --source. Received: "
+                f"{arguments.name}"
+            )
+        write_label_order(require_source(arguments.name, arguments.source), arguments.labels)
+    if arguments.layout is not None or arguments.output is not None:
+        _repack(arguments)
+        return
     folder = prepare(
         arguments.name,
         arguments.source,
@@ -295,6 +323,18 @@ def _prepare(arguments: argparse.Namespace) -> None:
     for path in content.listings:
         print(f"Listing: {path}")
     _print_notes(content.notes)
+
+
+def _repack(arguments: argparse.Namespace) -> None:
+    if arguments.name != "affectnet" or arguments.output is None or arguments.layout is None:
+        raise DataError(
+            "--layout: expected `prepare affectnet --layout esr --output DIR`. Received: "
+            f"{arguments.name}, --layout {arguments.layout}, --output {arguments.output}"
+        )
+    source = require_source(arguments.name, arguments.source)
+    counts = write_esr_folders(source, arguments.output, arguments.size)
+    print(arguments.output)
+    print(_table([["split", "images"], *([split, str(n)] for split, n in counts.items())]))
 
 
 def _beam(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -313,7 +353,12 @@ def _audit(arguments: argparse.Namespace) -> None:
     _, content = _prepared(arguments)
     splits = {split: _load(arguments, split) for split in content.counts}
     rule = next(iter(splits.values())).label_rule
-    print(f"{info.title}\nLabel rule: {rule}\n")
+    print(f"{info.title}\nLabel rule: {rule}")
+    if info.has_votes:
+        # FER+ is in use with two lists of votes.
+        source = require_source(arguments.name, arguments.source)
+        print(f"Votes: {f'label.csv below {source}' if source.is_dir() else source}")
+    print()
     counts = {split: samples.class_counts() for split, samples in splits.items()}
     print(_count_table(content.class_names, counts))
     for split, samples in splits.items():

@@ -18,7 +18,6 @@ import numpy as np
 import tensorflow as tf
 
 from fer_keras.common.errors import ConfigError, DataError
-from fer_keras.common.installed import require
 from fer_keras.data import load
 from fer_keras.data.augmentation.policies import Policy, build_policy
 from fer_keras.data.gathered import GatheredImages
@@ -372,8 +371,6 @@ def load_dataset(
         DataError: The data set or the split is not there.
         ConfigError: An unknown data set or augmentation, or TensorFlow is not installed.
     """
-    require("load_dataset", "tensorflow", "tensorflow_datasets")
-
     samples = load.load_samples(name, split, **options)
     _check(samples, batch_size)
     if split == "train" if shuffle is None else shuffle:

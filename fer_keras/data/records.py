@@ -36,14 +36,14 @@ def record_of(info: DatasetInfo, example: Example) -> dict[str, Any]:
         )
         # TFDS itself reads these two; all else is stored as PNG, which loses nothing.
         if example.crop is not None:
-            pixels = _cropped(pixels, example.crop, str(example.image))
+            pixels = cropped(pixels, example.crop, str(example.image))
             data = _png(pixels)
         elif example.image.suffix.lower() not in (".png", ".jpg", ".jpeg"):
             data = _png(pixels)
     else:
         pixels = example.image
         if example.crop is not None:
-            pixels = _cropped(pixels, example.crop, example.source)
+            pixels = cropped(pixels, example.crop, example.source)
         data = _png(pixels)
     record: dict[str, Any] = {
         "image": io.BytesIO(data),
@@ -59,7 +59,7 @@ def record_of(info: DatasetInfo, example: Example) -> dict[str, Any]:
     return record
 
 
-def _cropped(pixels: np.ndarray, box: tuple[int, int, int, int], source: str) -> np.ndarray:
+def cropped(pixels: np.ndarray, box: tuple[int, int, int, int], source: str) -> np.ndarray:
     """The part of a picture in a box of (left, top, width, height)."""
     left, top, width, height = box
     picture_height, picture_width = pixels.shape[:2]

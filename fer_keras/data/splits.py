@@ -1,6 +1,7 @@
 """Honest splits: duplicates are found, and no person or duplicate is on both sides of a cut."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from fer_keras.data.folds import (
     pool,
 )
 from fer_keras.data.groups import connected_groups, cut_mask
-from fer_keras.data.label_noise import with_label_noise
+from fer_keras.data.label_noise import with_label_list, with_label_noise
 from fer_keras.data.load import describe, load_samples, prepare
 from fer_keras.data.pairs import with_neutral
 from fer_keras.data.prepared import read_content
@@ -78,6 +79,11 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
         ConfigError: There is no fold of that number, or the label noise is out of range.
         DataError: The data set is missing or malformed, or its subjects are not known.
     """
+    if config.sample and config.split in ("official", "held_out"):
+        raise DataError(
+            f"dataset.sample: expected a data set that is divided by person. Received: split "
+            f"{config.split!r}. Mend: dataset.limit"
+        )
     if config.split not in ("official", "held_out"):
         parts = _by_subject(config)
         train, validation = parts["train"], parts["validation"]
@@ -101,6 +107,8 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
     if config.limit and config.limit < len(train):
         # Spread evenly: the first rows of a source are often all of one class.
         train = train.take(np.linspace(0, len(train) - 1, config.limit).round().astype(np.int64))
+    if config.label_list:
+        train = with_label_list(train, Path(config.label_list), describe(config.name).codes)
     if config.label_noise:
         train = with_label_noise(train, config.label_noise, seed)
     if config.per_class:
@@ -237,7 +245,10 @@ def num_folds(config: DatasetConfig) -> int:
 
 def _pooled(config: DatasetConfig, rule: str) -> Samples:
     stored = read_content(prepare(config.name, config.source or None)).counts
-    return pool([_load(config, name, rule) for name in stored])
+    whole = pool([_load(config, name, rule) for name in stored])
+    if config.sample and config.sample < len(whole):
+        return whole.take(np.linspace(0, len(whole) - 1, config.sample).round().astype(np.int64))
+    return whole
 
 
 def _by_subject(config: DatasetConfig) -> dict[str, Samples]:

@@ -27,8 +27,8 @@ def mirror_average(network: Any) -> Any:
             `(batch, classes)`.
 
     Returns:
-        A functional model on the same weights whose only output, `logits`, is the mean of the
-        logits of the picture and of its mirror image. It costs twice the time.
+        A functional model on the same weights whose outputs, `logits` and where there is one
+        `valence_arousal`, are means over the picture and its mirror image. It costs twice the time.
     """
     import keras
 
@@ -36,11 +36,15 @@ def mirror_average(network: Any) -> Any:
 
     image = keras.Input(network.inputs[0].shape[1:], name="image")
     mirrored = MirrorImage(name="mirror", dtype="float32")(image)
-    views = [network(view, training=False)["logits"] for view in (image, mirrored)]
-    mean = keras.layers.Average(name="mirror_average", dtype="float32")(views)
-    return with_class_names(
-        keras.Model(image, {"logits": mean}, name=network.name), class_names_of(network)
-    )
+    views = [network(view, training=False) for view in (image, mirrored)]
+    means = {
+        name: keras.layers.Average(name=f"mirror_average{suffix}", dtype="float32")(
+            [view[name] for view in views]
+        )
+        for name, suffix in (("logits", ""), ("valence_arousal", "_affect"))
+        if name in network.output
+    }
+    return with_class_names(keras.Model(image, means, name=network.name), class_names_of(network))
 
 
 def ten_crop(images: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:

@@ -1,7 +1,9 @@
 """The weights of an exported network, so that a shipped model can be trained on.
 
-A float32 `.tflite` file holds the kernel of every convolution, with its batch normalisation folded
-in, and the name of the Keras layer that its output came from.
+A `.tflite` file holds the kernel of every convolution, with its batch normalisation folded in, and
+the name of the Keras layer that its output came from. The float32 file is taken where there is one,
+else the file with 8-bit weights and float activations (`dynamic`), whose weights are their steps
+times the size of a step: near enough to be trained on.
 """
 
 import hashlib
@@ -17,7 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from fer_keras.common.errors import ModelFileError
 from fer_keras.loading.tflite_files import load_tflite_bytes
-from fer_keras.runtime.export_files import read_model_files
+from fer_keras.runtime.export_files import first_precision, read_model_files
 
 Array = npt.NDArray[np.float32]
 
@@ -58,28 +60,30 @@ def is_export(path: Path) -> bool:
 
 
 def read_exported_weights(path: Path) -> ExportedWeights:
-    """Reads the weights of a float32 file.
+    """Reads the weights of a file with float activations.
 
     Args:
-        path: An export folder with a float32 file, or such a file in it.
+        path: An export folder with a float32 or a `dynamic` file, or such a file in it.
 
     Returns:
         The weights.
 
     Raises:
-        ModelFileError: Missing, damaged, refused, or no float32 file of a network for pictures.
+        ModelFileError: Missing, damaged, refused, or no such file of a network for pictures.
     """
-    files = read_model_files(path, "float32")
+    files = read_model_files(path, first_precision(path, ("float32", "dynamic")))
     if files.card is not None or files.input_kind not in (None, "image"):
         raise ModelFileError(
             f"Expected the export of a network of fer_keras for single pictures: {files.path}"
         )
     _, shape, _ = load_tflite_bytes(files.content, files.path)
     layers = _layers(files.content)
-    if not layers or any(kernel.dtype != np.float32 for kernel, _ in layers.values()):
+    if not layers or any(
+        array.dtype != np.float32 for arrays in layers.values() for array in arrays
+    ):
         raise ModelFileError(
-            "Expected a float32 file, whose weights can be trained on; of an export folder "
-            f"model_float32.tflite. Received other numbers: {files.path}"
+            "Expected a float32 file, whose weights can be trained on, or one with 8-bit weights "
+            f"(model_float32.tflite, model_dynamic.tflite). Received other numbers: {files.path}"
         )
     training = files.manifest.get("training", {})
     return ExportedWeights(
@@ -115,13 +119,27 @@ def _layers(content: bytes) -> dict[str, tuple[Array, Array]]:
 
 
 def _constant(model: Any, tensor: Any) -> Array | None:
-    """The values of a constant; None for what is worked out. Of other types than float32, bytes."""
+    """The values of a constant; None for what is worked out. Of other types, bytes."""
     data = model.Buffers(tensor.Buffer()).DataAsNumpy()
     if not isinstance(data, np.ndarray):
         return None
+    if tensor.Type() == schema.TensorType.INT8:
+        return _steps_times_size(data.view(np.int8), tensor)
     if tensor.Type() != schema.TensorType.FLOAT32:
         return data
     values: Array = data.view("<f4").astype(np.float32).reshape(tensor.ShapeAsNumpy())
+    return values
+
+
+def _steps_times_size(steps: Any, tensor: Any) -> Array:
+    """The float values of an 8-bit constant; the size of a step may differ by channel."""
+    how = tensor.Quantization()
+    shape = tensor.ShapeAsNumpy()
+    sizes, zeros = how.ScaleAsNumpy(), how.ZeroPointAsNumpy()
+    by_channel = np.ones(len(shape), int)
+    by_channel[how.QuantizedDimension()] = len(sizes)
+    offsets = steps.reshape(shape).astype(np.float32) - zeros.reshape(by_channel)
+    values: Array = (offsets * sizes.reshape(by_channel)).astype(np.float32)
     return values
 
 

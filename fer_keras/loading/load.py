@@ -29,7 +29,7 @@ from fer_keras.loading.published import (
     read_published,
 )
 from fer_keras.loading.tflite_files import load_tflite_bytes
-from fer_keras.runtime.export_files import read_model_files
+from fer_keras.runtime.export_files import first_precision, read_model_files
 from fer_keras.runtime.peer_card import card_beside, read_card
 from fer_keras.runtime.pictures import AS_THEY_ARE, PictureRule, read_picture_rule
 from fer_keras.runtime.shipped import find_shipped, list_models
@@ -47,7 +47,7 @@ _SAVED_MODEL_REFUSED = (
 _OF_OTHERS = (".keras", ".h5", ".hdf5", ".onnx")
 
 
-def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1) -> LoadedModel:
+def load_model(path: str | Path, *, precision: str | None = None, threads: int = 1) -> LoadedModel:
     """Reads a model for prediction.
 
     Args:
@@ -56,7 +56,8 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
             project's `.keras`, `.hdf5`, `.onnx` or `.tflite` file with `NAME.card.json` beside it;
             an export folder, or the name of a shipped model (`fer_keras.list_models()`); what is on
             the disk comes first; or `hf://OWNER/NAME`, see `fer_keras.common.hub`.
-        precision: Which file of an export folder: `float32`, `float16`, `dynamic` or `int8`.
+        precision: Which file of an export folder: `float32`, `float16`, `dynamic` or `int8`; None =
+            `float32` where the folder has it, else the one that users run.
         threads: Processor threads of a `.tflite` model.
 
     Returns:
@@ -72,7 +73,7 @@ def load_model(path: str | Path, *, precision: str = "float32", threads: int = 1
         if (where / "best.keras").is_file():
             return _load_run(where)
         if (where / "manifest.json").is_file():
-            return _load_tflite(where, precision, threads)
+            return _load_tflite(where, precision or first_precision(where), threads)
         if (where / "saved_model.pb").exists():
             raise ModelFileError(f"{_SAVED_MODEL_REFUSED}: {where}")
         raise ModelFileError(

@@ -28,7 +28,8 @@ def load_tflite_bytes(
         `(1, classes)`, the input shape, and the input type (`"float32"` or `"uint8"`).
 
     Raises:
-        ModelFileError: Damaged, custom operators, or other inputs or outputs than one each.
+        ModelFileError: Damaged, custom operators, or other inputs or outputs than one each; a
+            second output with valence and arousal, `(1, 2)`, is left alone.
     """
     from ai_edge_litert.interpreter import Interpreter
 
@@ -44,7 +45,8 @@ def load_tflite_bytes(
     dtype = np.dtype(inputs[0]["dtype"]).name if len(inputs) == 1 else ""
     shape = tuple(int(side) for side in inputs[0]["shape"]) if len(inputs) == 1 else ()
     is_picture = shape[:1] == (1,) and (len(shape) == 4 or (len(shape) == 5 and shape[1] == 2))
-    if not is_picture or dtype not in _TFLITE_INPUTS or len(outputs) != 1:
+    has_affect = len(outputs) == 2 and tuple(outputs[1]["shape"]) == (1, 2)
+    if not is_picture or dtype not in _TFLITE_INPUTS or not (len(outputs) == 1 or has_affect):
         raise ModelFileError(
             "Expected one input (1, height, width, channels), or (1, 2, height, width, channels) "
             "for pairs, of float32 or uint8 and one output. "

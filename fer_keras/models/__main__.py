@@ -19,9 +19,12 @@ _EXAMPLES = """examples:
   python -m fer_keras.predict photo.jpg --model ferplus_tiny
 
 Accuracy and balanced accuracy (the mean recall of the classes) are those of the validation split of
-the data set that is named. The time is that of one face on the machine that exported the model.
+the data set that is named, by the class prior that the model answers by (docs/prior.md). The time
+is that of one face on the machine that exported the model.
 """
-_COLUMNS = ("name", "accuracy", "balanced", "n", "file", "MB", "ms/face", "input", "trainable")
+_COLUMNS = (
+    "name", "accuracy", "balanced", "n", "prior", "file", "MB", "ms/face", "input", "trainable",
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,6 +62,7 @@ def _row(model: ShippedModel) -> tuple[str, ...]:
         _share(model.accuracy),
         _share(model.balanced_accuracy),
         str(model.n),
+        model.prior,
         model.precision,
         f"{model.num_bytes / 1e6:.1f}",
         "-" if model.ms_per_face is None else f"{model.ms_per_face:.1f}",

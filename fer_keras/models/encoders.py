@@ -1,10 +1,10 @@
 """Encoders: networks from a picture to a vector, for networks that are built on another one.
 
-Any network of this folder that has the output `embedding` is one. Two more are here because they
-are used as encoders only: MobileNetV3 (Howard et al., "Searching for MobileNetV3", ICCV 2019) as
-`keras.applications` has it, and the ResNet-50 of VGGFace2 (Cao et al., "VGGFace2: A dataset for
-recognising faces across pose and age", FG 2018), which recognises people. Nothing is fetched unless
-`weights="imagenet"` asks for it.
+Any network of this folder that has the output `embedding` is one. More are here because they are
+used as encoders only: MobileNetV3 (Howard et al., "Searching for MobileNetV3", ICCV 2019) and the
+ResNet-50 of ImageNet as `keras.applications` has them, and the ResNet-50 of VGGFace2 (Cao et al.,
+"VGGFace2: A dataset for recognising faces across pose and age", FG 2018), which recognises people.
+Nothing is fetched unless `weights="imagenet"` asks for it.
 
 A frozen encoder is a layer that calls its network in inference mode. Inside a graph Keras hands
 training=True on to what was called with training=False, and trainable=False leaves dropout on.
@@ -18,10 +18,12 @@ import numpy as np
 
 from fer_keras.common.errors import ConfigError, ModelFileError, did_you_mean
 from fer_keras.models import build_network, list_networks
-from fer_keras.models.layers import batch_norm, conv
+from fer_keras.models.layers import FusedBatchNormalization, batch_norm, conv
 
 # Of the pictures of VGGFace2, in red, green and blue: resnet50_ft.prototxt.
 _VGGFACE2_MEAN = (131.0912, 103.8827, 91.4953)
+# Of ImageNet's pictures, in blue, green and red, as Caffe and `keras.applications` have them.
+_IMAGENET_MEAN = (103.939, 116.779, 123.68)
 
 
 def list_encoders() -> tuple[str, ...]:
@@ -42,8 +44,9 @@ def build_encoder(
             vector as its only output.
         image_shape: `(height, width, channels)` of its pictures.
         options: Keyword options of a network's `build`; `alpha`, the width, for MobileNetV3;
-            `width` and `depths` for the ResNet-50.
-        weights: `"none"`, or `"imagenet"`, which only MobileNetV3 has and Keras downloads.
+            `width` and `depths` for the ResNet-50 of VGGFace2.
+        weights: `"none"`, or `"imagenet"`, which Keras downloads, for those of
+            `keras.applications`.
 
     Returns:
         `keras.Model` from raw pixels 0..255 to vectors `(batch, d)`.
@@ -57,16 +60,15 @@ def build_encoder(
         return _vector_of(encoder, image_shape)
     if encoder not in list_encoders():
         raise ConfigError(f"Unknown encoder {encoder!r}. {did_you_mean(encoder, list_encoders())}")
-    if weights not in ("none", "imagenet") or (
-        weights == "imagenet" and "mobilenet" not in encoder
-    ):
+    if weights not in ("none", "imagenet") or (weights == "imagenet" and encoder not in _OPTIONS):
         raise ConfigError(
-            "Invalid value for the weights of an encoder. Expected none, imagenet for MobileNetV3, "
-            f"or in an experiment a file. Received: {weights!r} for {encoder!r}"
+            "Invalid value for the weights of an encoder. Expected none, imagenet for MobileNetV3 "
+            "and resnet50_imagenet, or in an experiment a file. Received: "
+            f"{weights!r} for {encoder!r}"
         )
     if encoder not in _OWN:
         return _vector_of(build_network(encoder, image_shape, 2, **given), image_shape)
-    known = {"alpha"} if "mobilenet" in encoder else {"width", "depths"}
+    known = _OPTIONS.get(encoder, {"width", "depths"})
     if not set(given) <= known:
         raise ConfigError(f"Encoder {encoder!r} has the options {known}. Received: {set(given)}.")
     return _OWN[encoder](image_shape, weights, **given)
@@ -109,9 +111,18 @@ def _mobilenet_v3(size: str) -> Callable[..., Any]:
             weights=None if weights == "none" else weights,
             pooling="avg",
         )
-        return keras.Model(image, trunk(_in_colour(image)), name=f"mobilenet_v3_{size}")
+        fused = keras.models.clone_model(trunk, clone_function=_with_fused_batch_norm)
+        fused.set_weights(trunk.get_weights())
+        return keras.Model(image, fused(_in_colour(image)), name=f"mobilenet_v3_{size}")
 
     return build
+
+
+def _with_fused_batch_norm(layer: Any) -> Any:
+    kind = type(layer)
+    if kind is keras.layers.BatchNormalization:
+        kind = FusedBatchNormalization
+    return kind.from_config(layer.get_config())
 
 
 def _resnet50_vggface2(
@@ -138,6 +149,21 @@ def _resnet50_vggface2(
             x = _bottleneck(x, width * 2 ** (stage - 1), strides, f"layer{stage}_{block}")
     vector = keras.layers.GlobalAveragePooling2D(name="avgpool")(x)
     return keras.Model(image, vector, name="resnet50_vggface2")
+
+
+def _resnet50_imagenet(image_shape: tuple[int, int, int], weights: str) -> Any:
+    """The ResNet-50 of `keras.applications`; it reads blue, green and red less their means."""
+    image = keras.Input(image_shape, name="image")
+    bgr = keras.ops.flip(_in_colour(image), axis=-1)
+    offset = [-mean for mean in _IMAGENET_MEAN]
+    trunk = keras.applications.ResNet50(
+        input_shape=(*image_shape[:2], 3),
+        include_top=False,
+        weights=None if weights == "none" else weights,
+    )
+    features = trunk(keras.layers.Rescaling(1.0, offset=offset, name="scale")(bgr))
+    vector = keras.layers.GlobalAveragePooling2D(name="avgpool")(features)
+    return keras.Model(image, vector, name="resnet50_imagenet")
 
 
 def _bottleneck(x: Any, filters: int, strides: int, name: str) -> Any:
@@ -202,8 +228,15 @@ def load_vggface2(encoder: Any, arrays: Mapping[str, np.ndarray]) -> None:
         )
 
 
+# Options of those of `keras.applications`, which have ImageNet weights.
+_OPTIONS: Mapping[str, set[str]] = {
+    "mobilenet_v3_large": {"alpha"},
+    "mobilenet_v3_small": {"alpha"},
+    "resnet50_imagenet": set(),
+}
 _OWN: Mapping[str, Callable[..., Any]] = {
     "mobilenet_v3_large": _mobilenet_v3("large"),
     "mobilenet_v3_small": _mobilenet_v3("small"),
+    "resnet50_imagenet": _resnet50_imagenet,
     "resnet50_vggface2": _resnet50_vggface2,
 }

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from fer_keras.common.constraints import Count, Positive, Rate
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.models.folded import set_norms
-from fer_keras.models.layers import batch_norm
+from fer_keras.models.layers import Resizing, batch_norm
 
 # Channels of a stage and its residual blocks that do not halve the map.
 _STAGES = ((32, 3), (64, 3), (128, 2), (256, 2))
@@ -73,9 +73,7 @@ def build(
     if image_shape[-1] == 1:
         x = keras.layers.Concatenate(name="colour")([x, x, x])
     if image_shape[:2] != (input_size, input_size):
-        x = keras.layers.Resizing(
-            input_size, input_size, interpolation="bilinear", name="enlarged"
-        )(x)
+        x = Resizing(input_size, input_size, interpolation="bilinear", name="enlarged")(x)
     x = keras.layers.Rescaling(1 / 255, offset=[-channel / 255 for channel in _MEAN], name="scale")(
         x
     )

@@ -22,6 +22,7 @@ from fer_keras.models import build_network
 from fer_keras.models.layers import (
     ClassNames,
     FrozenEncoder,
+    Resizing,
     class_names_of,
     stack,
     with_class_names,
@@ -132,7 +133,8 @@ def in_order(network: Any, class_names: Sequence[str]) -> Any:
         class_names: Names that it knows, in whatever spelling; its other classes are left out.
 
     Returns:
-        The network, or one on the same weights whose only output is `logits`.
+        The network, or one on the same weights with the outputs `logits` and, where there is one,
+        `valence_arousal`.
 
     Raises:
         DataError: It does not know one of them.
@@ -143,8 +145,10 @@ def in_order(network: Any, class_names: Sequence[str]) -> Any:
         return network
     columns = list(name_mapping(own, class_names))
     logits = keras.ops.take(_bare_logits(network), np.array(columns), axis=-1)
+    # Whose meaning no order of classes changes.
+    kept = {name: network.output[name] for name in ("valence_arousal",) if name in network.output}
     return with_class_names(
-        keras.Model(network.inputs[0], {"logits": logits}, name=network.name), class_names
+        keras.Model(network.inputs[0], {"logits": logits, **kept}, name=network.name), class_names
     )
 
 
@@ -169,7 +173,7 @@ def _bare_logits(network: Any) -> Any:
 def _view(image: Any, shape: tuple[int, ...], name: str) -> Any:
     """The picture as a base takes it."""
     if tuple(image.shape[1:3]) != shape[:2]:
-        image = keras.layers.Resizing(*shape[:2], dtype="float32", name=f"{name}_resized")(image)
+        image = Resizing(*shape[:2], dtype="float32", name=f"{name}_resized")(image)
     if image.shape[3] == shape[2]:
         return image
     if image.shape[3] == 3:

@@ -11,6 +11,8 @@ from fer_keras.common.errors import ConfigError, ModelFileError
 _IMAGENET_MEAN: tuple[float, ...] = (0.485, 0.456, 0.406)
 _IMAGENET_STD: tuple[float, ...] = (0.229, 0.224, 0.225)
 
+ACTIVATIONS = ("relu", "leaky_relu", "prelu", "elu", "silu")
+
 
 @keras.saving.register_keras_serializable(package="fer_keras")
 class ClassNames(keras.layers.Layer):
@@ -266,8 +268,22 @@ def scaled(image: Any, normalisation: str) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="fer_keras")
+class Resizing(keras.layers.Resizing):
+    """Keras' layer, which leaves it to the caller whether a network is trained.
+
+    In Keras' layers for pictures `training` is True where nothing is said, and what a layer is
+    called with holds for all layers behind it: `network(pictures)` would normalise by the batch and
+    change the statistics.
+    """
+
+    def call(self, data: Any, training: bool | None = None) -> Any:
+        """Returns the pictures in the new size; see Keras' layer."""
+        return super().call(data, training=bool(training))
+
+
+@keras.saving.register_keras_serializable(package="fer_keras")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras' layer, on TensorFlow trained by one operation in the place of a dozen.
+    """Keras' layer, on TensorFlow and PyTorch trained by one operation in the place of a dozen.
 
     The function of the weights, and the statistics that it keeps, are Keras'. Keras works mean,
     variance and result out step by step, each of which reads the map anew, forwards and backwards.
@@ -276,7 +292,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Returns the normalised maps, of the same shape; see Keras' layer."""
         fused = (
-            keras.backend.backend() == "tensorflow"
+            keras.backend.backend() in _FUSED
             and training
             and self.trainable
             and not self.synchronized
@@ -289,20 +305,38 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         )
         if not fused:
             return super().call(inputs, training=training, mask=mask)
-        import tensorflow as tf
-
-        gamma, beta = (tf.cast(each, tf.float32) for each in (self.gamma, self.beta))
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs, scale=gamma, offset=beta, mean=[], variance=[],
-            epsilon=self.epsilon, is_training=True,
-        )  # fmt: skip
-        # The operation divides the variance that it reports by n - 1.
-        count = tf.cast(tf.size(inputs) / tf.size(mean), tf.float32)
-        variance = variance * (count - 1) / count
+        gamma, beta = (keras.ops.cast(each, "float32") for each in (self.gamma, self.beta))
+        outputs, mean, variance = _FUSED[keras.backend.backend()](inputs, gamma, beta, self.epsilon)
         keep = self.momentum
         self.moving_mean.assign(self.moving_mean * keep + mean * (1 - keep))
         self.moving_variance.assign(self.moving_variance * keep + variance * (1 - keep))
         return outputs
+
+
+def _normalise_tensorflow(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """The normalised maps, and mean and variance of the channels."""
+    import tensorflow as tf
+
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
+    )
+    # The operation divides the variance that it reports by n - 1.
+    count = tf.cast(tf.size(x) / tf.size(mean), tf.float32)
+    return outputs, mean, variance * (count - 1) / count
+
+
+def _normalise_torch(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """As `_normalise_tensorflow`; statistics carry no gradient, as they are only kept."""
+    import torch
+
+    outputs, mean, deviation_inverse = torch.native_batch_norm(
+        x.permute(0, 3, 1, 2), gamma, beta, None, None, True, 0.0, epsilon
+    )
+    variance = deviation_inverse.detach() ** -2 - epsilon
+    return outputs.permute(0, 2, 3, 1), mean.detach(), variance
+
+
+_FUSED = {"tensorflow": _normalise_tensorflow, "torch": _normalise_torch}
 
 
 def batch_norm(x: Any, *, name: str, gamma: str = "ones") -> Any:
@@ -337,7 +371,7 @@ def conv_bn(
         filters: Number of output channels.
         kernel_size: Odd kernel size in pixels.
         strides: Step in pixels.
-        activation: Keras activation, or `None`.
+        activation: One of `ACTIVATIONS`, or `None`.
         name: Name of the convolution and stem of the other names.
 
     Returns:
@@ -345,8 +379,30 @@ def conv_bn(
     """
     x = conv(x, filters, kernel_size, strides=strides, name=name)
     x = batch_norm(x, name=f"{name}_bn")
-    if activation is None:
-        return x
+    return x if activation is None else activate(x, activation, name=name)
+
+
+def activate(x: Any, activation: str, *, name: str) -> Any:
+    """One of `ACTIVATIONS`.
+
+    Args:
+        x: `(batch, h, w, c)` or `(batch, d)`.
+        activation: `"relu"`; `"leaky_relu"`, a hundredth below zero; `"prelu"`, a learned slope
+            below zero for each channel (He et al., ICCV 2015), which starts at 0.25; `"elu"`
+            (Clevert et al., ICLR 2016); `"silu"` (Elfwing et al., 2018).
+        name: Of what stands before it.
+
+    Returns:
+        Tensor of the same shape.
+    """
+    if activation == "leaky_relu":
+        return keras.layers.LeakyReLU(0.01, name=f"{name}_leaky_relu")(x)
+    if activation == "prelu":
+        places = list(range(1, len(x.shape) - 1))
+        slope = keras.initializers.Constant(0.25)
+        return keras.layers.PReLU(
+            alpha_initializer=slope, shared_axes=places, name=f"{name}_prelu"
+        )(x)
     return keras.layers.Activation(activation, name=f"{name}_{activation}")(x)
 
 

@@ -1,19 +1,20 @@
-"""`resnet18`: ResNet18 as it is used on CIFAR and FER2013, without the early halvings.
+"""`resnet18`: ResNet18 as it is used on CIFAR and FER2013, or with the early halvings of ImageNet.
 
 Source: He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), sections 3 and 4.2,
 in the form of the public FER2013 baseline WuJie1010/Facial-Expression-Recognition.Pytorch (44x44x3,
 71.2 % on PublicTest and 73.0 % on PrivateTest by its own figures, with ten crops and the epoch
-chosen on PrivateTest). A 3x3 convolution stands for the 7x7 one and the maximum of ImageNet's form.
+chosen on PrivateTest). A 3x3 convolution stands for the 7x7 one and the maximum of ImageNet's form,
+which RUL (Zhang et al., NeurIPS 2021) trains at 224 pixels from MS-Celeb-1M.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import keras
 
 from fer_keras.common.constraints import Choices, Positive, Rate
 from fer_keras.common.errors import ConfigError
 from fer_keras.config import Deviation
-from fer_keras.models.layers import batch_norm, conv, conv_bn
+from fer_keras.models.layers import batch_norm, conv, conv_bn, scaled
 
 # Channels of the four stages of two blocks each; all but the first halve the map.
 _CHANNELS = (64, 128, 256, 512)
@@ -36,18 +37,24 @@ def build(
     num_classes: int,
     *,
     width: Positive = 1.0,
+    stem: Literal["small", "imagenet"] = "small",
+    normalisation: Literal["none", "imagenet"] = "none",
     pooling: Annotated[str, Choices(_POOLINGS)] = "global",
     dropout: Rate = 0.5,
 ) -> Any:
     """Builds the network.
 
     At the source's 44x44x3 with 7 classes 11,172,423 parameters are trained and the map shrinks
-    44, 44, 22, 11, 6.
+    44, 44, 22, 11, 6. At 224x224x3 with the stem of ImageNet there are 11,180,103 of them.
 
     Args:
         image_shape: `(height, width, channels)`.
         num_classes: Number of classes.
         width: Factor of all channels, above 0; the products are rounded.
+        stem: `"small"`, a 3x3 convolution; `"imagenet"`, a 7x7 one and a 3x3 maximum, each of which
+            halves the map.
+        normalisation: What the pixels in 0..1 become: `"none"` leaves them; `"imagenet"` takes
+            ImageNet's mean and deviation of each colour.
         pooling: What the embedding averages of the last map: `"global"` all of it, `"valid4"` the
             first 4x4 positions as in the source, whose pooling drops what does not fill a second
             window: the last two rows and columns of 6x6. That needs sides of 25 to 56 pixels.
@@ -56,20 +63,30 @@ def build(
     Returns:
         `keras.Model` from raw pixels in 0..255 to `logits` `(batch, num_classes)`, `embedding`
         `(batch, 512 * width)` and `features` `(batch, ceil(height / 8), ceil(width / 8), 512 *
-        width)`.
+        width)`; with the stem of ImageNet a quarter of these sides.
 
     Raises:
         ConfigError: If an option does not fit the picture.
     """
-    if pooling == "valid4" and not all(25 <= side <= 56 for side in image_shape[:2]):
+    shrinks = 4 if stem == "imagenet" else 1
+    if pooling == "valid4" and not all(
+        25 * shrinks <= side <= 56 * shrinks for side in image_shape[:2]
+    ):
         raise ConfigError(
-            "Invalid value for `image_shape`. Expected sides of 25 to 56 pixels with "
+            f"Invalid value for `image_shape`. Expected sides of {25 * shrinks} to {56 * shrinks} "
+            "pixels with "
             f"pooling='valid4'; 'global' takes any. Received: image_shape={image_shape!r}"
         )
     image = keras.Input(image_shape, name="image")
-    x = keras.layers.Rescaling(1 / 255, name="scale")(image)
+    x = scaled(image, normalisation)
     filters = [max(1, round(channels * width)) for channels in _CHANNELS]
-    x = conv_bn(x, filters[0], 3, name="stem")
+    if stem == "imagenet":
+        x = conv_bn(x, filters[0], 7, strides=2, name="stem")
+        # After the activation a border of zeros is as good as one of minus infinity.
+        x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+        x = keras.layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+    else:
+        x = conv_bn(x, filters[0], 3, name="stem")
     for stage, stage_filters in enumerate(filters, start=1):
         for block in (1, 2):
             strides = 2 if stage > 1 and block == 1 else 1

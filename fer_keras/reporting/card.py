@@ -65,6 +65,7 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         "- Output: float32 probabilities, in this order: "
         + ", ".join(f"{i} {name}" for i, name in enumerate(manifest["class_names"]))
         + "."
+        + _affect(manifest)
         + (
             "\n- Inside, the logits of the picture and of its mirror image are averaged."
             if manifest.get("mirror_average")
@@ -384,6 +385,21 @@ def _prior_choice(manifest: Mapping[str, Any]) -> str:
         f"Wilson intervals. The rule: {block['rule']}. Chosen and measured on the same pictures, "
         "so expect slightly less on new ones."
     )
+
+
+def _affect(manifest: Mapping[str, Any]) -> str:
+    """The second output, and how near it is to the ratings of people."""
+    if "outputs" not in manifest:
+        return ""
+    text = "\n- Second output, `valence_arousal`: float32 valence, arousal, -1..1."
+    figures = manifest["parity"].get("valence_arousal", {})
+    if figures.get("n"):
+        both = "; ".join(
+            f"{name}: RMSE {figures[f'rmse_{name}']:.3f}, concordance {figures[f'ccc_{name}']:.3f}"
+            for name in ("valence", "arousal")
+        )
+        text += f" {both} (Keras, n = {figures['n']:,} rated validation images)."
+    return text
 
 
 def _uint8(manifest: Mapping[str, Any]) -> str:

@@ -46,14 +46,14 @@ class Engine(Protocol):
     inputs: list[Tensor]
     outputs: list[Tensor]
 
-    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """The first output for a batch of the first input, in the input's type.
+    def run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
+        """The outputs for a batch of the first input, in the input's type.
 
         Args:
             batch: Of the input's shape; its first side is 1 where the model takes no other.
 
         Returns:
-            An array of its own.
+            An array of its own for each of `outputs`.
 
         Raises:
             ValueError: It does not fit, or the model fails.
@@ -91,10 +91,11 @@ class LiteRtEngine:
             for one in inputs
         ]
         self.outputs = [Tensor(_sides(one["shape"]), one["dtype"]) for one in outputs]
-        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self._input = inputs[0]["index"]
+        self._outputs = [one["index"] for one in outputs]
         self._batch_size = 1
 
-    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+    def run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         """See `Engine.run`."""
         if self._batch_size != len(batch) and self.inputs[0].shape[0] == -1:
             self._interpreter.resize_tensor_input(self._input, batch.shape)
@@ -102,7 +103,7 @@ class LiteRtEngine:
             self._batch_size = len(batch)
         self._interpreter.set_tensor(self._input, batch)
         self._interpreter.invoke()
-        return np.asarray(self._interpreter.get_tensor(self._output))
+        return [np.asarray(self._interpreter.get_tensor(index)) for index in self._outputs]
 
 
 class OnnxEngine:
@@ -135,12 +136,11 @@ class OnnxEngine:
             for ends in (self._session.get_inputs(), self._session.get_outputs())
         )
         self._input = self._session.get_inputs()[0].name
-        self._output = self._session.get_outputs()[0].name
 
-    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+    def run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         """See `Engine.run`."""
         try:
-            return np.asarray(self._session.run([self._output], {self._input: batch})[0])
+            return [np.asarray(one) for one in self._session.run(None, {self._input: batch})]
         except Exception as error:  # ONNX Runtime's own classes, which it does not export
             raise RuntimeError(str(error)) from error
 
@@ -194,9 +194,10 @@ class OpenVinoEngine:
             for ends in (self._model.inputs, self._model.outputs)
         )
 
-    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+    def run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         """See `Engine.run`."""
-        return np.array(self._model(batch)[0])
+        answers = self._model(batch)
+        return [np.array(answers[i]) for i in range(len(self.outputs))]
 
 
 def open_engine(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -20,6 +20,7 @@ MAX_MODEL_BYTES = 256 * 1024 * 1024
 # A manifest or a label file is a page of text.
 MAX_TEXT_BYTES = 1024 * 1024
 MANIFEST_FORMAT = 1
+OUTPUTS = ("probabilities", "valence_arousal")
 _EXPORT_HINT = "Write an export folder with: python -m fer_keras.export RUN"
 
 
@@ -42,6 +43,8 @@ class ModelFiles:
         card: Of another project's model: how its numbers are to be read; None for ours.
         engine: Which program runs it, of `fer_keras.runtime.engines.ENGINES`.
         weights: Bytes of the `.bin` file of an OpenVINO model; empty for others.
+        outputs: What the file answers with, in the order of its outputs: "probabilities", and
+            "valence_arousal" where the network was trained for it.
     """
 
     path: Path
@@ -56,6 +59,7 @@ class ModelFiles:
     card: PeerCard | None = None
     engine: EngineName = "litert"
     weights: bytes = b""
+    outputs: tuple[str, ...] = OUTPUTS[:1]
 
 
 def read_model_files(
@@ -113,6 +117,27 @@ def read_model_files(
             f"{MANIFEST} beside it. Leave the precision out"
         )
     return _read_with_card(path)
+
+
+def first_precision(model: str | PathLike[str], wanted: Sequence[str] = ("float32",)) -> str | None:
+    """The first of some precisions that an export folder has.
+
+    Args:
+        model: A path as of `read_model_files`.
+        wanted: Precisions, the best first.
+
+    Returns:
+        A precision, or None where the path is a file, or has none of them.
+
+    Raises:
+        ModelFileError: The manifest is missing or damaged.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return None
+    where = folder / MANIFEST
+    choices = _field(_read_manifest(where), "precision_files", dict, where)
+    return next((name for name in wanted if name in choices), None)
 
 
 def _read_with_card(path: Path) -> ModelFiles:
@@ -175,7 +200,7 @@ def _read_for_engine(folder: Path, precision: str | None, engine: EngineName) ->
     size, channels, kind = _input_facts(manifest, where)
     return ModelFiles(
         folder / str(name), content, names, size, channels, kind, manifest=manifest,
-        engine=engine, weights=weights,
+        engine=engine, weights=weights, outputs=_outputs(manifest, where),
     )  # fmt: skip
 
 
@@ -213,7 +238,7 @@ def _read_with_manifest(path: Path, folder: Path, precision: str | None) -> Mode
             )
     return ModelFiles(
         folder / file_name, content, names, size, channels, kind, head, clip_frames,
-        manifest,
+        manifest, outputs=_outputs(manifest, where),
     )  # fmt: skip
 
 
@@ -249,6 +274,17 @@ def _input_facts(manifest: Mapping[str, Any], where: Path) -> tuple[tuple[int, i
             f"input_kind: expected image, pair or clip, received {kind!r}: {where}"
         )
     return (size[0], size[1]), channels, kind
+
+
+def _outputs(manifest: Mapping[str, Any], where: Path) -> tuple[str, ...]:
+    """The outputs of a file; exports of other networks do not name them."""
+    names = manifest.get("outputs", [OUTPUTS[0]])
+    if names not in ([*OUTPUTS[:1]], [*OUTPUTS]):
+        raise ModelFileError(
+            f"outputs: expected {[*OUTPUTS[:1]]} or {[*OUTPUTS]}, received {names!r}. "
+            f"{_EXPORT_HINT}: {where}"
+        )
+    return tuple(names)
 
 
 def _precision(

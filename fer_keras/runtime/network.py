@@ -33,6 +33,7 @@ class Network:
         input_kind: "image", or "pair" where an input is a reference and a face.
         image_size: `(height, width)` of one picture of the input in pixels.
         channels: 1 (grey) or 3 (RGB).
+        has_affect: Whether it answers with valence and arousal too.
 
     Raises:
         ModelFileError: The model is damaged, uses operations that are not built in, does not fit
@@ -53,7 +54,8 @@ class Network:
             )
         except (ValueError, RuntimeError) as error:
             raise self._failure(error) from error
-        self._input, output = self._only_tensors()
+        self.has_affect = len(files.outputs) > 1
+        self._input, output = self._tensors()
         self._check_input(files)
         shape = self._input.shape
         self.any_batch = shape[0] == -1
@@ -65,6 +67,20 @@ class Network:
         self._check_output(output, files)
 
     def probabilities(self, inputs: Sequence[Pixels]) -> NDArray[np.float32]:
+        """Run the model for the labels alone.
+
+        Args:
+            inputs: As for `read`.
+
+        Returns:
+            float32 `(n, classes)`.
+
+        Raises:
+            ModelFileError: The model fails.
+        """
+        return self.read(inputs)[:, : self._num_classes]
+
+    def read(self, inputs: Sequence[Pixels]) -> NDArray[np.float32]:
         """Run the model.
 
         Args:
@@ -73,12 +89,13 @@ class Network:
                 channels)` for pairs.
 
         Returns:
-            float32 `(n, classes)`.
+            float32 `(n, classes)`: probabilities; `(n, classes + 2)` where the model `has_affect`:
+            then valence and arousal, -1..1 where the training was.
 
         Raises:
             ModelFileError: The model fails.
         """
-        rows = [np.empty((0, self._num_classes), np.float32)]
+        rows = [np.empty((0, self._num_classes + 2 * self.has_affect), np.float32)]
         batch_size = BATCH_SIZE if self.any_batch else 1
         for start in range(0, len(inputs), batch_size):
             rows.append(self._run(self._batch(inputs[start : start + batch_size])))
@@ -93,7 +110,7 @@ class Network:
         pixels = self._quantised(batch)
         try:
             with self._lock:
-                result = self._engine.run(pixels)
+                result, *affect = self._engine.run(pixels)
         except (ValueError, RuntimeError) as error:
             raise self._failure(error) from error
         if result.shape != (len(batch), self._num_classes):
@@ -102,7 +119,9 @@ class Network:
                 f"{result.shape}. Export it again: {self._path}"
             )
         scores = np.asarray(result, np.float32)
-        return scores if self._card is None else self._card.probabilities(scores)
+        if self._card is not None:
+            return self._card.probabilities(scores)
+        return np.hstack([scores, *affect]) if affect else scores
 
     def _failure(self, error: Exception) -> ModelFileError:
         reason = " ".join(str(error).split())[:300]
@@ -122,12 +141,19 @@ class Network:
         limits = np.iinfo(dtype)
         return np.clip(steps, limits.min, limits.max).astype(dtype)
 
-    def _only_tensors(self) -> tuple[Tensor, Tensor]:
+    def _tensors(self) -> tuple[Tensor, Tensor]:
+        """The input, and the output with the probabilities."""
         inputs, outputs = self._engine.inputs, self._engine.outputs
-        if len(inputs) != 1 or len(outputs) != 1:
+        if len(inputs) != 1 or len(outputs) != 1 + self.has_affect:
+            expected = "two outputs" if self.has_affect else "one output"
             raise ModelFileError(
-                f"expected one input and one output, received {len(inputs)} and {len(outputs)}: "
+                f"expected one input and {expected}, received {len(inputs)} and {len(outputs)}: "
                 f"{self._path}"
+            )
+        if self.has_affect and outputs[1].shape[1:] != (2,):
+            raise ModelFileError(
+                f"valence_arousal: expected output shape ['n', 2], received "
+                f"{list(outputs[1].shape)}. Export it again: {self._path}"
             )
         return inputs[0], outputs[0]
 

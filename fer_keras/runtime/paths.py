@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from tqdm import tqdm
 
 from fer_keras.common.errors import ConfigError, DataError
-from fer_keras.common.files import atomic_path
+from fer_keras.common.files import atomic_path, standard_output
 
 if TYPE_CHECKING:
     from fer_keras.runtime.recognizer import Recognizer
@@ -203,10 +203,11 @@ def _video_rows(
 def _open_output(path: Path | None) -> Iterator[TextIO]:
     """The terminal, or a file that takes its name only when it is complete."""
     if path is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")
-        yield sys.stdout
-        sys.stdout.flush()
+        terminal = standard_output()
+        if isinstance(terminal, io.TextIOWrapper):
+            terminal.reconfigure(encoding="utf-8")
+        yield terminal
+        terminal.flush()
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with (

@@ -18,6 +18,7 @@ from fer_keras.common.errors import DataError, ModelFileError
 from fer_keras.common.opencv import cv2
 
 Pixels = NDArray[np.uint8]
+_ONE_SLASH = re.compile(r":/(?!/)")
 # A drive of Windows has one letter.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")
 Picture = str | PathLike[str] | bytes | Pixels
@@ -168,7 +169,7 @@ def refuse_url(picture: str) -> None:
     if _URL.match(picture):
         raise DataError(
             "picture: expected a file, received an address. Nothing is fetched from the network. "
-            f"Mend: download it first: {picture[:120]}"
+            f"Mend: download it first: {_ONE_SLASH.sub('://', picture[:120], 1)}"
         )
 
 

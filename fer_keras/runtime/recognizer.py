@@ -65,6 +65,8 @@ class FaceResult(TypedDict):
             `fer_keras.runtime.faces.look.HeadPose`; None from detectors without landmarks.
         quality: How well the face can be read, 0 to 1: see `fer_keras.runtime.faces.look.quality`;
             None where nobody asked for it.
+        valence: How pleasant the expression is, -1 to 1; None from models without it.
+        arousal: How excited it is, -1 to 1; None from models without it.
     """
 
     box: tuple[float, float, float, float]
@@ -77,6 +79,8 @@ class FaceResult(TypedDict):
     track: int | None
     pose: dict[str, float] | None
     quality: float | None
+    valence: float | None
+    arousal: float | None
 
 
 class Recognizer(PretrainedClassifier):
@@ -118,7 +122,7 @@ class Recognizer(PretrainedClassifier):
         device: "cpu", or an accelerator by the engine's own name, such as "cuda" with ONNX Runtime.
 
     A face that lies or stands on its head is turned upright before it is read, by the landmarks of
-    mtcnn or yunet. In a single picture where nobody stands upright, mtcnn looks for such faces.
+    mtcnn or yunet. In a single picture where nobody stands upright, both look for such faces.
 
     The thresholds of a model are fitted to its probabilities for its default prior, and for every
     `balanced:TAU` in steps of 0.05. For shares of your own, or for some of the labels, nobody knows
@@ -247,7 +251,7 @@ class Recognizer(PretrainedClassifier):
             ConfigError: A pair model has no neutral face for everybody, or it is a clip model.
         """
         crops = self.ready_crops(images)
-        return self._probabilities(crops, [None] * len(crops))
+        return self._readings(crops, [None] * len(crops))[:, : len(self.classes_)]
 
     def ready_crops(self, images: Pixels | Iterable[Picture]) -> list[Pixels]:
         """Face crops as the model wants them: the first half of `predict_proba`.
@@ -393,7 +397,8 @@ class Recognizer(PretrainedClassifier):
                 number for each face, None where it is not known.
 
         Returns:
-            Probabilities, float32 `(n, classes)`; rows sum to 1, columns as in `classes_`.
+            Readings, float32 `(n, classes)`: probabilities, which sum to 1, columns as in
+            `classes_`. A model with valence and arousal adds these as two more columns.
 
         Raises:
             DataError: The picture cannot be read, the array is not of that kind, or a box lies
@@ -430,7 +435,8 @@ class Recognizer(PretrainedClassifier):
             tracks: As for `read_faces`.
 
         Returns:
-            Probabilities, float32 `(n, classes)`; rows sum to 1, columns as in `classes_`.
+            Readings, float32 `(n, classes)`: probabilities, which sum to 1, columns as in
+            `classes_`. A model with valence and arousal adds these as two more columns.
 
         Raises:
             ConfigError: As for `read_faces`.
@@ -448,7 +454,7 @@ class Recognizer(PretrainedClassifier):
                 and needs them all.
 
         Returns:
-            Probabilities, float32 `(n, classes)`: of the clips that end here, and of this frame.
+            Readings as of `read_crops`: of the clips that end here, and of this frame.
 
         Raises:
             ConfigError: As for `read_faces`.
@@ -459,8 +465,8 @@ class Recognizer(PretrainedClassifier):
             )
         known = [None] * len(crops) if tracks is None else tracks
         if self._clips is None:
-            probabilities = self._probabilities(crops, known)
-            return probabilities, probabilities
+            readings = self._readings(crops, known)
+            return readings, readings
         rows = np.empty((2, len(crops), len(self.classes_)), np.float32)
         for i, (crop, track) in enumerate(zip(crops, known, strict=True)):
             if track is None:
@@ -471,7 +477,7 @@ class Recognizer(PretrainedClassifier):
     def result(
         self,
         face: Face,
-        probabilities: NDArray[np.floating],
+        reading: NDArray[np.floating],
         track: int | None = None,
         *,
         look: Look | None = None,
@@ -480,7 +486,7 @@ class Recognizer(PretrainedClassifier):
 
         Args:
             face: Where it is.
-            probabilities: `(classes,)`, for instance smoothed over time; columns as in `classes_`.
+            reading: A row of `read_crops`, for instance smoothed over time.
             track: Number of the person in a stream.
             look: From `worth_reading`; None where nobody asked.
 
@@ -488,6 +494,7 @@ class Recognizer(PretrainedClassifier):
             Plain Python values, ready for JSON.
         """
         names = [str(name) for name in self.classes_]
+        probabilities, affect = reading[: len(names)], [float(x) for x in reading[len(names) :]]
         label_set = self.decision.label_set(probabilities)
         pose = None if look is None else look.pose
         points = face.landmarks
@@ -502,6 +509,8 @@ class Recognizer(PretrainedClassifier):
             "track": track,
             "pose": None if pose is None else pose._asdict(),
             "quality": None if look is None else look.quality,
+            "valence": affect[0] if affect else None,
+            "arousal": affect[1] if affect else None,
         }
 
     @overload
@@ -657,13 +666,13 @@ class Recognizer(PretrainedClassifier):
         margin = self._detector.margin
         return self._input(crop_upright(pixels, face.box, face.landmarks, margin=margin))
 
-    def _probabilities(
+    def _readings(
         self, crops: Sequence[Pixels], tracks: Sequence[int | None]
     ) -> NDArray[np.float32]:
         if isinstance(self._network, ClipNetwork):
             raise single_pictures_refused(self._network.num_frames)
         if self.input_kind != "pair":
-            return self._adjusted(self._network.probabilities(crops))
+            return self._adjusted(self._network.read(crops))
         for track in tracks:
             if not self.has_neutral(track):
                 raise ConfigError(
@@ -673,8 +682,12 @@ class Recognizer(PretrainedClassifier):
                 )
         neutral = [self._neutral.get(track, self._neutral.get(None)) for track in tracks]
         pairs = [np.stack([n, c]) for n, c in zip(neutral, crops, strict=True) if n is not None]
-        return self._adjusted(self._network.probabilities(pairs))
+        return self._adjusted(self._network.read(pairs))
 
     def _adjusted(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """For the prior and the labels that were chosen."""
-        return rows if self._weights is None else reweighted(rows, self._weights).astype(np.float32)
+        if self._weights is None:
+            return rows
+        count = len(self.classes_)
+        shares = reweighted(rows[..., :count], self._weights).astype(np.float32)
+        return np.concatenate([shares, rows[..., count:]], axis=-1)

@@ -9,6 +9,8 @@ from fer_keras.common.errors import ModelFileError, did_you_mean
 
 MANIFEST = "manifest.json"
 DEFAULT_MODEL = "ferplus"
+# Precisions of a file whose weights can be trained on, the best first.
+_TRAINABLE = ("float32", "dynamic")
 _PACKAGE = Path(__file__).parents[1]
 # setup.py puts the checkout's folder of models into the wheel's package.
 _PLACES = (_PACKAGE.parent / "saved_models", _PACKAGE / "saved_models")
@@ -27,14 +29,16 @@ class ShippedModel:
         network: The network, a name of `list_networks`; empty where the manifest does not say.
         dataset: What it was trained on.
         licence: Of that data set.
-        accuracy: On the validation split, 0..1; None where the manifest does not say.
+        prior: The class prior that it answers by where none is given.
+        accuracy: By that prior on the validation split, 0..1; None where the manifest does not say.
         balanced_accuracy: The mean recall of the classes there, 0..1, or None.
         n: Pictures of that split.
         precision: The file that is run: `float32`, `float16`, `dynamic` or `int8`.
         num_bytes: Its size.
         ms_per_face: Its time for one face on the machine that exported it, or None.
         machine: That machine.
-        weights: The file that can be trained on, `.keras` or float32; None where none is shipped.
+        weights: The file that can be trained on: `.keras`, float32 or `dynamic`; None where none is
+            shipped.
     """
 
     name: str
@@ -45,6 +49,7 @@ class ShippedModel:
     network: str
     dataset: str
     licence: str
+    prior: str
     accuracy: float | None
     balanced_accuracy: float | None
     n: int
@@ -128,10 +133,11 @@ def shipped_model(name: str) -> ShippedModel:
 
 def _from_manifest(name: str, folder: Path, manifest: dict[str, Any]) -> ShippedModel:
     training, parity = manifest.get("training", {}), manifest.get("parity", {})
-    validation = manifest.get("validation", {})
+    # Of the file that users run, by the prior that it answers by; an export may have none.
+    figures = manifest.get("prior_figures", {}).get("with_prior", manifest.get("validation", {}))
     choices = manifest["precision_files"]
     precision = str(manifest.get("default_precision", min(choices)))
-    exported = folder / choices["float32"] if "float32" in choices else None
+    exported = next((folder / choices[key] for key in _TRAINABLE if key in choices), None)
     height, width = manifest["image_size"]
     return ShippedModel(
         name,
@@ -142,9 +148,10 @@ def _from_manifest(name: str, folder: Path, manifest: dict[str, Any]) -> Shipped
         str(training.get("network", "")),
         str(manifest.get("dataset", "")),
         str(training.get("dataset_licence", "")),
-        validation.get("accuracy"),
-        validation.get("balanced_accuracy"),
-        int(validation.get("n", 0)),
+        str(manifest.get("default_prior", "training")),
+        figures.get("accuracy"),
+        figures.get("balanced_accuracy"),
+        int(figures.get("n", 0)),
         precision,
         (folder / choices[precision]).stat().st_size,
         parity.get("models", {}).get(precision, {}).get("ms_per_face"),

@@ -9,7 +9,7 @@ _COLUMNS = (
     "picture", "path", "face", "x", "y", "width", "height", "dominant", "score", "unsure",
     "label_set",
 )  # fmt: skip
-_LOOK_COLUMNS = ("yaw", "pitch", "roll", "quality")
+_LOOK_COLUMNS = ("yaw", "pitch", "roll", "quality", "valence", "arousal")
 
 
 def face_table(
@@ -29,7 +29,8 @@ def face_table(
         number in the picture, the largest first), `x`, `y`, `width`, `height` in pixels,
         `dominant`, `score`, `unsure`, `label_set` (joined by "|", as in the CSV of `predict`), and
         the probability of every label under its name, then `yaw`, `pitch` and `roll` in degrees
-        (empty where they are not known) and `quality`. A picture without a face has one row whose
+        (empty where they are not known), `quality`, `valence` and `arousal` (empty from models
+        without them). A picture without a face has one row whose
         other fields are empty, so that no picture is lost.
 
     Raises:
@@ -54,9 +55,9 @@ def face_table(
 
 
 def face_fields(face: Mapping[str, Any]) -> dict[str, Any]:
-    """A face as the fields of a row, from `x` to the quality."""
+    """A face as the fields of a row, from `x` to the arousal."""
     box = dict(zip(("x", "y", "width", "height"), face["box"], strict=True))
     facts = {key: face[key] for key in ("dominant", "score", "unsure")}
     label_set = "|".join(face["label_set"])
-    look = {**(face["pose"] or {}), "quality": face["quality"]}
+    look = {**(face["pose"] or {}), **{name: face[name] for name in _LOOK_COLUMNS[3:]}}
     return {**box, **facts, "label_set": label_set, **face["emotions"], **look}

@@ -8,7 +8,7 @@ measured here is on whole pictures.
 
 examples:
   python -m fer_keras.study mixing
-  python -m fer_keras.study mixing --epochs 5 --set training.precision=mixed_bfloat16
+  python -m fer_keras.study mixing --epochs 5
   python -m fer_keras.study mixing --policies none light standard mix_up --seeds 0 1 2
   python -m fer_keras.study mixing --dataset synthetic_faces --epochs 8
 

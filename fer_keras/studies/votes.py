@@ -9,7 +9,7 @@ differs between their rows is that KL takes all votes as they are.
 
 examples:
   python -m fer_keras.study votes
-  python -m fer_keras.study votes --epochs 5 --set training.precision=mixed_bfloat16
+  python -m fer_keras.study votes --epochs 5
   python -m fer_keras.study votes --set network.name=vgg13 --set dataset.image_size=64 --seeds 0 1 2
   python -m fer_keras.study votes --dataset synthetic_faces --epochs 8
 

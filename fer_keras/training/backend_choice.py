@@ -1,23 +1,23 @@
 """The fastest backend for an experiment on this machine, measured once and kept.
 
 Each installed backend builds the experiment and takes its first step in a process of its own, since
-Keras chooses its backend once per process; this is done side by side. Then they train in turns, a
-second at a time, while the others wait, and the fastest round of each counts: what else runs on the
-machine can only slow a round down. The answer is kept in the cache for this network, method, batch,
-precision, processor and these versions.
+Keras chooses its backend once per process; as many start side by side as there are cores. Then they
+train in turns, a moment at a time, while the others wait, and the fastest round of each counts:
+what else runs on the machine can only slow a round down. The answer is kept in the cache for this
+network, method, batch, precision, processor and these versions.
 """
 
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import queue
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,13 +34,20 @@ from fer_keras.training.run_folder import stored_backend
 # A training of fewer pictures than these is over before a trial has paid for itself.
 _WORTH_A_TRIAL = 200_000
 # Who has not taken the first step by then is left out, but one has to: it gets more time.
-# Three backends start side by side in some 30 s on two cores.
-_READY_S = 40.0
-_FIRST_READY_S = 60.0
-_TRIAL_S = 50.0
-_ROUND_S = 1.0
+_READY_S = 12.0
+# XLA compiles a large network for an accelerator for a minute, and is the fastest there.
+_READY_ACCELERATOR_S = 70.0
+_FIRST_READY_S = 180.0
+# Of rounds, from when they begin.
+_ROUNDS_S = 8.0
+_ROUND_S = 0.7
+_MAX_ROUNDS = 3
 # More than any round takes: the callback stops the training.
 _MAX_STEPS = 1_000_000
+# Nor does one get a second round that is so far behind the fastest.
+_BEYOND_HOPE = 0.6
+# The ones that start the quickest first.
+_START_ORDER = ("tensorflow", "torch", "jax")
 # Precision is advice only where it is clearly faster: rounds differ by a few per cent.
 _CLEARLY_FASTER = 1.1
 _BFLOAT16 = "mixed_bfloat16"
@@ -118,7 +125,8 @@ def choose_backend(
         pictures = experiment.training.epochs * (0 if asked else num_pictures())
         if not asked and pictures < _WORTH_A_TRIAL:
             return default
-        report(f"trial  {', '.join(installed)} in turns, up to {_TRIAL_S:.0f} s, once")
+        limit = _ready_s() + _ROUNDS_S
+        report(f"trial  {', '.join(installed)} in turns, about {limit:.0f} s, once")
         trial = run_trial(experiment, installed)
         if not any(backend in trial.rates for backend in installed):
             reasons = "; ".join(f"{name}: {reason}" for name, reason in trial.failed.items())
@@ -181,103 +189,146 @@ def run_trial(experiment: Experiment, backends: list[str]) -> Trial:
     Returns:
         What each reached.
     """
-    variants = {backend: (backend, experiment) for backend in backends}
+    variants = {backend: [experiment] for backend in _START_ORDER if backend in backends}
     full = experiment.training.precision in ("auto", "float32")
     if full and "tensorflow" in backends and bfloat16_unit(cpu_flags()):
-        changed = override(experiment, [f"training.precision={_BFLOAT16}"])
-        variants[f"tensorflow {_BFLOAT16}"] = ("tensorflow", changed)
-    start = time.monotonic()
+        variants["tensorflow"].append(override(experiment, [f"training.precision={_BFLOAT16}"]))
     rates: dict[str, float] = {}
     failed: dict[str, str] = {}
-    with _workers(variants) as (processes, answers):
-        waiting, ready = set(variants), list[str]()
+    with _Workers(variants) as workers:
+        ready = workers.wait(failed)
+        until = time.monotonic() + _ROUNDS_S
+        for turn in range(_MAX_ROUNDS):
+            for name in ready:
+                left, best = until - time.monotonic(), max(rates.values(), default=0.0)
+                if turn and (left < _ROUND_S or rates[name] <= _BEYOND_HOPE * best):
+                    continue
+                # The only one is waited for, however slow it is.
+                rate = workers.round(name, left if len(ready) > 1 and rates else None)
+                rates[name] = max(rate, rates.get(name, 0.0))
+        if rates.get("tensorflow") and len(variants["tensorflow"]) > 1:
+            rates[f"tensorflow {_BFLOAT16}"] = workers.next_round(
+                "tensorflow", max(_ROUNDS_S, until - time.monotonic())
+            )
+    failed |= {name: "stopped in the trial" for name, rate in rates.items() if not rate}
+    order = [name for backend in BACKENDS for name in (backend, f"{backend} {_BFLOAT16}")]
+    return Trial(
+        {name: round(rates[name], 1) for name in order if rates.get(name)},
+        {name: failed[name] for name in order if name in failed},
+        date.today().isoformat(),
+    )
+
+
+def _ready_s() -> float:
+    devices = ("/dev/nvidia0", "/dev/kfd", "/dev/accel0")
+    return _READY_ACCELERATOR_S if any(map(os.path.exists, devices)) else _READY_S
+
+
+class _Workers:
+    """A process for each backend, and what they say: `ready`, rates, or why they ended.
+
+    Args:
+        variants: Backend -> what it trains, one after the other.
+    """
+
+    def __init__(self, variants: dict[str, list[Experiment]]) -> None:
+        self._variants = variants
+        self._answers: queue.Queue[tuple[str, str]] = queue.Queue()
+        self._processes: dict[str, Any] = {}
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
+
+    def wait(self, failed: dict[str, str]) -> list[str]:
+        """Starts all, as many at a time as there are cores, until they have taken a step.
+
+        Args:
+            failed: Gets the reason of each that has not.
+
+        Returns:
+            Those that have.
+        """
+        start, limit = time.monotonic(), _ready_s()
+        waiting, ready = list(self._variants), list[str]()
         while waiting:
-            limit = _READY_S if ready else _FIRST_READY_S
+            for name in waiting[: usable_cores()]:
+                if name not in self._processes:
+                    self._start(name)
+            seconds = limit if ready else max(limit, _FIRST_READY_S)
             try:
-                name, line = answers.get(timeout=max(0.0, limit - (time.monotonic() - start)))
+                name, line = self._answers.get(timeout=max(0.0, start + seconds - time.monotonic()))
             except queue.Empty:
                 break
-            waiting.discard(name)
+            waiting.remove(name)
             if line == "ready":
                 ready.append(name)
             else:
                 failed[name] = line
         for name in waiting:
-            failed[name] = f"no step within {limit:.0f} s"
-            processes[name].kill()
-        # Every one has a round; a second and third as far as time goes.
-        for turn in range(3):
-            for name in ready:
-                if turn and time.monotonic() - start > _TRIAL_S - _ROUND_S:
-                    break
-                rate = _round(processes[name], name, answers)
-                rates[name] = max(rate, rates.get(name, 0.0))
-    failed |= {name: "stopped in the trial" for name, rate in rates.items() if not rate}
-    return Trial(
-        {name: round(rates[name], 1) for name in variants if rates.get(name)},
-        {name: failed[name] for name in variants if name in failed},
-        date.today().isoformat(),
-    )
+            failed[name] = f"no step within {limit if ready else _FIRST_READY_S:.0f} s"
+            if name in self._processes:
+                self._processes[name].kill()
+        return ready
 
-
-def _round(process: Any, name: str, answers: "queue.Queue[tuple[str, str]]") -> float:
-    """Images/s of one round of a worker that is ready; 0 where it died."""
-    try:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    except OSError:
-        return 0.0
-    while True:
-        answered, line = answers.get()
-        if answered == name:
+    def round(self, name: str, timeout_s: float | None, word: str = "go") -> float:
+        """Images/s of one round of a worker that is ready; 0 where it died or took too long."""
+        process = self._processes[name]
+        try:
+            process.stdin.write(f"{word}\n")
+            process.stdin.flush()
+        except OSError:
+            return 0.0
+        until = time.monotonic() + (timeout_s if timeout_s is not None else math.inf)
+        while (left := until - time.monotonic()) > 0:
             try:
-                return float(line)
-            except ValueError:
-                return 0.0
+                said, line = self._answers.get(timeout=None if left == math.inf else left)
+            except queue.Empty:
+                break
+            if said == name and line != "ready":
+                try:
+                    return float(line)
+                except ValueError:
+                    return 0.0
+        process.kill()
+        return 0.0
 
+    def next_round(self, name: str, timeout_s: float) -> float:
+        """Images/s of one round of the next experiment of a worker."""
+        return self.round(name, timeout_s, word="next\ngo")
 
-@contextmanager
-def _workers(
-    variants: dict[str, tuple[str, Experiment]],
-) -> Iterator[tuple[dict[str, Any], "queue.Queue[tuple[str, str]]"]]:
-    """A process for each variant, and what they say: `ready`, rates, or why they ended."""
-    answers: queue.Queue[tuple[str, str]] = queue.Queue()
-    processes: dict[str, Any] = {}
+    def _start(self, name: str) -> None:
+        process = self._processes[name] = subprocess.Popen(
+            _WORKER,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "KERAS_BACKEND": name},
+            text=True,
+        )
+        listener = threading.Thread(target=self._listen, args=(name, process), daemon=True)
+        listener.start()
 
-    def listen(name: str, process: Any, experiment: Experiment) -> None:
+    def _listen(self, name: str, process: Any) -> None:
         errors: list[str] = []
         # Its own thread: a full pipe of warnings would stop the worker.
         reader = threading.Thread(target=lambda: errors.extend(process.stderr), daemon=True)
         reader.start()
         try:
-            process.stdin.write(json.dumps(to_json(experiment)) + "\n")
+            experiments = [to_json(experiment) for experiment in self._variants[name]]
+            process.stdin.write(json.dumps(experiments) + "\n")
             process.stdin.flush()
         except OSError:
             pass  # It ended; what it said follows.
         for line in process.stdout:
-            answers.put((name, line.strip()))
+            self._answers.put((name, line.strip()))
         reader.join()
         said = [line.strip() for line in errors if line.strip()]
-        answers.put((name, said[-1][:200] if said else "ended without a message"))
-
-    try:
-        for name, (backend, experiment) in variants.items():
-            processes[name] = subprocess.Popen(
-                _WORKER,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**os.environ, "KERAS_BACKEND": backend},
-                text=True,
-            )
-            threading.Thread(
-                target=listen, args=(name, processes[name], experiment), daemon=True
-            ).start()
-        yield processes, answers
-    finally:
-        for process in processes.values():
-            process.kill()
-            process.wait()
+        self._answers.put((name, said[-1][:200] if said else "ended without a message"))
 
 
 def train_in_turns(
@@ -380,9 +431,10 @@ def _main() -> None:
         answers.write(line + "\n")
         answers.flush()
 
-    experiment = from_json(json.loads(sys.stdin.readline()))
+    experiments = [from_json(each) for each in json.loads(sys.stdin.readline())]
     try:
-        train_in_turns(experiment, lambda: bool(sys.stdin.readline()), say)
+        for experiment in experiments:
+            train_in_turns(experiment, lambda: sys.stdin.readline() == "go\n", say)
     except Exception as error:
         raise SystemExit(f"{type(error).__name__}: {error}".splitlines()[0]) from None
 

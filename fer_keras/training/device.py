@@ -47,6 +47,20 @@ def prepare_backend(training: TrainingConfig, distribution: str = "") -> str:
     return f"device {kind}  backend {backend}  {'  '.join(details)}"
 
 
+def precision_note(training: TrainingConfig) -> str:
+    """What to know about a precision that was asked for; empty where there is nothing.
+
+    Args:
+        training: The recipe.
+    """
+    if training.precision != "mixed_float16" or accelerator() != "CPU":
+        return ""
+    return (
+        "note: mixed_float16 is many times slower than float32 on a processor, and the scaling of "
+        "the loss skips the first steps. Expected there: training.precision=float32"
+    )
+
+
 def bfloat16_unit(flags: frozenset[str]) -> str:
     """What multiplies bfloat16 numbers in this processor; empty where nothing does.
 

@@ -18,7 +18,7 @@ from fer_keras.tracking.run_names import data_tag
 from fer_keras.tracking.tracked import tracked
 from fer_keras.training.backend_choice import trial_words
 from fer_keras.training.checkpoint import Progress, load_checkpoint
-from fer_keras.training.device import prepare_backend
+from fer_keras.training.device import precision_note, prepare_backend
 from fer_keras.training.distribution import ONE_DEVICE, Distribution
 from fer_keras.training.finish import finish
 from fer_keras.training.fit import fit
@@ -73,6 +73,8 @@ def run(
     device = prepare_backend(experiment.training, distribution.description)
     device += trial_words(experiment)
     print(device)
+    if note := precision_note(experiment.training):
+        print(note)
     check_policy(experiment.augmentation)
     check_parts(experiment)
     train, validation, whole_train = _load(experiment)

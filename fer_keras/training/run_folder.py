@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_keras.common.errors import ConfigError
-from fer_keras.common.files import write_new_text, write_text
+from fer_keras.common.files import read_json, write_new_text, write_text
 from fer_keras.config import Experiment, flatten, load_experiment, to_json
 
 # The state of a training, in the folder `checkpoint` of a run.
@@ -100,8 +100,11 @@ def stored_backend(run_dir: Path) -> str:
         run_dir: Its folder.
 
     Returns:
-        `tensorflow`, `jax` or `torch`; empty where there is no readable checkpoint that says it.
+        `tensorflow`, `jax` or `torch`; empty where neither result nor checkpoint says it.
     """
+    result = run_dir / "result.json"
+    if backend := read_json(result).get("backend") if result.is_file() else None:
+        return str(backend)
     # Only here: the help of `train` does without NumPy.
     import numpy as np
 
@@ -110,6 +113,15 @@ def stored_backend(run_dir: Path) -> str:
             return str(json.loads(bytes(file["progress"])).get("backend", ""))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return ""
+
+
+def drop_checkpoint(run_dir: Path) -> None:
+    """Removes the checkpoint of a finished run, three times the size of its network.
+
+    Args:
+        run_dir: The folder. `result.json` in it says from now on that the run is finished.
+    """
+    shutil.rmtree(run_dir / "checkpoint", ignore_errors=True)
 
 
 def name_best(run_dir: Path, name: str, epoch: int, figures: Mapping[str, Any]) -> Path:

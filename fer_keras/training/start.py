@@ -178,8 +178,9 @@ def load_start(
             (`fer_keras.loading.published`): their PyTorch file, whose classifier is left out, or
             `NETWORK:LABELS=FILE`, whose classifier is taken by the names of the classes. For
             `ddamfn` also `.weights.h5` of Keras with the weights of its backbone alone.
-            Also an export folder with a float32 file, such as that of a shipped model, or that
-            file; a `compact` network that is narrower than it gets the channels that matter most.
+            Also an export folder with a float32 or a `dynamic` file, such as that of a shipped
+            model, or that file; a `compact` network that is narrower than it gets the channels that
+            matter most.
             For `face_resnet` also the package of face features that
             `fer_keras.loading.face_features` reads, its folder or its manifest.
         whole: Every layer must fit.
@@ -225,18 +226,26 @@ def _load_face_features(
     network: Any, path: Path, pictures: np.ndarray | None, *, whole: bool
 ) -> str:
     """Fills `face_resnet` from the package of face features; returns the line of `load_start`."""
-    tensors = read_face_features(path)
     if pictures is not None:
         pictures = pictures[:: max(1, len(pictures) // _STATISTICS_OF)][:_STATISTICS_OF]
+    fresh, sha256 = _fill_face_features(network, path, pictures)
+    line = _start_line(network, path, fresh, sha256, whole=whole)
+    return f"{line}; {LICENCE}"
+
+
+def _fill_face_features(
+    network: Any, path: Path, pictures: np.ndarray | None = None
+) -> tuple[list[str], str]:
+    """Fills `face_resnet`, or its part up to the embedding; its fresh layers and a digest."""
+    tensors = read_face_features(path)
     try:
         fresh = fill(network, tensors, pictures)
-    except ModelFileError as error:
-        raise ModelFileError(f"{error} Another network: {path}") from error
+    except (ModelFileError, ConfigError) as error:
+        raise type(error)(f"{error} Another network: {path}") from error
     digest = hashlib.sha256()
     for name, values in sorted(tensors.items()):
         digest.update(name.encode() + values.tobytes())
-    line = _start_line(network, path, fresh, digest.hexdigest(), whole=whole)
-    return f"{line}; {LICENCE}"
+    return fresh, digest.hexdigest()
 
 
 def _start_line(
@@ -356,7 +365,7 @@ def with_encoders(
             `fer_keras.models.encoders` knows, a `.keras` file or a run folder; with `_weights`
             behind it, `none`, `imagenet` or a file of weights: `.h5` of `keras.applications`, or
             the arrays of the ResNet-50 of VGGFace2 in its PyTorch form: `.pkl` as they are
-            published, `.pth`, `.npz`.
+            published, `.pth`, `.npz`; for `face_resnet` the package of face features.
         image_shape: That of the pictures or of the pairs.
 
     Returns:
@@ -383,17 +392,24 @@ def with_encoders(
             notes.append(f"{key} {value}: {origin}")
         else:
             encoder = build_encoder(value, picture, options.pop(f"{key}_options", None))
-            file = Path(weights)
-            if value == "resnet50_vggface2":
-                read = load_torch_tensors if is_torch_file(file) else load_arrays
-                load_vggface2(encoder, read(file))
-            else:
-                trunk = next((x for x in encoder.layers if hasattr(x, "load_weights")), encoder)
-                load_weights(trunk, file)
+            notes.append(f"{key} {value}: {_fill_encoder(encoder, value, Path(weights))}")
             options[key] = encoder
             del options[f"{key}_weights"]
-            notes.append(f"{key} {value}: {file} ({file_sha256(file)[:12]})")
     return options, "; ".join(notes)
+
+
+def _fill_encoder(encoder: Any, name: str, file: Path) -> str:
+    """Fills an encoder of `list_encoders` from a file; returns words about it for the record."""
+    if is_face_features(file):
+        _, sha256 = _fill_face_features(encoder, file)
+        return f"{file} ({sha256[:12]}); {LICENCE}"
+    if name == "resnet50_vggface2":
+        read = load_torch_tensors if is_torch_file(file) else load_arrays
+        load_vggface2(encoder, read(file))
+    else:
+        trunk = next((x for x in encoder.layers if hasattr(x, "load_weights")), encoder)
+        load_weights(trunk, file)
+    return f"{file} ({file_sha256(file)[:12]})"
 
 
 def _earlier(experiment: Experiment) -> dict[str, str]:

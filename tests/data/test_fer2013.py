@@ -67,8 +67,27 @@ def _write_tar(folder: Path) -> None:
             archive.addfile(member, io.BytesIO(text.encode()))
 
 
+def _write_kaggle(folder: Path) -> None:
+    _write_zip(folder)
+    (folder / "fer2013.zip").rename(folder / "archive.zip")
+
+
+def _write_blank_lines(folder: Path) -> None:
+    (folder / "fer2013.csv").write_text(_csv() + "\n\n")
+
+
 @pytest.mark.parametrize(
-    "write", [_write_plain, _write_challenge, _write_windows, _write_gz, _write_zip, _write_tar]
+    "write",
+    [
+        _write_plain,
+        _write_challenge,
+        _write_windows,
+        _write_gz,
+        _write_zip,
+        _write_tar,
+        _write_kaggle,
+        _write_blank_lines,
+    ],
 )
 def test_every_layout_gives_the_same_rows(tmp_path: Path, write: Callable[[Path], None]) -> None:
     write(tmp_path)
@@ -177,8 +196,12 @@ def test_missing_files_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(DataError, match=r"FER_KERAS_DATA names no data folder(.|\n)*kaggle"):
         prepare("fer2013")
     monkeypatch.setenv("FER_KERAS_DATA", str(tmp_path))
-    with pytest.raises(DataError, match=f"Looked in {tmp_path / 'fer2013'}"):
+    with pytest.raises(DataError, match=f"Looked in {tmp_path / 'fer2013'}(.|\n)*archive.zip"):
         prepare("fer2013")
+    # Kaggle calls every download so.
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as other:
+        other.writestr("train/angry/1.jpg", b"")
+    assert not is_available("fer2013")
     (tmp_path / "fer2013").mkdir()
     _write_plain(tmp_path / "fer2013")
     assert is_available("fer2013")

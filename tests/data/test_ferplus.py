@@ -5,6 +5,7 @@ import pytest
 
 from fer_keras.common.errors import DataError
 from fer_keras.common.labels import EMOTIONS
+from fer_keras.data.__main__ import main
 from fer_keras.data.datasets.ferplus import read
 from fer_keras.data.load import describe, find_source, is_available, load_samples
 from fer_keras.data.votes import targets_from_votes
@@ -151,3 +152,10 @@ def test_official_counts(real_data: Path) -> None:
     ):
         votes = np.array([example.votes for example in examples[split]])
         assert len(targets_from_votes(votes, rule)[1]) == expected
+
+
+def test_audit_says_which_votes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _write(tmp_path / "data")
+    words = ["audit", "ferplus", "--source", str(folder), "--cache-dir", str(tmp_path / "cache")]
+    assert main([*words, "--no-near"]) == 0
+    assert f"Votes: {folder / 'fer2013new.csv'}\n" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import pytest
 from drawn_trees import draw
 
 from fer_keras.common.errors import DataError
+from fer_keras.data.__main__ import main
 from fer_keras.data.datasets import ferplus_folders
 
 # neutral, happiness, surprise, sadness, anger, disgust, fear, contempt, unknown, NF
@@ -73,3 +74,10 @@ def test_what_is_out_of_place_is_named(tmp_path: Path) -> None:
     (root / "FER2013Test" / "label.csv").unlink()
     with pytest.raises(DataError, match=r"FER2013Test/label\.csv: missing"):
         ferplus_folders.read(root)
+
+
+def test_audit_says_which_votes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write(tmp_path / "data")
+    words = ["audit", "ferplus_folders", "--source", str(root), "--no-near"]
+    assert main([*words, "--cache-dir", str(tmp_path / "cache")]) == 0
+    assert f"Votes: label.csv below {root}\n" in capsys.readouterr().out

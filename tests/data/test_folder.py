@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from fer_keras.common.errors import DataError
+from fer_keras.common.labels import EMOTIONS
+from fer_keras.data.__main__ import main
+from fer_keras.data.datasets.class_folders import write_label_order
 from fer_keras.data.datasets.folder import read
 from fer_keras.data.load import find_source, load_samples, prepare
 
@@ -246,3 +249,63 @@ def test_what_crop_has_written_is_taken_as_it_is(tmp_path: Path) -> None:
     # A class may be called pictures: only beside crops.csv it is what the command has made.
     _draw(tmp_path / "own" / "pictures" / "1.png", 1)
     assert find_source("folder", tmp_path / "own") == tmp_path / "own"
+
+
+def _numbered(root: Path, splits: tuple[str, ...] = ("train", "val"), first: int = 0) -> Path:
+    for split in splits:
+        for number in range(8):
+            for i in range(2):
+                seed = 100 * len(split) + 10 * number + i
+                _draw(root / split / str(number + first) / f"{i}.png", seed)
+    return root
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbers_get_their_names(tmp_path: Path, first: int) -> None:
+    root = _numbered(tmp_path / "pictures", first=first)
+    words = ["prepare", "folder", "--source", str(root), "--cache-dir", str(tmp_path / "cache")]
+    assert main([*words, "--labels", "affectnet8"]) == 0
+    samples = load_samples("folder", "validation", source=root, cache_dir=tmp_path / "cache")
+    assert samples.class_names == EMOTIONS
+    by_number = dict(zip(samples.facts["source"].tolist(), samples.labels, strict=True))
+    assert EMOTIONS[by_number[f"val/{2 + first}/0.png"]] == "sadness"
+    assert EMOTIONS[by_number[f"val/{7 + first}/1.png"]] == "contempt"
+    # What stands there is not replaced by another order.
+    with pytest.raises(DataError, match="another order is there already"):
+        write_label_order(root, "surprise,fear")
+
+
+def test_numbers_of_an_undivided_folder(tmp_path: Path) -> None:
+    for number in range(3):
+        for i in range(10):
+            _draw(tmp_path / str(number) / f"{i}.png", 100 * number + i)
+    write_label_order(tmp_path, "Angry, drowsy, happy")
+    content = read(tmp_path)
+    assert content.class_names == ("happiness", "anger", "drowsy")
+    assert content.notes[0].endswith("0 anger, 1 drowsy, 2 happiness")
+
+
+@pytest.mark.parametrize("labels", ["ferplus", "a,b,a", "happy"])
+def test_order_that_is_none_is_refused(tmp_path: Path, labels: str) -> None:
+    with pytest.raises(DataError, match=r"--labels: expected affectnet7, affectnet8, fer2013, or"):
+        write_label_order(tmp_path, labels)
+
+
+def test_order_of_another_length_is_refused(tmp_path: Path) -> None:
+    root = _numbered(tmp_path)
+    write_label_order(root, "affectnet7")
+    with pytest.raises(DataError, match=r"names 7 classes: expected the folders 0 to 6, or 1 to 7"):
+        read(root)
+
+
+def test_folder_without_a_number_is_refused(tmp_path: Path) -> None:
+    root = _numbered(tmp_path)
+    write_label_order(root, "affectnet8")
+    (root / "val" / "7").rename(root / "val" / "other")
+    with pytest.raises(DataError, match="Received: 0, 1, 2, 3, 4, 5, 6, 7, other"):
+        read(root)
+
+
+def test_labels_are_of_folders_alone() -> None:
+    with pytest.raises(DataError, match=r"--labels: expected the data set `folder`"):
+        main(["prepare", "ferplus", "--labels", "affectnet8"])

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from fer_keras.common.errors import ConfigError, ModelFileError
-from fer_keras.loading.face_features import MANIFEST, is_face_features, read_face_features
+from fer_keras.loading.face_features import LICENCE, MANIFEST, is_face_features, read_face_features
 from fer_keras.models import build_network
 from fer_keras.models.face_resnet import fill
-from fer_keras.training.start import load_start
+from fer_keras.training.start import load_start, with_encoders
 
 WIDTH = 1 / 8
 NAMES = ("anger", "happiness", "neutral")
@@ -149,6 +149,26 @@ def test_with_pictures_training_starts_from_the_function_of_the_file(tmp_path: P
         error = np.abs(keras.ops.convert_to_numpy(training) - at_rest).max()
         differences[name] = error / np.abs(at_rest).max()
     assert differences["measured"] < 1e-2 < differences["none"]
+
+
+def test_it_is_an_identity_encoder_with_the_weights_of_the_package(tmp_path: Path) -> None:
+    tensors = written(tmp_path / "model")
+    options, line = with_encoders(
+        {"identity": "face_resnet", "identity_weights": str(tmp_path / "model")}
+        | {"identity_options": {"width": 1 / 8, "input_size": 150, "last_block": True}},
+        (48, 48, 1),
+    )
+    assert line.startswith(f"identity face_resnet: {tmp_path / 'model'} (")
+    assert line.endswith(LICENCE)
+    whole = network(input_size=150, last_block=True)
+    fill(whole, tensors)
+    images = faces(3)
+    identity = keras.ops.convert_to_numpy(options["identity"](images.astype(np.float32)))
+    np.testing.assert_allclose(identity, outputs(whole, images)["embedding"], rtol=1e-4)
+    trained = build_network("emotion_encoder", (48, 48, 1), 3, encoder="compact", **options)
+    np.testing.assert_allclose(
+        outputs(trained, images)["identity_embedding"], identity, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_shapes_of_the_maps() -> None:

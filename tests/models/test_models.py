@@ -55,6 +55,7 @@ PARAMETERS = {
     ("vgg13", (64, 64, 1), 8): (8_757_704, 8_757_704),
     ("vgg19", (44, 44, 3), 7): (20_049_991, 20_038_983),
     ("resnet18", (44, 44, 3), 7): (11_182_023, 11_172_423),
+    ("encoder_classifier", (224, 224, 3), 7): (23_575_495, 23_522_375),
     ("vit_se", (224, 224, 3), 8): (86_691_272, 86_691_272),
     ("ddamfn", (112, 112, 3), 8): (4_142_336, 4_106_512),
     ("esr", (96, 96, 3), 8): (20_371_016, 20_349_384),
@@ -140,6 +141,16 @@ def test_pixels_of_both_types_are_scaled_in_the_graph(name):
     np.testing.assert_array_equal(from_bytes, from_floats)
     assert np.abs(from_bytes[0]).max() < 200
     assert any(isinstance(layer, keras.layers.Rescaling) for layer in network._flatten_layers())
+
+
+@pytest.mark.parametrize("name", list_networks())
+def test_a_network_that_is_only_called_is_not_trained(name):
+    network = small(name)
+    images = pictures(4, (SIZE, SIZE, 1), name).astype("float32")
+    expected = numpy_outputs(network, images)["logits"]
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(network(images)["logits"]), expected)
+    for before, after in zip(_built(name)[1], network.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
 
 
 @pytest.mark.parametrize("name", list_networks())

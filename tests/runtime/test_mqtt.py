@@ -110,6 +110,7 @@ def face(dominant: str, side: float = 50.0, unsure: bool = False, track: int = 1
         "box": (0.0, 0.0, side, side), "landmarks": None, "dominant": dominant, "score": 0.9,
         "emotions": {name: float(name == dominant) for name in NAMES}, "unsure": unsure,
         "label_set": [dominant], "track": track, "pose": None, "quality": 1.0,
+        "valence": None, "arousal": None,
     }  # fmt: skip
     return StreamFace(result, np.array([0.5, 0.5], np.float32))
 

@@ -29,6 +29,8 @@ def face(track: int, box: tuple[float, ...], share: float = 0.6, unsure: bool = 
         "track": track,
         "pose": None,
         "quality": 1.0,
+        "valence": None,
+        "arousal": None,
     }
     return StreamFace(result, np.zeros(len(EMOTIONS), np.float32))  # type: ignore[arg-type]
 

@@ -32,13 +32,13 @@ def received(folder: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     """What the network of an export gets of the photo."""
     recognizer = Recognizer(folder, detector="none")
     crops: list[Any] = []
-    run = recognizer._network.probabilities
+    run = recognizer._network.read
 
     def probabilities(given: Any) -> Any:
         crops.extend(given)
         return run(given)
 
-    monkeypatch.setattr(recognizer._network, "probabilities", probabilities)
+    monkeypatch.setattr(recognizer._network, "read", probabilities)
     recognizer.recognize(photo())
     recognizer.predict_proba([photo()])
     np.testing.assert_array_equal(crops[0], crops[1])

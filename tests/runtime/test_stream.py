@@ -166,9 +166,9 @@ class PairRecognizer(Recognizer):
         super().set_neutral(pictures, track, faces)
         self.neutral_means.append(float(self._neutral[track].mean()))
 
-    def _probabilities(self, crops: Any, tracks: Any) -> Any:
+    def _readings(self, crops: Any, tracks: Any) -> Any:
         assert all(self.has_neutral(track) for track in tracks)
-        return self._network.probabilities(crops)
+        return self._network.read(crops)
 
 
 def test_pair_models_wait_for_a_neutral_face(export: Path) -> None:

@@ -41,6 +41,7 @@ def test_one_row_per_face_and_one_for_none(recognizer: Recognizer, tmp_path: Pat
     assert table.columns.tolist() == [
         "picture", "path", "face", "x", "y", "width", "height", "dominant", "score", "unsure",
         "label_set", *CLASS_NAMES, "yaw", "pitch", "roll", "quality",
+        "valence", "arousal",
     ]  # fmt: skip
     assert table["picture"].tolist() == [0, 0, 1]
     assert table["path"].tolist()[2] == str(path)

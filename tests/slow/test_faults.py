@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_keras.loading.keras_files import load_network
+
 _EXPERIMENT = """
 from fer_keras.config import DatasetConfig, Experiment, MethodConfig, NetworkConfig, TrainingConfig
 
@@ -63,9 +65,13 @@ def command(place: Path, run_dir: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "fer_keras.train", *where, *more]
 
 
-def weights_of(run_dir: Path) -> dict[str, np.ndarray]:
-    with np.load(run_dir / "checkpoint" / "state.npz") as file:
-        return {name: file[name] for name in file.files if name != "progress"}
+def weights_of(run_dir: Path) -> list[np.ndarray]:
+    return load_network(run_dir / "best.keras")[0].get_weights()
+
+
+def history_of(run_dir: Path) -> list[dict[str, float]]:
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +89,9 @@ def finish(place: Path, run_dir: Path, environment: dict[str, str]) -> None:
 
 def assert_equal_runs(first: Path, second: Path) -> None:
     expected, received = weights_of(first), weights_of(second)
-    assert expected.keys() == received.keys()
-    for name in expected:
-        np.testing.assert_array_equal(expected[name], received[name], err_msg=name)
+    for values, others in zip(expected, received, strict=True):
+        np.testing.assert_array_equal(values, others)
+    assert history_of(first) == history_of(second)
     figures = [json.loads((each / "result.json").read_text()) for each in (first, second)]
     assert figures[0]["accuracy"] == figures[1]["accuracy"]
     assert figures[0]["nll"] == figures[1]["nll"]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -28,20 +29,27 @@ TINY = Experiment(
     network=NetworkConfig("compact", {"stem_filters": 4, "widths": [8], "depths": [1]}),
     training=TrainingConfig(batch_size=8),
 )
-# What a worker says, without Keras: TensorFlow is slow to begin with, JAX fails.
+# What a worker says, without Keras: JAX fails, TensorFlow dies when it is asked once more.
 WORKER = """
 import json, os, sys
-rates = {"tensorflow": ["30", "31"], "torch": ["50", "52", "41"]}
-assert json.loads(json.loads(sys.stdin.readline()))["name"] == "tiny"
+rates = {
+    "tensorflow auto": ["40", "41"],
+    "tensorflow mixed_bfloat16": ["60"],
+    "torch auto": ["50", "52", "41"],
+}
 backend = os.environ["KERAS_BACKEND"]
-if backend == "jax":
-    print("Traceback", file=sys.stderr)
-    sys.exit("RuntimeError: no device")
-print("ready", flush=True)
-for rate in rates[backend]:
-    sys.stdin.readline()
-    print(rate, flush=True)
-sys.exit("died")
+for experiment in json.loads(sys.stdin.readline()):
+    experiment = json.loads(experiment)
+    assert experiment["name"] == "tiny"
+    if backend == "jax":
+        print("Traceback", file=sys.stderr)
+        sys.exit("RuntimeError: no device")
+    left = rates[backend + " " + experiment["training"]["precision"]]
+    print("ready", flush=True)
+    while sys.stdin.readline() == "go\\n":
+        if not left:
+            sys.exit("died")
+        print(left.pop(0), flush=True)
 """
 
 
@@ -70,7 +78,7 @@ def test_a_worker_trains_a_round_whenever_it_is_told_to(monkeypatch: pytest.Monk
 def test_a_trial_takes_the_best_round_of_each(workers: None) -> None:
     trial = run_trial(TINY, list(BACKENDS))
     # TensorFlow's worker died in its third round, which leaves what it had reached.
-    assert trial.rates == {"tensorflow": 31.0, "torch": 52.0}
+    assert trial.rates == {"tensorflow": 41.0, "torch": 52.0}
     assert trial.failed == {"jax": "RuntimeError: no device"}
     assert trial.backend == "torch"
 
@@ -79,8 +87,33 @@ def test_bfloat16_is_tried_where_the_processor_multiplies_it(
     workers: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backend_choice, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
-    rates = run_trial(TINY, ["tensorflow"]).rates
-    assert rates == {"tensorflow": 31.0, "tensorflow mixed_bfloat16": 31.0}
+    monkeypatch.setattr(backend_choice, "_MAX_ROUNDS", 2)
+    trial = run_trial(TINY, ["tensorflow", "torch"])
+    expected = {"tensorflow": 41.0, "tensorflow mixed_bfloat16": 60.0, "torch": 52.0}
+    assert trial.rates == expected
+    assert trial.backend == "torch"
+
+
+def test_who_is_far_behind_gets_no_second_round(
+    workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = WORKER.replace('["40", "41"]', '["20", "99"]')
+    monkeypatch.setattr(backend_choice, "_WORKER", [sys.executable, "-c", slow])
+    assert run_trial(TINY, list(BACKENDS)).rates == {"tensorflow": 20.0, "torch": 52.0}
+
+
+def test_who_starts_slowly_is_left_out(workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = 'import os, time\nif os.environ["KERAS_BACKEND"] == "torch": time.sleep(60)\n' + WORKER
+    monkeypatch.setattr(backend_choice, "_WORKER", [sys.executable, "-c", slow])
+    monkeypatch.setattr(backend_choice, "_READY_S", 2.0)
+    start = time.monotonic()
+    trial = run_trial(TINY, ["tensorflow", "torch"])
+    assert time.monotonic() - start < 20
+    assert trial.rates == {"tensorflow": 41.0}
+    assert trial.failed == {"torch": "no step within 2 s"}
+
+
+def test_a_fast_processor_format_is_no_backend() -> None:
     trial = Trial({"tensorflow": 30.0, "tensorflow mixed_bfloat16": 45.0}, {}, "2026-01-01")
     assert trial.backend == "tensorflow"
 
@@ -93,13 +126,13 @@ def test_auto_is_measured_once(workers: None) -> None:
 
     assert choose() == "torch"
     assert "in turns" in said[0]
-    assert "torch 52, tensorflow 31; jax: RuntimeError: no device; taken: torch" in said[1]
+    assert "torch 52, tensorflow 41; jax: RuntimeError: no device; taken: torch" in said[1]
     backend_choice._WORKER[:] = ["no such program"]  # The fixture's list: put back after the test.
     assert choose() == "torch"
     assert len(said) == 3
     kept = kept_trial(TINY)
     assert kept is not None
-    assert kept.rates == {"tensorflow": 31.0, "torch": 52.0}
+    assert kept.rates == {"tensorflow": 41.0, "torch": 52.0}
     assert "torch 52" in trial_words(TINY)
 
 

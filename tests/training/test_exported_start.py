@@ -62,6 +62,35 @@ def test_it_computes_what_the_file_computes() -> None:
     )
 
 
+def test_weights_of_8_bits_are_their_steps_times_the_size_of_a_step() -> None:
+    exact = read_exported_weights(TINY / "model_float32.tflite").layers
+    rounded = read_exported_weights(TINY / "model_dynamic.tflite").layers
+    assert rounded.keys() == exact.keys()
+    for name, (kernel, bias) in exact.items():
+        # Half a step of 127 to the largest weight of a channel.
+        largest = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1)))
+        assert np.all(np.abs(rounded[name][0] - kernel) <= largest / 127 * 0.501)
+        np.testing.assert_array_equal(rounded[name][1], bias)
+
+
+def test_a_shipped_model_without_a_float32_file_is_loaded_and_trained_on() -> None:
+    shipped = MODELS / "fer2013"
+    model = load_model(shipped)
+    assert model.path.name == "model_dynamic.tflite"
+    options = read_exported_weights(shipped).options
+    network = build_network("compact", (48, 48, 1), len(model.class_names), **options)
+    line = load_start(network, model.class_names, str(shipped), whole=True, pictures=faces())
+    assert "model_dynamic.tflite" in line
+    pictures = faces()
+    logits = sum(
+        keras.ops.convert_to_numpy(network(x.astype(np.float32), training=False)["logits"])
+        for x in (pictures, pictures[:, :, ::-1])
+    )
+    expected = keras.ops.convert_to_numpy(keras.ops.softmax(logits / 2 / model.temperature))
+    # The file rounds activations to 8 bits on their way into a convolution.
+    np.testing.assert_allclose(model.predict(pictures), expected, atol=0.05)
+
+
 def test_a_narrower_network_gets_the_channels_that_matter() -> None:
     pictures = faces()
     wide = build()
@@ -89,7 +118,7 @@ def test_other_classes_keep_a_fresh_classifier() -> None:
 
 def test_what_cannot_be_started_from_is_refused() -> None:
     with pytest.raises(ModelFileError, match="float32"):
-        load_start(build(), NAMES, str(TINY / "model_dynamic.tflite"))
+        load_start(build(), NAMES, str(MODELS / "ferplus" / "model_int8.tflite"))
     with pytest.raises(ConfigError, match=r"not wider .*Received: 48"):
         load_start(build(widths=[48, 72, 96]), NAMES, str(TINY), pictures=faces(8))
     network = build(widths=[32, 64], depths=[1, 1])

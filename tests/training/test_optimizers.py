@@ -7,7 +7,7 @@ import pytest
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.config import TrainingConfig
-from fer_keras.training.device import accelerator, use_xla
+from fer_keras.training.device import accelerator, precision_note, use_xla
 from fer_keras.training.optimizers import (
     WarmUp,
     build_optimizer,
@@ -159,3 +159,12 @@ def test_without_a_classifier_it_cannot_learn_alone() -> None:
     optimizer = build_optimizer(dataclasses.replace(RECIPE, head_epochs=1.0), 10)
     with pytest.raises(ConfigError, match=r"head_epochs: expected a classifier.* Received: body"):
         optimizer.build(network.trainable_variables)
+
+
+def test_half_precision_on_a_processor_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = TrainingConfig(precision="mixed_float16")
+    monkeypatch.setattr("fer_keras.training.device.accelerator", lambda: "CPU")
+    assert "training.precision=float32" in precision_note(half)
+    assert precision_note(TrainingConfig()) == ""
+    monkeypatch.setattr("fer_keras.training.device.accelerator", lambda: "GPU")
+    assert precision_note(half) == ""

@@ -23,7 +23,7 @@ from fer_keras.data.datasets import affectnet_files as files
 from fer_keras.data.datasets.class_folders import list_folder
 from fer_keras.data.samples import Example, SourceContent
 
-_FOLDERS = {"train": "Training_Labeled", "validation": "Validation"}
+FOLDERS = {"train": "Training_Labeled", "validation": "Validation"}
 _IGNORED = "Training_Unlabeled"
 # The program writes the letter s between the parts, its description has a line there.
 _NAME = re.compile(r"\d{7,}([s_])(\d+)\1(-?\d+)\1(-?\d+)\.jpg")
@@ -34,12 +34,12 @@ INFO = replace(
     title="AffectNet in the folders of ESR, faces cut out, 8 classes",
     how_to_get=(
         "1. Get AffectNet (`python -m fer_keras.data describe affectnet`).\n"
-        "2. Cut the faces out with the tool of the repository siqueira-hc/Efficient-Facial-Feature-"
-        "Learning-with-Wide-Ensemble-based-Convolutional-Neural-Networks, with set_index=1 for "
-        "training and set_index=2 for validation. Its tool takes rows and columns of the face box "
-        "the wrong way round: mend that first.\n"
-        "3. Put the result into the folder affectnet_esr of your data folder, and point "
-        "FER_KERAS_DATA at the data folder:\n"
+        "2. python -m fer_keras.data prepare affectnet --layout esr --output "
+        "DATA_FOLDER/affectnet_esr\n"
+        "   (the tool of the repository siqueira-hc/Efficient-Facial-Feature-Learning-with-Wide-"
+        "Ensemble-based-Convolutional-Neural-Networks makes the same folders, but takes rows and "
+        "columns of the face box the wrong way round).\n"
+        "3. Point FER_KERAS_DATA at the data folder:\n"
         "  affectnet_esr/Training_Labeled/0/0000000s7s-653s653.jpg\n"
         "  affectnet_esr/Validation/0/0000000s0s100s-20.jpg\n"
         "(number, expression code, 1000 x valence, 1000 x arousal; Training_Unlabeled is not read)"
@@ -50,14 +50,14 @@ INFO = replace(
 def find(folder: Path) -> Path | None:
     """The folder itself, or `affectnet_esr` below it, where it has ESR's folders."""
     for root in (folder, folder / INFO.name):
-        if any((root / name).is_dir() for name in _FOLDERS.values()):
+        if any((root / name).is_dir() for name in FOLDERS.values()):
             return root
     return None
 
 
 def source_files(source: Path) -> Iterator[Path]:
     """The numbered folders a prepared copy depends on; they change with the names in them."""
-    for name in _FOLDERS.values():
+    for name in FOLDERS.values():
         folder = source / name
         yield from (folder / str(number) for number in _portions(folder, []))
 
@@ -75,8 +75,8 @@ def read(source: Path) -> SourceContent:
         DataError: A folder is missing, empty or stray, or a file name is not of this form.
     """
     faults: list[str] = []
-    splits = {split: _Faces(source, name, faults) for split, name in _FOLDERS.items()}
-    known = {*_FOLDERS.values(), _IGNORED}
+    splits = {split: _Faces(source, name, faults) for split, name in FOLDERS.items()}
+    known = {*FOLDERS.values(), _IGNORED}
     faults += [
         f"{path}: expected only the folders {', '.join(sorted(known))} here"
         for path in list_folder(source, faults)

@@ -14,12 +14,15 @@ import numpy as np
 from fer_keras.common.decode import IMAGE_SUFFIXES, read_image
 from fer_keras.common.errors import DataError
 from fer_keras.common.files import is_litter
-from fer_keras.common.labels import EMOTIONS, canonical, class_name
+from fer_keras.common.labels import EMOTIONS, LABEL_ORDERS, canonical, class_name
 from fer_keras.data.groups import cut_mask
 from fer_keras.data.samples import SPLITS, Example, pixel_sha256
 from fer_keras.runtime.stream.rows import FACE_COLUMNS, FRAME_COLUMNS, LOOK_COLUMNS, PATH_COLUMNS
 
 _LOGGER = logging.getLogger(__name__)
+
+# What the numbers mean by which folders are named, one class a line.
+LABEL_FILE = "labels.txt"
 
 CUT_SEED = 0  # of every split that is cut while reading: the same pictures give the same split
 
@@ -48,6 +51,83 @@ def list_files(root: Path) -> Iterator[Path]:
     for folder, names, files in os.walk(root):
         names[:] = sorted(name for name in names if not is_litter(name))
         yield from (Path(folder, name) for name in sorted(files) if not is_litter(name))
+
+
+def write_label_order(root: Path, labels: str) -> None:
+    """Writes down which class each number means, for folders that are named by numbers.
+
+    Args:
+        root: The folder with the class or split folders; gets the file `labels.txt`.
+        labels: A name of `LABEL_ORDERS`, or the names in the order of the numbers, with commas.
+
+    Raises:
+        DataError: The names are no order, another one is there, or the file cannot be written.
+    """
+    names = LABEL_ORDERS.get(labels) or tuple(
+        class_name(word) for word in labels.split(",") if word.strip()
+    )
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise DataError(
+            f"--labels: expected {', '.join(LABEL_ORDERS)}, or at least two different names in the "
+            f"order of the numbers, with commas between them. Received: {labels!r}"
+        )
+    path = root / LABEL_FILE
+    try:
+        if path.is_file() and tuple(path.read_text("utf-8").split("\n")[:-1]) != names:
+            raise DataError(f"--labels: another order is there already. Delete it first: {path}")
+        path.write_text("".join(f"{name}\n" for name in names), "utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"--labels: the order cannot be written ({error}). It is a file with one name a line: "
+            f"{path}"
+        ) from error
+
+
+def read_label_order(root: Path) -> tuple[str, ...]:
+    """The classes by number that `labels.txt` of a folder names; none where there is no file.
+
+    Raises:
+        DataError: It cannot be read, or is no list of different names.
+    """
+    path = root / LABEL_FILE
+    if not path.is_file():
+        return ()
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the names of the classes cannot be read ({error}): {path}") from error
+    names = tuple(class_name(line) for line in lines if line.strip())
+    faults = [f"{name!r}: {_own_name_fault(name)}" for name in names if _own_name_fault(name)]
+    if len(names) < 2 or len(set(names)) != len(names) or faults:
+        raise DataError(
+            "expected at least two different names of classes, one a line, in the order of the "
+            f"numbers. Received: {', '.join(faults or names) or 'none'}: {path}"
+        )
+    return names
+
+
+def class_numbers(root: Path, names: Sequence[str], is_divided: bool) -> dict[str, str]:
+    """The folder name of each class, where folders have the numbers from 0 or from 1.
+
+    Args:
+        root: The folder with the class or split folders.
+        names: In the order of the numbers.
+        is_divided: Whether it holds folders of splits.
+
+    Raises:
+        DataError: The folders are not so many numbers as names, from 0 or from 1.
+    """
+    parents = [path for path in root.iterdir() if path.is_dir()] if is_divided else [root]
+    there = {path.name for parent in parents for path in parent.iterdir() if path.is_dir()}
+    for first in (0, 1):
+        numbers = [str(first + i) for i in range(len(names))]
+        if there == set(numbers):
+            return dict(zip(numbers, names, strict=True))
+    raise DataError(
+        f"{root / LABEL_FILE} names {len(names)} classes: expected the folders 0 to "
+        f"{len(names) - 1}, or 1 to {len(names)}. Received: {', '.join(sorted(there)) or 'none'}. "
+        f"Correct the file, or delete it where the folders have names: {root}"
+    )
 
 
 def list_folder(folder: Path, faults: list[str]) -> list[Path]:
@@ -91,6 +171,7 @@ def read_split_folders(
     splits: Sequence[str] = SPLITS,
     required: Sequence[str] = ("train",),
     own_names: bool = False,
+    numbers: Mapping[str, str] | None = None,
 ) -> dict[str, Classes]:
     """Reads `ROOT/SPLIT/CLASS/PICTURE`.
 
@@ -101,19 +182,24 @@ def read_split_folders(
         splits: The splits that may be there.
         required: The splits that must be there.
         own_names: As for `read_class_folders`.
+        numbers: As for `read_class_folders`.
 
     Returns:
         Split -> class -> files, as far as they were found.
     """
     found: dict[str, Classes] = {}
     for path in list_folder(root, faults):
+        if numbers and path.name == LABEL_FILE:
+            continue
         split = _SPLIT_NAMES.get(path.name.lower(), "")
         if split not in splits or not path.is_dir():
             faults.append(f"{path}: expected only the folders {', '.join(splits)} here")
         elif split in found:
             faults.append(f"{path}: a second folder for the split {split}")
         else:
-            found[split] = read_class_folders(path, faults, class_names, own_names=own_names)
+            found[split] = read_class_folders(
+                path, faults, class_names, own_names=own_names, numbers=numbers
+            )
     missing = [split for split in required if split not in found]
     faults += [f"{root / split}: missing" for split in missing]
     if class_names is None and not missing:
@@ -132,6 +218,7 @@ def read_class_folders(
     class_names: Sequence[str] | None = None,
     *,
     own_names: bool = False,
+    numbers: Mapping[str, str] | None = None,
 ) -> dict[str, tuple[Path, ...]]:
     """Reads `FOLDER/CLASS/PICTURE`.
 
@@ -140,6 +227,7 @@ def read_class_folders(
         faults: Everything out of place is added, one line each, beginning with its path.
         class_names: The emotions that must be there, and no other; without it at least two.
         own_names: Takes any words as names of classes; a bare number is none.
+        numbers: The class that each number means, where folders are named by numbers.
 
     Returns:
         Class -> files, as far as they were found.
@@ -147,6 +235,12 @@ def read_class_folders(
     known = class_names or EMOTIONS
     classes: dict[str, tuple[Path, ...]] = {}
     for path in list_folder(folder, faults):
+        if numbers:
+            if path.is_dir() and path.name in numbers:
+                classes[numbers[path.name]] = tuple(read_pictures(path, faults))
+            elif path.name != LABEL_FILE:
+                faults.append(f"{path}: expected only the folders {', '.join(numbers)} here")
+            continue
         if not path.is_dir():
             kind = "classes" if own_names else "emotions"
             faults.append(f"{path}: expected only folders named after {kind} here")
@@ -193,7 +287,10 @@ def _own_name_fault(name: str) -> str:
     """What is wrong with a name of the user's own; empty where nothing is."""
     if not any(letter.isalpha() for letter in name):
         # Six orders of the emotions are in use: a number says nothing.
-        return "a number is no name of a class. Rename it to a word"
+        return (
+            "a number is no name of a class. Rename it to a word, or say what the numbers mean: "
+            "python -m fer_keras.data prepare folder --source ROOT --labels affectnet8"
+        )
     if not name.isprintable():
         return "characters that cannot be printed. Rename it to a word"
     if class_name(name) in _columns():

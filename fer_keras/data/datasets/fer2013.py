@@ -43,8 +43,9 @@ INFO = DatasetInfo(
         "1. Sign in at kaggle.com and open the competition 'Challenges in Representation Learning: "
         "Facial Expression Recognition Challenge'.\n"
         "2. Accept its rules and download fer2013.tar.gz (or icml_face_data.csv).\n"
-        "3. Put the file, packed or not, in the folder fer2013 of your data folder, and point "
-        "FER_KERAS_DATA at the data folder."
+        "3. Put the file in the folder fer2013 of your data folder, and point FER_KERAS_DATA at "
+        "the data folder. It is found as fer2013.csv or icml_face_data.csv, plain or as .gz, .zip, "
+        ".tar.gz, as fer2013.zip, .tar.gz or .tgz, and as Kaggle's archive.zip."
     ),
     crops="cut out by OpenCV's face cascade, 48 x 48 pixels (Goodfellow et al. 2013)",
 )

@@ -1,6 +1,7 @@
 """Your own pictures in folders named after classes: `ROOT/train/happy/1.png`, `ROOT/drowsy/1.png`.
 
-The names are emotions in any known spelling, or words of your own.
+The names are emotions in any known spelling, words of your own, or numbers whose names stand in
+`ROOT/labels.txt`, one a line.
 
 The layout is read strictly (see `class_folders`): a wrong one is refused with every fault by path.
 """
@@ -11,7 +12,9 @@ from pathlib import Path
 from fer_keras.common.labels import EMOTIONS
 from fer_keras.data.datasets.class_folders import (
     CUT_SEED,
+    LABEL_FILE,
     Classes,
+    class_numbers,
     cut,
     examples,
     has_split_folders,
@@ -19,6 +22,7 @@ from fer_keras.data.datasets.class_folders import (
     labelled,
     list_files,
     read_class_folders,
+    read_label_order,
     read_split_folders,
     refuse,
 )
@@ -40,7 +44,8 @@ INFO = DatasetInfo(
         "classes of your own, and name the root as source:\n"
         "  ROOT/train/happy/1.png  ROOT/validation/happy/2.png  ROOT/test/happy/3.png\n"
         "or undivided, ROOT/happy/1.png. Every split needs the same classes; a missing validation "
-        "split is cut from train."
+        "split is cut from train. For folders 0, 1, 2, ... say what the numbers mean:\n"
+        "  python -m fer_keras.data prepare folder --source ROOT --labels affectnet8"
     ),
     needs_path=True,
     channels=3,
@@ -78,15 +83,20 @@ def read(source: Path) -> SourceContent:
     """
     faults: list[str] = []
     is_divided = has_split_folders(source)
+    order = read_label_order(source)
+    numbers = class_numbers(source, order, is_divided) if order else None
     found: dict[str, Classes] = (
-        read_split_folders(source, faults, own_names=True)
+        read_split_folders(source, faults, own_names=True, numbers=numbers)
         if is_divided
-        else {"train": read_class_folders(source, faults, own_names=True)}
+        else {"train": read_class_folders(source, faults, own_names=True, numbers=numbers)}
     )
     refuse(source, faults)
     class_names = in_order(found["train"])
     pictures = {split: labelled(classes, class_names) for split, classes in found.items()}
     notes: list[str] = []
+    if numbers:
+        listed = ", ".join(f"{number} {name}" for number, name in numbers.items())
+        notes.append(f"folders by number, names of {LABEL_FILE}: {listed}")
     own = [name for name in class_names if name not in EMOTIONS]
     if own:
         notes.append(

@@ -62,7 +62,19 @@ def find_csv(folder: Path) -> Path | None:
     stems = ("fer2013.csv", "icml_face_data.csv")
     names = [stem + packing for packing in ("", ".gz", ".zip", ".tar.gz") for stem in stems]
     names += ["fer2013.zip", "fer2013.tar.gz", "fer2013.tgz"]
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+    found = next((folder / name for name in names if (folder / name).is_file()), None)
+    return found or (archive if _holds_csv(archive := folder / "archive.zip", stems) else None)
+
+
+def _holds_csv(archive: Path, names: Container[str]) -> bool:
+    """Whether a zip file has one of the files; Kaggle calls every download `archive.zip`."""
+    if not archive.is_file():
+        return False
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            return any(name.rsplit("/", 1)[-1] in names for name in packed.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def read_pixel_csv(path: Path) -> PixelTable:
@@ -88,6 +100,8 @@ def read_pixel_csv(path: Path) -> PixelTable:
             reader = csv.reader(lines)
             emotion, pixel, usage = columns_by_name(path, next(reader, []), _COLUMNS)
             for number, row in enumerate(reader, start=1):
+                if not row:  # A blank line, mostly the last.
+                    continue
                 if len(row) != 3:
                     raise DataError(
                         f"{path}, row {number}: expected 3 columns (emotion, pixels, Usage). "

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from fer_keras.common.errors import ModelFileError
+from fer_keras.common.labels import LABEL_ORDERS
 from fer_keras.loading.torch_files import Tensors, load_torch_tensors
 
 # The label orders that several programs share.
-AFFECTNET_7 = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
-AFFECTNET_8 = (*AFFECTNET_7, "contempt")
+AFFECTNET_7, AFFECTNET_8 = LABEL_ORDERS["affectnet7"], LABEL_ORDERS["affectnet8"]
 # The numbers 1 to 7 of RAF-DB's own label file.
 RAFDB_CODES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 

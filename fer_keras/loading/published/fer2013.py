@@ -2,13 +2,18 @@
 
 Both were trained on crops of 44 pixels of grey pictures of 48 in three channels, and are tested on
 ten crops, whose logits are averaged. The files end in `.t7`, and are PyTorch's all the same.
+
+To start from, ResNet18 is also read under torchvision's names and with the stem of ImageNet, such
+as the file of MS-Celeb-1M that RUL and others take.
 """
 
 import re
+from pathlib import Path
 from typing import Any
 
 from fer_keras.common.errors import ModelFileError
 from fer_keras.loading.published.family import Family, outputs_of, standard_names
+from fer_keras.loading.torch_files import Tensors, load_torch_tensors
 
 _LABELS = {
     "fer2013": (
@@ -51,6 +56,21 @@ def _resnet_names(layer: Any) -> list[str]:
     return standard_names(layer, f"layer{match[1]}.{int(match[2]) - 1}.{part}")
 
 
+def _read_resnet(path: Path) -> Tensors:
+    """The tensors, under the names of the FER2013 project."""
+    return {
+        re.sub(r"^fc\.", "linear.", name.replace(".downsample.", ".shortcut.")): tensor
+        for name, tensor in load_torch_tensors(path).items()
+    }
+
+
+def _resnet_options(tensors: Tensors) -> dict[str, Any]:
+    first = tensors.get("conv1.weight")
+    if first is not None and first.shape[-1] == 7:
+        return {"stem": "imagenet", "normalisation": "imagenet"}
+    return {"pooling": "valid4"}
+
+
 VGG19 = Family(
     network="vgg19",
     source=_SOURCE,
@@ -68,10 +88,11 @@ RESNET18 = Family(
     source=_SOURCE,
     image_size=44,
     labels=_LABELS,
-    options=lambda tensors: {"pooling": "valid4"},
+    options=_resnet_options,
     tensor_names=_resnet_names,
     num_classes=lambda tensors: outputs_of(tensors, "linear.weight", "ResNet18"),
     classifier=re.compile("logits"),
     decisions=("ten_crop", "centre"),
     trained_on_grey=True,
+    read=_read_resnet,
 )

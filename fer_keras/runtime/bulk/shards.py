@@ -12,6 +12,7 @@ is read. Folders are walked and lists are read one name after the other: memory 
 one shard, however many there are.
 """
 
+import codecs
 import json
 import logging
 import os
@@ -144,7 +145,9 @@ class Listing:
                     self.passed_over += 1
         if self._list_file is not None:
             with self._list_file.open("rb") as stream:
-                for line in stream:
+                for number, line in enumerate(stream):
+                    if number == 0:  # Editors of Windows begin a text with this mark.
+                        line = line.removeprefix(codecs.BOM_UTF8)
                     if b"\0" in line:
                         raise DataError(
                             "--list: expected a path on each line, received one with a NUL byte "

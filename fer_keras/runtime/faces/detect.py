@@ -18,7 +18,16 @@ from fer_keras.runtime.faces.align import Box, clip_box
 from fer_keras.runtime.faces.blazeface import BlazeFace
 from fer_keras.runtime.faces.face import Face
 from fer_keras.runtime.faces.mtcnn import Mtcnn, suppress
-from fer_keras.runtime.faces.turn import find_turned, moved, with_true_turns
+from fer_keras.runtime.faces.turn import (
+    MTCNN_TRUST,
+    YUNET_TRUST,
+    Confirm,
+    Trust,
+    find_turned,
+    lies_in,
+    moved,
+    with_true_turns,
+)
 from fer_keras.runtime.faces.yunet import YuNet
 
 Pixels = NDArray[np.uint8]
@@ -75,7 +84,7 @@ class BuiltInDetector(Detector, Protocol):
                 looks at the picture scaled down to the detector's working side.
             turned: Look also at the picture turned by 90, 180 and 270 degrees where nobody is
                 found; detectors without landmarks leave it out.
-            upright: Where faces stood upright in the frame before; only mtcnn asks.
+            upright: Where faces stood upright in the frame before; mtcnn and yunet ask.
 
         Returns:
             The faces, the largest first; empty where there are none.
@@ -111,13 +120,9 @@ class MtcnnDetector:
     ) -> list[Face]:
         """Find faces; see `BuiltInDetector.detect`."""
         faces = self._find(picture, min_face)
-        told = with_true_turns(self._confirm, picture, faces, upright)
-        if any(one is not other for one, other in zip(told, faces, strict=True)):
-            # Several boxes about a turned face became one face.
-            faces = _without_doubles(_sorted_inside(picture, told))
-        if turned and not faces:
-            faces = _sorted_inside(picture, find_turned(self._find, picture))
-        return faces
+        return _as_they_stand(
+            self._find, self._confirm, picture, faces, turned, upright, MTCNN_TRUST
+        )
 
     def _find(self, picture: Pixels, min_face: float | None = None) -> list[Face]:
         least = self._cascade.min_face_size
@@ -208,6 +213,8 @@ class HaarDetector:
 class YuNetDetector:
     """YuNet (Wu et al. 2023): five landmarks, small and fast; its network file is yours to get.
 
+    Faces that lie or stand on their heads have the landmarks of their true turn, as with mtcnn.
+
     Args:
         model: The ONNX file; None takes the path in the environment variable FER_KERAS_YUNET.
         working_side: Larger pictures are scaled down to this longest side, in pixels. The network
@@ -238,9 +245,14 @@ class YuNetDetector:
         upright: Sequence[Box] = (),
     ) -> list[Face]:
         """Find faces; see `BuiltInDetector.detect`."""
-        faces = self._find(picture, self._working_side)
-        if min_face is None:
-            return faces
+        faces = self._find(picture)
+        if min_face is not None:
+            faces = self._with_small_faces(picture, faces, min_face)
+        return _as_they_stand(
+            self._find, self._confirm, picture, faces, turned, upright, YUNET_TRUST
+        )
+
+    def _with_small_faces(self, picture: Pixels, faces: list[Face], min_face: float) -> list[Face]:
         # Large faces are found in the small picture, small ones in larger ones.
         longest, side = max(picture.shape[:2]), self._working_side
         finest = math.ceil(min(longest, longest * self._LEAST_FACE_SIZE / min_face))
@@ -249,8 +261,8 @@ class YuNetDetector:
             faces += self._find(picture, side)
         return _without_doubles(_sorted_inside(picture, faces))
 
-    def _find(self, picture: Pixels, working_side: int) -> list[Face]:
-        working, scale = _working_picture(picture, working_side)
+    def _find(self, picture: Pixels, working_side: int | None = None) -> list[Face]:
+        working, scale = _working_picture(picture, working_side or self._working_side)
         boxes, landmarks, scores = self._network.detect(working)
         return _faces(
             picture,
@@ -258,6 +270,9 @@ class YuNetDetector:
             list(landmarks / np.float32(scale)),
             [float(score) for score in scores],
         )
+
+    def _confirm(self, picture: Pixels, box: Box) -> list[Face]:
+        return [face for face in self._find(picture) if lies_in(box, face.box)]
 
 
 class BlazeFaceDetector:
@@ -370,6 +385,25 @@ def build_detector(name: str) -> BuiltInDetector:
     if name not in _BUILDERS:
         raise ConfigError(f"unknown face detector {name!r}. {did_you_mean(name, DETECTORS)}")
     return _BUILDERS[name]()
+
+
+def _as_they_stand(
+    find: Callable[[Pixels], list[Face]],
+    confirm: Confirm,
+    picture: Pixels,
+    faces: list[Face],
+    turned: bool,
+    upright: Sequence[Box],
+    trust: Trust,
+) -> list[Face]:
+    """Faces with the landmarks of their true turn; see `BuiltInDetector.detect` for `turned`."""
+    told = with_true_turns(confirm, picture, faces, upright, trust)
+    if any(one is not other for one, other in zip(told, faces, strict=True)):
+        # Several boxes about a turned face became one face.
+        faces = _without_doubles(_sorted_inside(picture, told))
+    if turned and not faces:
+        faces = _sorted_inside(picture, find_turned(find, picture, trust))
+    return faces
 
 
 def _check_picture(picture: Pixels) -> None:

@@ -46,6 +46,8 @@ class FaceAnswer(BaseModel):
     track: int | None = Field(description="Number of the person in a stream")
     pose: dict[str, float] | None = Field(description="yaw, pitch and roll of the head in degrees")
     quality: float | None = Field(description="How well the face can be read, 0 to 1")
+    valence: float | None = Field(description="How pleasant, -1 to 1; null from most models")
+    arousal: float | None = Field(description="How excited, -1 to 1; null from most models")
 
 
 class ModelAnswer(BaseModel):

@@ -232,13 +232,14 @@ class Follower:
         tracks = [track_of[id(face)] for face in faces]
         crops = self.recognizer.crop_faces(frame.pixels, faces)
         cropped = time.perf_counter()
-        probabilities, alone = self.recognizer.read_over_time(crops, tracks)
+        readings, alone = self.recognizer.read_over_time(crops, tracks)
+        raw_rows = alone[:, : len(self.recognizer.classes_)]
         self.times.add("align", cropped - start, len(ready))
         self.times.add("classify", time.perf_counter() - cropped, len(ready))
         return [
             StreamFace(self._result(track, face, look, row, frame.time_s), raw, sources[track])
             for track, face, look, row, raw in zip(
-                tracks, faces, looks, probabilities, alone, strict=True
+                tracks, faces, looks, readings, raw_rows, strict=True
             )
         ]
 
@@ -247,10 +248,10 @@ class Follower:
         track: int,
         face: Face,
         look: Look,
-        probabilities: NDArray[np.float32],
+        reading: NDArray[np.float32],
         time_s: float,
     ) -> FaceResult:
-        smooth = self._smoother.update(track, probabilities, time_s)
+        smooth = self._smoother.update(track, reading, time_s, len(self.recognizer.classes_))
         result = self.recognizer.result(face, smooth, track, look=look)
         shown = str(self.recognizer.classes_[self._smoother.dominant(track)])
         if shown != result["dominant"]:

@@ -161,14 +161,16 @@ def _draw_panel(pen: _Pen, shown_size: tuple[int, int], moment: Moment) -> None:
         _draw_waiting(pen, x, y, width, waiting)
         y += pen.px(50)
     num_bars = max((len(face.result["emotions"]) for face in moment.faces), default=0)
-    if y + len(moment.faces) * _face_height(pen, num_bars) > bottom:
+    # Valence and arousal are a line below the bars.
+    more = int(any(face.result["valence"] is not None for face in moment.faces))
+    if y + len(moment.faces) * _face_height(pen, num_bars + more) > bottom:
         num_bars = _FEW_BARS
     for face in moment.faces:
-        if y + _face_height(pen, num_bars) > bottom:
+        if y + _face_height(pen, num_bars + more) > bottom:
             left_out += 1
             continue
         _draw_face(pen, x, y, width, face, num_bars)
-        y += _face_height(pen, num_bars)
+        y += _face_height(pen, num_bars + more)
     if left_out:
         noun = "face" if left_out == 1 else "faces"
         pen.text(f"and {left_out} more {noun}", x, shown_size[1] - pen.px(7), _DIM)
@@ -176,8 +178,8 @@ def _draw_panel(pen: _Pen, shown_size: tuple[int, int], moment: Moment) -> None:
         pen.text("no face", x, y + pen.px(14), _DIM)
 
 
-def _face_height(pen: _Pen, num_bars: int) -> int:
-    return pen.px(48 + _LINE * num_bars)
+def _face_height(pen: _Pen, num_lines: int) -> int:
+    return pen.px(48 + _LINE * num_lines)
 
 
 def _draw_face(pen: _Pen, x: int, y: int, width: int, face: StreamFace, num_bars: int) -> None:
@@ -204,6 +206,9 @@ def _draw_face(pen: _Pen, x: int, y: int, width: int, face: StreamFace, num_bars
         pen.fill(bar_x, row + pen.px(2), bar_width, pen.px(9), _GROOVE)
         bar_colour = colour if is_dominant else _DIM
         pen.fill(bar_x, row + pen.px(2), round(bar_width * probability), pen.px(9), bar_colour)
+    if result["valence"] is not None:
+        text = f"valence {result['valence']:+.2f}, arousal {result['arousal']:+.2f}"
+        pen.text(text, x, y + pen.px(48 + _LINE * len(bars)), _DIM)
 
 
 def _draw_waiting(pen: _Pen, x: int, y: int, width: int, waiting: WaitingFace) -> None:

@@ -5,7 +5,8 @@ face's number), face_source ("detected" in this frame, or "tracked" from an earl
 width, height (box in pixels of the source, never mirrored), dominant, score (the detector's where
 the face was detected; where it was tracked, the likeness with what was detected, 0.5..1), unsure,
 label_set (joined by "|"), the smoothed probability
-of every label under its name, and the frame's own under `raw_` + name. `dominant`, `unsure` and
+of every label under its name, the frame's own under `raw_` + name, yaw, pitch, roll, quality, and
+the smoothed valence and arousal (empty from models without them). `dominant`, `unsure` and
 `label_set` follow from the smoothed ones; `dominant` changes only when another emotion is more
 probable by 0.1, so for moments it is not the most probable one. JSON Lines have the same, with
 `box`, `landmarks`, `emotions` and `raw_emotions` as structures. Where every frame is to have a row,
@@ -32,10 +33,11 @@ TableFormat = Literal["csv", "jsonl"]
 PATH_COLUMNS = ("path", "face")
 FRAME_COLUMNS = ("frame", "time_s", "track", "face_source")
 # After all others, where programs that read by position do not notice them.
-LOOK_COLUMNS = ("yaw", "pitch", "roll", "quality")
+LOOK_COLUMNS = ("yaw", "pitch", "roll", "quality", "valence", "arousal")
 FACE_COLUMNS = ("x", "y", "width", "height", "dominant", "score", "unsure", "label_set")
 _FACE_KEYS = (
     "box", "landmarks", "emotions", "dominant", "score", "unsure", "label_set", "pose", "quality",
+    "valence", "arousal",
 )  # fmt: skip
 NO_FACE = "none"
 # What a kill may cost at most.
@@ -56,11 +58,11 @@ def face_cells(face: Mapping[str, Any], class_names: Sequence[str]) -> list[str]
 
 
 def look_cells(face: Mapping[str, Any]) -> list[str]:
-    """How a face is seen as CSV cells: `LOOK_COLUMNS`; the angles are empty where not known."""
+    """How a face is seen as CSV cells: `LOOK_COLUMNS`; what is not known is empty."""
     angles = face["pose"] or {}
     return [
         *(f"{angles[name]:.1f}" if angles else "" for name in LOOK_COLUMNS[:3]),
-        "" if face["quality"] is None else f"{face['quality']:.4f}",
+        *("" if face[name] is None else f"{face[name]:.4f}" for name in LOOK_COLUMNS[3:]),
     ]
 
 

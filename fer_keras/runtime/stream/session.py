@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from fer_keras.common.files import standard_output
 from fer_keras.runtime.stream.watchdog import ServiceWatchdog
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _outputs(
     else:
         print("no screen, so there is no window", file=sys.stderr)
     if window is None and rows is None and not arguments.mqtt:
-        rows = stack.enter_context(RowWriter(sys.stdout, chosen, names, all_frames=every))
+        rows = stack.enter_context(RowWriter(standard_output(), chosen, names, all_frames=every))
     return window, recorder, rows
 
 

@@ -44,17 +44,22 @@ class ProbabilitySmoother:
         self._dominant: dict[int, int] = {}
 
     def update(
-        self, track: int, probabilities: npt.ArrayLike, time_s: float
+        self,
+        track: int,
+        probabilities: npt.ArrayLike,
+        time_s: float,
+        num_classes: int | None = None,
     ) -> npt.NDArray[np.float64]:
         """Add a reading.
 
         Args:
             track: Number of the face.
-            probabilities: `(classes,)`, sum 1.
+            probabilities: `(classes,)`, sum 1; valence and arousal may follow them.
             time_s: When it was read; not before the last one (a step back counts as no time).
+            num_classes: How many of them are probabilities; None for all.
 
         Returns:
-            The smoothed probabilities, float64 `(classes,)`, sum 1.
+            What was given, smoothed, float64.
         """
         new = np.asarray(probabilities, np.float64)
         if track in self._states and self._half_life_s > 0:
@@ -62,7 +67,7 @@ class ProbabilitySmoother:
             past_weight = 0.5 ** (max(0.0, time_s - last_s) / self._half_life_s)
             new = past_weight * past + (1 - past_weight) * new
         self._states[track] = time_s, new
-        best, shown = int(new.argmax()), self._dominant.get(track)
+        best, shown = int(new[:num_classes].argmax()), self._dominant.get(track)
         if shown is None or new[best] - new[shown] > self._hysteresis:
             self._dominant[track] = best
         return new

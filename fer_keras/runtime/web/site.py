@@ -141,6 +141,7 @@ def _read_model(
         "precision": precisions.get(files.path.name),
         "sha256": hashlib.sha256(files.content).hexdigest(),
         "class_names": list(files.class_names),
+        "outputs": list(files.outputs),
         "input": _read_input(files),
         "side": height,
         "channels": recognizer.channels,

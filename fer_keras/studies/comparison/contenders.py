@@ -193,7 +193,7 @@ def _precisions(folder: Path, precision: str | None) -> list[str]:
 
 
 def _own(path: Path, precision: str | None, threads: int) -> Contender:
-    loaded = load_model(path, precision=precision or "float32", threads=threads)
+    loaded = load_model(path, precision=precision, threads=threads)
     # A run folder, or that of which an export is.
     folder = next((one for one in (path, path.parent) if (one / "result.json").is_file()), path)
     training = _training(folder, loaded.manifest)

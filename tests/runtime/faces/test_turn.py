@@ -12,6 +12,7 @@ from fer_keras.data.drawn_faces.face_drawing import draw_face
 from fer_keras.runtime import Recognizer
 from fer_keras.runtime.faces import Face, crop_face, crop_upright
 from fer_keras.runtime.faces.align import Box, roll_degrees
+from fer_keras.runtime.faces.detect import YuNetDetector
 from fer_keras.runtime.faces.turn import find_turned, turned_back, with_true_turns
 
 LANDMARKS = np.array([[40, 50], [80, 50], [60, 70], [45, 95], [75, 95]], np.float32)
@@ -116,6 +117,30 @@ def test_unsure_faces_of_a_turned_picture_are_not_believed() -> None:
     picture = np.zeros((60, 80, 3), np.uint8)
     assert find_turned(lambda view: find(view, 0.9), picture) == []
     assert len(find_turned(lambda view: find(view, 0.99), picture)) == 1
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_yunet_looks_for_turned_faces_too(monkeypatch: pytest.MonkeyPatch, quarters: int) -> None:
+    """A network that finds a face where the light comes from above, as scores of YuNet are."""
+
+    class Network:
+        def __init__(self, model: object) -> None:
+            pass
+
+        def detect(self, picture: Any) -> tuple[Any, Any, Any]:
+            height = len(picture)
+            lit = float(picture[: height // 2].mean()) > picture[height // 2 :].mean() + 50
+            box, points = np.array([[30, 30, 90, 90]]), LANDMARKS[None]
+            return (box, points, np.array([0.85])) if lit else (box[:0], points[:0], np.zeros(0))
+
+    monkeypatch.setattr("fer_keras.runtime.faces.detect.YuNet", Network)
+    picture = np.zeros((160, 160, 3), np.uint8)
+    picture[:80] = 200
+    turned = np.ascontiguousarray(np.rot90(picture, quarters))
+    assert YuNetDetector().detect(turned) == []
+    (face,) = YuNetDetector().detect(turned, turned=True)
+    assert face.landmarks is not None
+    assert (roll_degrees(face.landmarks) + 90 * quarters) % 360 == pytest.approx(0, abs=1)
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])

@@ -542,3 +542,34 @@ def test_nothing_is_cut_off_on_a_small_screen(page: Any) -> None:
     for width in (320, 768, 1280):
         page.set_viewport_size({"width": width, "height": 640})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_valence_and_arousal_are_shown(browser: Any, tmp_path: Path) -> None:
+    import keras
+
+    from fer_keras.conversion.tflite import convert, frozen_function, with_output_names
+
+    image = keras.Input((SIDE, SIDE, 1))
+    mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))
+    shares = keras.layers.Dense(4, activation="softmax")(mean)
+    affect = keras.layers.Dense(2, use_bias=False)
+    outputs = {"probabilities": shares, "valence_arousal": affect(mean)}
+    affect.set_weights([np.float32([[0.5, -0.5]])])
+    network = keras.Model(image, outputs)
+    content = with_output_names(convert(frozen_function(network), "float32"))
+    named = {"outputs": ["probabilities", "valence_arousal"]}
+    folder = write_export(tmp_path / "export", extra=named, float32=content)
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((SIDE, SIDE), 204, np.uint8))
+    with PageServer(build_site(folder), 0) as started, browser.new_context() as context:
+        thread = threading.Thread(target=started.serve_forever)
+        thread.start()
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(started.url)
+        page.wait_for_selector("body:not([data-state=loading])")
+        page.uncheck("#detect")
+        found = choose(page, tmp_path / "grey.png")
+        assert sum(found.values()) == pytest.approx(1, abs=1e-5)
+        assert page.inner_text("#affect") == "valence 0.40 · arousal -0.40"
+        started.shutdown()
+        thread.join()

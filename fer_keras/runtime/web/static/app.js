@@ -124,12 +124,11 @@ class Page {
   showFace(box, raw, mirrored, now_s) {
     if (!this.last || overlap(this.last.box, box) < SAME_FACE_OVERLAP) this.smoother.reset();
     this.last = { box, time_s: now_s };
-    const probabilities = this.smoother.update(raw, now_s);
-    const decision = this.classifier.decide(probabilities);
+    const decision = this.classifier.decide(this.smoother.update(raw, now_s));
     // In the fixed square the headline says it already.
     const label = this.finding ? boxLabel(decision) : "";
     this.view.drawBoxes([{ ...box, label }], { mirrored, selected: 0 });
-    this.view.showResult(probabilities, decision, now_s);
+    this.view.showResult(decision, now_s);
   }
 
   // ---- picture
@@ -178,11 +177,10 @@ class Page {
     const boxes = await this.findFaces(picture, true);
     const faces = [];
     for (const [i, box] of boxes.entries()) {
-      const probabilities = await this.classifier.read(picture, box);
-      const decision = this.classifier.decide(probabilities);
+      const decision = this.classifier.decide(await this.classifier.read(picture, box));
       // The number of its button.
       const number = boxes.length > 1 ? `${i + 1} ` : "";
-      faces.push({ ...box, probabilities, decision, label: number + boxLabel(decision) });
+      faces.push({ ...box, decision, label: number + boxLabel(decision) });
     }
     if (source !== this.source) return;
     this.view.showWork(performance.now() - start_ms, faces.length);
@@ -191,10 +189,10 @@ class Page {
   }
 
   selectFace(selected) {
-    const { probabilities, decision } = this.faces[selected];
+    const { decision } = this.faces[selected];
     this.view.drawBoxes(this.faces, { mirrored: false, selected });
     // A picture does not flicker: it is spoken at once.
-    this.view.showResult(probabilities, decision, Infinity);
+    this.view.showResult(decision, Infinity);
     this.view.showFaces(this.faces.length, selected, (i) => this.selectFace(i));
   }
 

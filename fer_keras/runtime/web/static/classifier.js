@@ -80,19 +80,31 @@ export class Classifier {
   /**
    * @param picture RGB picture.
    * @param box Of a face in it, `{left, top, width, height}`.
-   * @returns Probabilities in the order of `facts.class_names`.
+   * @returns Probabilities in the order of `facts.class_names`; then valence and arousal, of a
+   *     model that has them.
    */
   async read(picture, box) {
     const { side, channels } = this.facts;
     const crop = cropSquare(picture, box);
     const face = resize(channels === 1 ? toGrey(crop) : crop, side, side);
-    const [probabilities] = await this.network.run(this.quantised(face.data));
+    const outputs = await this.network.run(this.quantised(face.data));
+    const [probabilities, ...affect] = this.inOrder(outputs);
     const sum = probabilities.reduce((total, p) => total + p, 0);
     // Written so that NaN fails.
     if (!(Math.abs(sum - 1) <= SUM_TOLERANCE)) {
       throw new Error(`the model's probabilities sum to ${sum}: LiteRT.js cannot run it here`);
     }
-    return this.weights ? reweighted(probabilities, this.weights) : Array.from(probabilities);
+    const shares = this.weights ? reweighted(probabilities, this.weights) : probabilities;
+    return [...shares, ...affect.flatMap((values) => Array.from(values))];
+  }
+
+  /** Probabilities first: by their number, where that tells them from valence and arousal. */
+  inOrder(outputs) {
+    const { class_names: names, outputs: kinds } = this.facts;
+    if (outputs.length !== kinds.length) {
+      throw new Error(`the model has ${outputs.length} outputs, expected ${kinds.length}`);
+    }
+    return [...outputs].sort((a, b) => (b.length === names.length) - (a.length === names.length));
   }
 
   /** Grey levels as the type, and on the scale, that the model's input has. */
@@ -103,10 +115,12 @@ export class Classifier {
     return Uint8ClampedArray.from(levels, (level) => level / scale + zeroPoint);
   }
 
-  /** The answer as the Python runtime words it: dominant label, unsure, label set. */
-  decide(probabilities) {
+  /** The answer as the Python runtime words it: dominant label, unsure, label set, affect. */
+  decide(reading) {
     const { decision } = this;
     const { class_names: names } = this.facts;
+    const probabilities = reading.slice(0, names.length);
+    const [valence, arousal] = reading.slice(names.length);
     const order = probabilities.map((_, i) => i).sort((i, j) => probabilities[j] - probabilities[i]);
     const own = decision.conformal_by_class;
     const needed = (i) => (own ? own[i] : decision.conformal_threshold);
@@ -116,6 +130,8 @@ export class Classifier {
       dominant: names[order[0]],
       unsure: probabilities[order[0]] < decision.reject_threshold,
       labelSet: members.map((i) => names[i]),
+      probabilities,
+      affect: valence === undefined ? null : { valence, arousal },
     };
   }
 }

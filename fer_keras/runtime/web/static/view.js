@@ -117,7 +117,7 @@ export class View {
   }
 
   /** The bars and the headline. */
-  showResult(probabilities, { dominant, unsure, labelSet }, now_s) {
+  showResult({ probabilities, dominant, unsure, labelSet, affect }, now_s) {
     probabilities.forEach((p, i) => {
       const { row, fill, percent } = this.bars[i];
       row.dataset.probability = p;
@@ -129,6 +129,9 @@ export class View {
     const others = labelSet.filter((name) => name !== dominant);
     const couldBe = others.length ? `could also be ${others.join(", ")}` : "";
     element("certainty").textContent = [unsure ? "unsure" : "", couldBe].filter(Boolean).join(" · ");
+    element("affect").textContent = affect
+      ? `valence ${affect.valence.toFixed(2)} · arousal ${affect.arousal.toFixed(2)}`
+      : "";
     this.speak(unsure ? `${dominant}, unsure` : dominant, now_s);
   }
 
@@ -142,6 +145,7 @@ export class View {
     }
     element("dominant").textContent = word;
     element("certainty").textContent = "";
+    element("affect").textContent = "";
   }
 
   /** Buttons to choose one of several faces. */
