@@ -36,7 +36,7 @@ class Trust:
     believed: float
 
 
-# 3 of the 133 turned faces have more than the first, half of the upright ones do; nineteen of twenty
+# Of the 133 turned faces 3 have more than the first, of the upright ones half; nineteen of twenty
 # upright faces have more than the second.
 MTCNN_TRUST = Trust(0.995, 0.92)
 # In 120 such pictures none of the 14 turned ones had more than 0.871; nineteen of twenty upright
