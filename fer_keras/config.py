@@ -55,6 +55,8 @@ class DatasetConfig:
             `held_out`, half of the validation split for training and the other half for
             validation, for what is fitted on top of trained networks.
         folds: Number of subject-disjoint folds.
+        folds_by: How people come into folds: `classes`, so that every fold has like shares of the
+            classes; `order`, one after the other in the order of their names, as ESR does on CK+.
         fold: Which one is tested; -1 = every one in turn, a cross-validation.
         label_noise: Share of the training labels that is replaced by another class, for studies.
         label_list: A file with other labels for training, such as published noise: a line for each
@@ -65,6 +67,8 @@ class DatasetConfig:
         per_quadrant: At most so many training images of each quadrant of the plane of valence and
             arousal, drawn by chance, and none without them (0 = all).
         per_class_seed: Another seed draws others; every stage of a growth has its own.
+        sample: Of a data set that is divided by person, use only so many images, spread evenly,
+            before it is divided (0 = all).
         limit: Use only so many training images, spread evenly (0 = all), for quick trials.
         neutral: The neutral face that stands beside every picture, for networks that read pairs:
             `same_subject`, another picture of the same person; `random_neutral`, one of train;
@@ -92,6 +96,7 @@ class DatasetConfig:
         "official"
     )
     folds: Annotated[int, Range(low=3)] = 10
+    folds_by: Literal["classes", "order"] = "classes"
     fold: Annotated[int, Range(low=-1)] = 0
     label_noise: Rate = 0.0
     label_list: str = ""
@@ -99,6 +104,7 @@ class DatasetConfig:
     per_class: CountOrZero = 0
     per_quadrant: CountOrZero = 0
     per_class_seed: CountOrZero = 0
+    sample: CountOrZero = 0
     limit: CountOrZero = 0
     neutral: Literal[
         "none", "auto", "same_subject", "same_session", "random_neutral", "mean_neutral"

@@ -65,10 +65,7 @@ def subject_folds(samples: Samples, num_folds: int) -> np.ndarray:
 
     groups = _subject_groups(samples)
     if len(np.unique(groups)) < num_folds:
-        raise DataError(
-            f"{samples.name}: expected at least {num_folds} subjects for {num_folds} folds. "
-            f"Received: {len(np.unique(groups))} that share no picture."
-        )
+        raise _too_few(samples, num_folds, len(np.unique(groups)))
     folds = np.zeros(len(samples), np.int64)
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=_SEED)
     with warnings.catch_warnings():
@@ -82,6 +79,37 @@ def subject_folds(samples: Samples, num_folds: int) -> np.ndarray:
             "Mend: fewer folds, or leave_one_subject_out."
         )
     return folds
+
+
+def dealt_folds(samples: Samples, num_folds: int) -> np.ndarray:
+    """Deals the subjects into folds one after the other, in the order of their names.
+
+    Siqueira et al. (AAAI 2020) divide CK+ so, after Liu et al. (FG 2013): every tenth of the sorted
+    subjects is in the same fold.
+
+    Args:
+        samples: Samples with known subjects.
+        num_folds: Number of folds, 2 or more.
+
+    Returns:
+        `(n,)` fold numbers from 0. Subjects who share a picture count as one.
+
+    Raises:
+        DataError: A subject is unknown, or there are fewer of them than folds.
+    """
+    groups = _subject_groups(samples)
+    order = dict.fromkeys(groups[np.argsort(samples.facts["subject"], kind="stable")].tolist())
+    if len(order) < num_folds:
+        raise _too_few(samples, num_folds, len(order))
+    fold_of = {group: place % num_folds for place, group in enumerate(order)}
+    return np.array([fold_of[group] for group in groups.tolist()], np.int64)
+
+
+def _too_few(samples: Samples, num_folds: int, received: int) -> DataError:
+    return DataError(
+        f"{samples.name}: expected at least {num_folds} subjects for {num_folds} folds. "
+        f"Received: {received} that share no picture."
+    )
 
 
 def divide(samples: Samples, config: DatasetConfig) -> Mapping[str, str]:
@@ -103,7 +131,8 @@ def divide(samples: Samples, config: DatasetConfig) -> Mapping[str, str]:
         parts = np.array(_TENTHS)[subject_folds(samples, len(_TENTHS))]
     elif rule == "folds":
         _check_fold(config.fold, config.folds)
-        folds = subject_folds(samples, config.folds)
+        deal = dealt_folds if config.folds_by == "order" else subject_folds
+        folds = deal(samples, config.folds)
         # The next fold chooses the epoch, so that the tested one takes no part in it.
         parts = np.full(len(samples), "train", dtype="<U10")
         parts[folds == (config.fold + 1) % config.folds] = "validation"

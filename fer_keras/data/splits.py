@@ -79,6 +79,11 @@ def load_splits(config: DatasetConfig, seed: int) -> tuple[Samples, Samples, Sam
         ConfigError: There is no fold of that number, or the label noise is out of range.
         DataError: The data set is missing or malformed, or its subjects are not known.
     """
+    if config.sample and config.split in ("official", "held_out"):
+        raise DataError(
+            f"dataset.sample: expected a data set that is divided by person. Received: split "
+            f"{config.split!r}. Mend: dataset.limit"
+        )
     if config.split not in ("official", "held_out"):
         parts = _by_subject(config)
         train, validation = parts["train"], parts["validation"]
@@ -240,7 +245,10 @@ def num_folds(config: DatasetConfig) -> int:
 
 def _pooled(config: DatasetConfig, rule: str) -> Samples:
     stored = read_content(prepare(config.name, config.source or None)).counts
-    return pool([_load(config, name, rule) for name in stored])
+    whole = pool([_load(config, name, rule) for name in stored])
+    if config.sample and config.sample < len(whole):
+        return whole.take(np.linspace(0, len(whole) - 1, config.sample).round().astype(np.int64))
+    return whole
 
 
 def _by_subject(config: DatasetConfig) -> dict[str, Samples]:

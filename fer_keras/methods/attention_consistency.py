@@ -5,6 +5,9 @@ Expression Recognition" (ECCV 2022), section 3. A network memorises a wrong labe
 region. Here parts of the picture are erased, and the class activation maps of picture and mirror
 image are kept alike, so that no small region can do. Only the picture itself gets the label's loss.
 
+Guo et al., "Visual Attention Consistency under Image Transforms for Multi-Label Image
+Classification" (CVPR 2019) ask the same of pictures that are turned or scaled: `transform`.
+
 Both are one doubled batch, not two passes: half the calls, and batch normalisation moves once a
 step. Its statistics are then those of both.
 """
@@ -24,6 +27,10 @@ from fer_keras.models.graphs import linear_classifier
 from fer_keras.models.layers import MirrorImage
 
 ERASINGS = ("mirrored", "independent", "none")
+TRANSFORMS = ("mirror", "rotate", "resize")
+# Largest turn in radians, and smallest scale: faces of a camera stay about upright.
+_TURN = math.radians(20)
+_LEAST_SCALE = 0.7
 FILLS = ("own_mean", "imagenet")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 # Rectangles as in the authors' program: torchvision's RandomErasing with another scale.
@@ -74,6 +81,7 @@ class AttentionConsistency(Method):
         erasing_rate: float,
         fill: str,
         noise: float,
+        transform: str,
         seed: int,
     ) -> None:
         """Builds the method; see `build`."""
@@ -90,6 +98,7 @@ class AttentionConsistency(Method):
         self.erasing_rate = erasing_rate
         self.fill = fill
         self.noise = noise
+        self.transform = transform
         self.classifier = classifier
         # float32: under mixed precision a layer would round the maps to half precision.
         self.mirror = MirrorImage(dtype="float32")
@@ -99,19 +108,40 @@ class AttentionConsistency(Method):
         """The network's outputs, and while training `cam` and `mirrored_cam`; see `Method.call`.
 
         Both are `(batch, h, w, classes)` and in the places of the picture: the map of the mirror
-        image is mirrored back.
+        image is mirrored back. Of a picture that was turned or scaled, `cam_mask` `(batch, h, w,
+        1)` says which places came back.
         """
         if not training:
             return super().call(inputs, training=training)
         inputs = self._with_noise(ops.cast(inputs, "float32"))
         first = inputs if self.erasing == "none" else self._erase(inputs)
-        second = self.mirror(self._erase(inputs) if self.erasing == "independent" else first)
+        second = self._erase(inputs) if self.erasing == "independent" else first
+        angle, scale = self._draw(ops.shape(inputs)[0])
+        if self.transform == "mirror":
+            second = self.mirror(second)
+        else:
+            second = turned(second, angle, scale, fill_mode="nearest")
         both = super().call(ops.concatenate([first, second], axis=0), training=training)
         count = ops.shape(inputs)[0]
         outputs = {name: value[:count] for name, value in both.items()}
         maps = class_maps(both["features"], self.classifier.kernel)
-        outputs["cam"], outputs["mirrored_cam"] = maps[:count], self.mirror(maps[count:])
+        outputs["cam"] = maps[:count]
+        if self.transform == "mirror":
+            outputs["mirrored_cam"] = self.mirror(maps[count:])
+        else:
+            outputs["mirrored_cam"] = turned(maps[count:], -angle, 1.0 / scale)
+            seen = turned(ops.ones_like(maps[:count, ..., :1]), -angle, 1.0 / scale)
+            outputs["cam_mask"] = ops.cast(seen > 0.99, "float32")
         return outputs
+
+    def _draw(self, count: Any) -> tuple[Any, Any]:
+        """An angle in radians and a scale for each picture, of which the transform has one."""
+        if self.transform == "mirror":
+            return None, None
+        draws = keras.random.uniform((count,), seed=self.seed_generator)
+        if self.transform == "rotate":
+            return (2.0 * draws - 1.0) * _TURN, ops.ones_like(draws)
+        return ops.zeros_like(draws), 1.0 - draws * (1.0 - _LEAST_SCALE)
 
     def _with_noise(self, images: Any) -> Any:
         if not self.noise:
@@ -138,7 +168,12 @@ class AttentionConsistency(Method):
         if not training:
             return losses
         distance = ops.square(outputs["cam"] - outputs["mirrored_cam"])
-        return losses + self.weight * ops.mean(distance, axis=(1, 2, 3))
+        if "cam_mask" not in outputs:
+            return losses + self.weight * ops.mean(distance, axis=(1, 2, 3))
+        mask = outputs["cam_mask"]
+        places = ops.maximum(ops.sum(mask, axis=(1, 2, 3)), 1.0)
+        by_place = ops.mean(distance, axis=3, keepdims=True)
+        return losses + self.weight * ops.sum(mask * by_place, axis=(1, 2, 3)) / places
 
 
 def class_maps(features: Any, kernel: Any) -> Any:
@@ -154,6 +189,33 @@ def class_maps(features: Any, kernel: Any) -> Any:
     # float32 also under mixed precision: what is compared are small differences.
     weights = ops.stop_gradient(ops.cast(kernel, "float32"))
     return ops.matmul(ops.cast(features, "float32"), weights)
+
+
+def turned(maps: Any, angle: Any, scale: Any, fill_mode: str = "constant") -> Any:
+    """Pictures or maps turned and scaled about their centre.
+
+    Args:
+        maps: `(batch, h, w, c)` float32.
+        angle: `(batch,)` in radians, clockwise.
+        scale: `(batch,)`, above 0; below 1 what is seen becomes smaller.
+        fill_mode: What stands where nothing was: `"constant"`, zeros, or `"nearest"`, the border.
+
+    Returns:
+        As `maps`. The opposite angle and the inverse scale turn it back.
+    """
+    height, width = maps.shape[1:3]
+    x, y = (width - 1) / 2, (height - 1) / 2
+    # From a place of the result to that of the input.
+    cos, sin = ops.cos(angle) / scale, ops.sin(angle) / scale
+    none = ops.zeros_like(cos)
+    rows = (cos, sin, x - cos * x - sin * y, -sin, cos, y + sin * x - cos * y, none, none)
+    return ops.image.affine_transform(
+        maps,
+        ops.stack(rows, axis=1),
+        interpolation="bilinear",
+        fill_mode=fill_mode,
+        data_format="channels_last",
+    )
 
 
 def erased(
@@ -206,6 +268,7 @@ def build(
     erasing_rate: Share = 0.5,
     fill: Annotated[str, Choices(FILLS)] = "own_mean",
     noise: NotNegative = 0.0,
+    transform: Annotated[str, Choices(TRANSFORMS)] = "mirror",
     seed: CountOrZero = 0,
 ) -> AttentionConsistency:
     """Training by erasing attention consistency (EAC).
@@ -228,6 +291,9 @@ def build(
             ImageNet, which is 0 after the normalisation of the authors' program.
         noise: Standard deviation, in grey levels, of Gaussian noise on half of the pictures; the
             program has the square root of 30.
+        transform: How the second picture differs: `"mirror"`, the mirror image; `"rotate"`, turned
+            by up to 20 degrees; `"resize"`, smaller by up to 30 %. The last two compare the places
+            that are seen in both.
         seed: Of the rectangles; the state of the draws is one of the method's variables.
 
     Returns:
@@ -244,5 +310,6 @@ def build(
         erasing_rate=erasing_rate,
         fill=fill,
         noise=noise,
+        transform=transform,
         seed=seed,
     )

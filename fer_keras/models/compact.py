@@ -15,10 +15,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from fer_keras.common.constraints import Count, Length, Rate
+from fer_keras.common.constraints import Choices, Count, Length, Rate
 from fer_keras.common.errors import ConfigError
 from fer_keras.models.folded import channel_moments
-from fer_keras.models.layers import batch_norm, conv, conv_bn
+from fer_keras.models.layers import ACTIVATIONS, activate, batch_norm, conv, conv_bn
 
 Layers = Mapping[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
 
@@ -34,6 +34,7 @@ def build(
     depths: Sequence[Count] = (1, 1, 1),
     first_stride: Literal[1, 2] = 2,
     dropout: Rate = 0.3,
+    activation: Annotated[str, Choices(ACTIVATIONS)] = "relu",
 ) -> Any:
     """Builds the network.
 
@@ -46,6 +47,7 @@ def build(
         first_stride: 2 = the first stage halves the map too; 1 = it works at the size of the stem,
             which costs about four times its time.
         dropout: Rate before the classifier, in [0, 1).
+        activation: One of `fer_keras.models.layers.ACTIVATIONS`.
 
     Returns:
         `keras.Model` from raw pixels in 0..255 to `logits` `(batch, num_classes)`, `embedding`
@@ -62,11 +64,11 @@ def build(
         )
     image = keras.Input(image_shape, name="image")
     x = keras.layers.Rescaling(1 / 64, offset=-2.0, name="scale")(image)
-    x = conv_bn(x, stem_filters, 3, strides=2, name="stem")
+    x = conv_bn(x, stem_filters, 3, strides=2, activation=activation, name="stem")
     for stage, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
         for block in range(1, depth + 1):
             strides = 1 if block > 1 else first_stride if stage == 1 else 2
-            x = _residual_block(x, width, strides, name=f"stage{stage}_block{block}")
+            x = _residual_block(x, width, strides, activation, name=f"stage{stage}_block{block}")
     embedding = keras.layers.GlobalAveragePooling2D(name="embedding")(x)
     dropped = keras.layers.Dropout(dropout, name="dropout")(embedding)
     logits = keras.layers.Dense(num_classes, name="logits")(dropped)
@@ -74,7 +76,7 @@ def build(
     return keras.Model(image, outputs, name="compact")
 
 
-def _residual_block(x: Any, filters: int, strides: int, *, name: str) -> Any:
+def _residual_block(x: Any, filters: int, strides: int, activation: str, *, name: str) -> Any:
     shortcut = x
     if strides > 1:
         # Averaging first: a strided 1x1 convolution would throw three of four pixels away.
@@ -83,11 +85,11 @@ def _residual_block(x: Any, filters: int, strides: int, *, name: str) -> Any:
         )(shortcut)
     if strides > 1 or x.shape[-1] != filters:
         shortcut = conv_bn(shortcut, filters, 1, activation=None, name=f"{name}_shortcut")
-    y = conv_bn(x, filters, 3, strides=strides, name=f"{name}_conv1")
+    y = conv_bn(x, filters, 3, strides=strides, activation=activation, name=f"{name}_conv1")
     y = conv(y, filters, 3, name=f"{name}_conv2")
     y = batch_norm(y, name=f"{name}_conv2_bn")
     y = keras.layers.Add(name=f"{name}_add")([shortcut, y])
-    return keras.layers.Activation("relu", name=f"{name}_relu")(y)
+    return activate(y, activation, name=name)
 
 
 def narrow(

@@ -15,7 +15,13 @@ from keras import ops
 
 from fer_keras.common.constraints import Choices, Count, Length, Positive
 from fer_keras.common.errors import ConfigError
-from fer_keras.models.layers import batch_norm, conv, imagenet_normalised
+from fer_keras.models.layers import (
+    ACTIVATIONS,
+    activate,
+    batch_norm,
+    conv,
+    imagenet_normalised,
+)
 
 # An eighth of the channels and one residual block a stage: 38 thousand parameters.
 SMALL = {"width": 1 / 8, "depths": (1, 1, 1)}
@@ -29,8 +35,6 @@ _STAGES: tuple[tuple[int, dict[int, int], dict[int, int]], ...] = (
 )
 _STEM_FILTERS = 64
 _FEATURES = 512
-
-ACTIVATIONS = ("prelu", "relu", "leaky_relu")
 
 
 @keras.saving.register_keras_serializable(package="fer_keras")
@@ -118,8 +122,7 @@ def build(
         width: Factor of all channel numbers, above 0. Every kernel size keeps its share of the
             channels, rounded, and at least one.
         depths: Residual blocks of each of the three stages, at least 1.
-        activation: One of `ACTIVATIONS`: a learned slope below zero for each channel, none, or a
-            hundredth.
+        activation: One of `fer_keras.models.layers.ACTIVATIONS`; the source has `"prelu"`.
 
     Returns:
         `keras.Model` from raw pixels in 0..255 to `logits` `(batch, num_classes)`; `embedding`
@@ -196,15 +199,8 @@ def _depthwise(x: Any, kernel_size: tuple[int, int], *, padding: str, name: str)
 
 
 def bn_activation(x: Any, activation: str, *, name: str) -> Any:
-    """Batch normalisation, then `activation`: `relu`, `leaky_relu`, or else PReLU."""
-    x = batch_norm(x, name=f"{name}_bn")
-    if activation == "relu":
-        return keras.layers.ReLU(name=f"{name}_relu")(x)
-    if activation == "leaky_relu":
-        return keras.layers.LeakyReLU(0.01, name=f"{name}_leaky_relu")(x)
-    # One slope for each channel, which starts as PyTorch's.
-    slope = keras.initializers.Constant(0.25)
-    return keras.layers.PReLU(alpha_initializer=slope, shared_axes=[1, 2], name=f"{name}_prelu")(x)
+    """Batch normalisation, then an activation."""
+    return activate(batch_norm(x, name=f"{name}_bn"), activation, name=name)
 
 
 def _mix_bottleneck(

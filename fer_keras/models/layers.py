@@ -11,6 +11,8 @@ from fer_keras.common.errors import ConfigError, ModelFileError
 _IMAGENET_MEAN: tuple[float, ...] = (0.485, 0.456, 0.406)
 _IMAGENET_STD: tuple[float, ...] = (0.229, 0.224, 0.225)
 
+ACTIVATIONS = ("relu", "leaky_relu", "prelu", "elu", "silu")
+
 
 @keras.saving.register_keras_serializable(package="fer_keras")
 class ClassNames(keras.layers.Layer):
@@ -351,7 +353,7 @@ def conv_bn(
         filters: Number of output channels.
         kernel_size: Odd kernel size in pixels.
         strides: Step in pixels.
-        activation: Keras activation, or `None`.
+        activation: One of `ACTIVATIONS`, or `None`.
         name: Name of the convolution and stem of the other names.
 
     Returns:
@@ -359,8 +361,30 @@ def conv_bn(
     """
     x = conv(x, filters, kernel_size, strides=strides, name=name)
     x = batch_norm(x, name=f"{name}_bn")
-    if activation is None:
-        return x
+    return x if activation is None else activate(x, activation, name=name)
+
+
+def activate(x: Any, activation: str, *, name: str) -> Any:
+    """One of `ACTIVATIONS`.
+
+    Args:
+        x: `(batch, h, w, c)` or `(batch, d)`.
+        activation: `"relu"`; `"leaky_relu"`, a hundredth below zero; `"prelu"`, a learned slope
+            below zero for each channel (He et al., ICCV 2015), which starts at 0.25; `"elu"`
+            (Clevert et al., ICLR 2016); `"silu"` (Elfwing et al., 2018).
+        name: Of what stands before it.
+
+    Returns:
+        Tensor of the same shape.
+    """
+    if activation == "leaky_relu":
+        return keras.layers.LeakyReLU(0.01, name=f"{name}_leaky_relu")(x)
+    if activation == "prelu":
+        places = list(range(1, len(x.shape) - 1))
+        slope = keras.initializers.Constant(0.25)
+        return keras.layers.PReLU(
+            alpha_initializer=slope, shared_axes=places, name=f"{name}_prelu"
+        )(x)
     return keras.layers.Activation(activation, name=f"{name}_{activation}")(x)
 
 

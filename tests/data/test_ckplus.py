@@ -97,3 +97,22 @@ def test_info() -> None:
     counts = INFO.official_counts["train"]
     assert counts == {"neutral": 327} | {name: 3 * n for name, n in sequences.items()}
     assert sum(counts.values()) == 1308
+
+
+def test_the_neutral_picture_of_esr_is_the_fourth_from_the_end(tmp_path: Path) -> None:
+    write_ckplus(tmp_path / "ckplus")
+    samples = load_samples("ckplus_esr", "train", source=tmp_path, cache_dir=tmp_path / "c")
+    names = [source.split("/")[-1] for source in samples.facts["source"].tolist()]
+    neutral = [name for name, label in zip(names, samples.labels, strict=True) if label == 0]
+    # Of six frames the third, of five the second, of four and three the first.
+    assert neutral == [
+        "S005_001_00000003.png",
+        "S010_002_00000002.png",
+        "S010_004_00000012.png",
+        "S011_001_00000001.png",
+        "S011_003_00000001.png",
+        "S014_002_00000001.png",
+        "S999_018_00000001.png",
+    ]
+    assert samples.class_counts()["disgust"] == 3
+    assert len(samples) == 27

@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -162,3 +163,31 @@ def test_rare_classes_are_repeated_evenly_after_the_split() -> None:
     repeated = more.facts["source"][more.labels == 1].tolist()
     assert sorted(repeated.count(name) for name in set(repeated)) == [3, 4]
     assert oversample(samples, 0) is samples
+
+
+def test_people_are_dealt_in_the_order_of_their_names() -> None:
+    samples = _samples()
+    names = sorted(set(samples.facts["subject"].tolist()))
+    found = folds.dealt_folds(samples, 5)
+    fold_of = dict(zip(samples.facts["subject"].tolist(), found.tolist(), strict=True))
+    # s0 and s1 share a picture and count as one: the rest moves up by a place.
+    assert names[:2] == ["s0", "s1"]
+    assert [fold_of[name] for name in names] == [0, *(i % 5 for i in range(len(names) - 1))]
+    dealt = _split(samples, DatasetConfig(split="folds", folds=5, folds_by="order", fold=3))
+    folds.check_disjoint(dealt)
+    assert set(dealt["test"].facts["subject"].tolist()) == {n for n in names if fold_of[n] == 3}
+    with pytest.raises(DataError, match="expected at least 500 subjects for 500 folds"):
+        folds.dealt_folds(samples, 500)
+
+
+def test_a_sample_is_drawn_before_people_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _samples()
+    content = SimpleNamespace(counts={"train": len(whole)})
+    monkeypatch.setattr(splits, "prepare", lambda *_: None)
+    monkeypatch.setattr(splits, "read_content", lambda _: content)
+    monkeypatch.setattr(splits, "_load", lambda *_: whole)
+    config = DatasetConfig(split="folds", folds=5, sample=len(whole) // 2)
+    train, validation, _ = splits.load_splits(config, 0)
+    assert len(train) + len(validation) + len(splits.load_test(config)) == len(whole) // 2
+    with pytest.raises(DataError, match=r"dataset\.sample: .* Mend: dataset\.limit"):
+        splits.load_splits(DatasetConfig(sample=5), 0)

@@ -59,6 +59,7 @@ _WRITERS: dict[str, Callable[[Path], Path | None]] = {
     "affectnet_small": _affectnet_small,
     "ckplus": write_ckplus,
     "ckplus7": write_ck48,
+    "ckplus_esr": write_ckplus,
     "ckplus_sequences": write_ckplus,
     "ctbc": _ctbc,
     "fer2013": _fer2013,

@@ -188,3 +188,26 @@ def test_label_orders_name_each_class_once() -> None:
     for family in FAMILIES.values():
         for order in family.labels.values():
             assert len(order) == len(set(order)) in (7, 8)
+
+
+def test_a_start_under_the_names_of_torchvision(tmp_path: Path) -> None:
+    options = {"stem": "imagenet", "width": 1 / 16}
+    theirs = build_network("resnet18", (64, 64, 3), 7, **options)
+    tensors: Tensors = {"fc.weight": np.zeros((1000, 32), np.float32), "fc.bias": np.zeros(1000)}
+    rng = np.random.default_rng(0)
+    for layer in theirs.layers:
+        if not layer.weights or layer.name == "logits":
+            continue
+        names = FAMILIES["resnet18"].tensor_names(layer)
+        layer.set_weights([rng.uniform(0.5, 1, w.shape).astype("float32") for w in layer.weights])
+        for name, values in zip(names, layer.get_weights(), strict=True):
+            array = values.transpose(3, 2, 0, 1) if values.ndim == 4 else values
+            tensors[name.replace("shortcut", "downsample")] = array
+    ours = build_network("resnet18", (64, 64, 3), 3, **options)
+    file = write(tensors, tmp_path / "resnet18_msceleb.pth")
+    line = load_start(ours, ("neutral", "happiness", "anger"), str(file))
+    assert line.startswith("40 of 41 layers from")
+    assert line.endswith("fresh: logits")
+    pictures = authors_tensors.pictures(64)
+    found, wanted = (outputs(each, pictures)["embedding"] for each in (ours, theirs))
+    np.testing.assert_array_equal(found, wanted)

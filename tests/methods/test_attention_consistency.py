@@ -6,7 +6,7 @@ import pytest
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.methods import build_method
-from fer_keras.methods.attention_consistency import class_maps, erased
+from fer_keras.methods.attention_consistency import class_maps, erased, turned
 
 from .conftest import NAMES, build_tiny_network
 
@@ -193,3 +193,48 @@ def test_the_fill_and_the_noise_of_the_program(tiny_network):
     assert abs(by_picture[by_picture > 0].mean() - 5.0) < 0.3
     plain = to_numpy(build(tiny_network)._with_noise(keras.ops.convert_to_tensor(grey)))
     np.testing.assert_array_equal(plain, grey)
+
+
+@pytest.mark.backends
+def test_turning_back_gives_the_places_back():
+    rng = np.random.default_rng(0)
+    # Smooth, so that interpolation says nothing.
+    y, x = np.mgrid[:21, :21] / 20
+    maps = np.stack([x, y, x * y], axis=-1)[None].repeat(3, axis=0).astype(np.float32)
+    angle = rng.uniform(-0.3, 0.3, 3).astype(np.float32)
+    scale = np.array([1.0, 0.8, 0.7], np.float32)
+    there = turned(maps, angle, scale, fill_mode="nearest")
+    back = to_numpy(turned(there, -angle, 1 / scale))
+    inside = (slice(None), slice(5, 16), slice(5, 16))
+    np.testing.assert_allclose(back[inside], maps[inside], atol=0.02)
+    assert np.abs(to_numpy(there)[1:] - maps[1:]).max() > 0.1
+
+
+def test_a_turn_is_clockwise_and_a_scale_below_1_is_smaller():
+    picture = np.zeros((1, 9, 9, 1), np.float32)
+    picture[0, 0, 4] = 1
+    quarter = to_numpy(turned(picture, np.float32([np.pi / 2]), np.float32([1])))
+    assert np.unravel_index(quarter.argmax(), quarter.shape)[1:3] == (4, 8)
+    half = to_numpy(turned(picture, np.float32([0]), np.float32([0.5])))
+    assert np.unravel_index(half.argmax(), half.shape)[1:3] == (2, 4)
+
+
+@pytest.mark.parametrize("transform", ["rotate", "resize"])
+def test_turned_pictures_are_compared_where_both_are_seen(tiny_network, pictures, transform):
+    x, y = pictures
+    method = build(tiny_network, erasing="none", weight=1.0, transform=transform)
+    outputs = method(x, training=True)
+    mask = to_numpy(outputs["cam_mask"])
+    assert mask.shape == (10, 6, 6, 1)
+    assert set(np.unique(mask)) <= {0, 1}
+    # What became smaller is seen whole; of what was turned, corners are missing.
+    assert (mask.min() == 1) == (transform == "resize")
+    cam, other = (to_numpy(outputs[name]) for name in ("cam", "mirrored_cam"))
+    assert np.isfinite(cam).all()
+    squares = ((cam - other) ** 2 * mask).mean(axis=3, keepdims=True)
+    distance = (squares * mask).sum(axis=(1, 2, 3)) / mask.sum(axis=(1, 2, 3))
+    found = to_numpy(method.sample_losses(keras.ops.convert_to_tensor(y), outputs, True))
+    alone = to_numpy(method.sample_losses(keras.ops.convert_to_tensor(y), outputs, False))
+    np.testing.assert_allclose(found - alone, distance, rtol=1e-3, atol=1e-6)
+    method.compile(keras.optimizers.SGD(0.01), jit_compile=JIT)
+    assert np.isfinite(method.train_on_batch(x, y, return_dict=True)["loss"])

@@ -170,6 +170,8 @@ RECIPES: dict[str, Callable[[Any], list[Any]]] = {
     ),
     # RUL (Zhang et al. 2021).
     "rul": _mirrored_and(sometimes_erase(0.5, (0.02, 0.25))),
+    # The FER2013 baselines: 44 of 48 pixels, here brought back to the size of the whole.
+    "crop": _mirrored_and(resized_crop(((44 / 48) ** 2, (44 / 48) ** 2), (1.0, 1.0))),
     # MA-Net (Zhao et al. 2021): PyTorch's defaults of a random crop.
     "manet": _mirrored_and(resized_crop((0.08, 1.0), (3 / 4, 4 / 3))),
     # The diversified networks on RAF-DB: 32 of 224 pixels of padding before a random crop.
