@@ -213,6 +213,12 @@ def test_a_shipped_model_can_be_trained_on_by_its_float32_file() -> None:
     exported = read_exported_weights(shipped.default_model())
     network = fer_keras.build_model("compact", weights="ferplus")
     assert network.output.shape == (None, 8)
+    # Folded batch norm has no statistics: normalising by a batch would be another function.
+    x = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 1)).astype(np.float32)
+    before = network.get_layer("stem_bn").get_weights()
+    stem = keras.Model(network.input, network.get_layer("stem_bn").output)
+    np.testing.assert_allclose(stem(x, training=True), stem(x, training=False), atol=1e-5)
+    np.testing.assert_array_equal(before, network.get_layer("stem_bn").get_weights())
     np.testing.assert_allclose(
         network.get_layer("logits").get_weights()[1], exported.layers["logits"][1]
     )
