@@ -278,7 +278,13 @@ def _training_row(name: str, run_dir: Path, code: int, minutes: float) -> dict[s
     if result.exists():
         figures = json.loads(result.read_text(encoding="utf-8"))
         row |= {key: figures[key] for key in ("accuracy", "balanced_accuracy", "n")}
-    states = {0: "finished", 130: "cut off; --resume goes on"}
+    states = {
+        0: "finished",
+        130: "cut off; --resume goes on",
+        # The command takes the signal over once it trains.
+        -signal.SIGTERM: "cut off before its first step",
+        -signal.SIGKILL: "killed; --resume goes on from the last checkpoint",
+    }
     return {**row, "state": states.get(code, f"ended with code {code}, see {name}.log")}
 
 

@@ -109,6 +109,8 @@ def _converted(name: str, precision: str, folder: Path) -> Path:
     path = folder / f"{name}_{precision}.tflite"
     if path.is_file():
         return path
+    import keras
+
     from fer_keras.conversion.tflite import convert, convert_int8, deploy_graph, frozen_function
     from fer_keras.models import build_network
 
@@ -120,6 +122,9 @@ def _converted(name: str, precision: str, folder: Path) -> Path:
         faces = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype=np.uint8)
         data, _ = convert_int8(frozen, faces, lambda data: True)
     path.write_bytes(data)
+    # A graph holds its weights several times over.
+    del frozen
+    keras.utils.clear_session()
     return path
 
 

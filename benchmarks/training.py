@@ -9,11 +9,11 @@ processor. The fastest of a variant's rounds counts: what else runs on the machi
 round down. Batches are random pictures that are in memory already; the optimizer is SGD with
 momentum in both. The ratio is that to the fastest plain PyTorch of the same precision (both memory
 formats are tried); the load is that of the machine over the last minute. With `--one-core` every
-variant has the same single core, and the processor time of its process counts, which
-other work on the machine hardly touches. Ours trains as `fer_keras.train` does: `Method.fit` on the
-network of this project, ESR by the losses of its branches; MobileNetV3-Large is the encoder of
-`keras.applications` and a dense layer. Trained parameters have to be as many in both, and those of
-DDAMFN the published 4,106,512.
+variant has one thread, and the processor time of its process counts, which other work on the
+machine touches little. Ours trains as `fer_keras.train` does: `Method.fit` on the network of this
+project, ESR by the losses of its branches; MobileNetV3-Large is the encoder of `keras.applications`
+and a dense layer. Trained parameters have to be as many in both, and those of DDAMFN the published
+4,106,512.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -45,7 +46,7 @@ class Setup:
         side: Height and width of the pictures, in pixels.
         channels: Of the pictures.
         batch_size: Pictures of a step.
-        steps: Of a round: some seconds, of which the beginning of a `fit` is a small part.
+        steps: Of a round: seconds, of which the beginning of a `fit` is a small part.
         parameters: Trained ones, where a publication states it.
     """
 
@@ -63,18 +64,18 @@ _VIT = {"patch_size": 16, "hidden": 384, "depth": 12, "heads": 6, "mlp": 1536}
 NUM_CLASSES = 8
 BRANCHES = 9
 NETWORKS = {
-    "resnet18": Setup("resnet18", 44, 3),
-    "mobilenet_v3_large": Setup("mobilenet_v3_large", 112, 8),
-    "ddamfn": Setup("ddamfn", 112, 2, parameters=4_106_512),
-    "esr": Setup("esr", 96, 2, {"num_branches": BRANCHES}, batch_size=8),
-    "manet, width 1/4": Setup("manet", 112, 6, {"width": 0.25}),
-    "vit_se, ViT-S/16": Setup("vit_se", 112, 3, _VIT),
-    "compact": Setup("compact", 48, 40, channels=1, batch_size=64),
+    "resnet18": Setup("resnet18", 44, 2),
+    "mobilenet_v3_large": Setup("mobilenet_v3_large", 112, 4),
+    "ddamfn": Setup("ddamfn", 112, 1, parameters=4_106_512),
+    "esr": Setup("esr", 96, 1, {"num_branches": BRANCHES}, batch_size=8),
+    "manet, width 1/4": Setup("manet", 112, 4, {"width": 0.25}),
+    "vit_se, ViT-S/16": Setup("vit_se", 112, 2, _VIT),
+    "compact": Setup("compact", 48, 16, channels=1, batch_size=64),
     "ferplus_camera": Setup(
-        "compact", 48, 12, {**_CAMERA, "widths": [48, 96, 160, 256]}, channels=1, batch_size=64
+        "compact", 48, 5, {**_CAMERA, "widths": [48, 96, 160, 256]}, channels=1, batch_size=64
     ),
     "ferplus_student": Setup(
-        "compact", 48, 16, {**_CAMERA, "stem_filters": 24, "widths": [32, 64, 128, 256]},
+        "compact", 48, 6, {**_CAMERA, "stem_filters": 24, "widths": [32, 64, 128, 256]},
         channels=1, batch_size=64,
     ),
 }  # fmt: skip
@@ -181,8 +182,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--variants", nargs="+", default=list(_DEFAULT), choices=VARIANTS)
     parser.add_argument("--batch-size", type=int, help="default: that of the network")
     parser.add_argument("--steps", type=int, help="of a round; default: that of the network")
-    parser.add_argument("--rounds", type=int, default=5, help="after one to warm up")
-    parser.add_argument("--one-core", action="store_true", help="processor time of one core")
+    parser.add_argument("--rounds", type=int, default=3, help="after one to warm up")
+    parser.add_argument("--one-core", action="store_true", help="one thread, processor time")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.worker:
@@ -234,25 +235,31 @@ def _measure(arguments: argparse.Namespace, network: str, precision: str) -> Non
 
 def _work(task: Task) -> None:
     """The other side of `Worker`."""
+    cores = os.sched_getaffinity(0)
     if task.one_core:
-        # Before any library counts the cores.
-        os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
+        os.sched_setaffinity(0, [max(cores)])  # Before any library counts them.
     rng = np.random.default_rng(0)
     setup = NETWORKS[task.network]
     shape = (task.batch_size, setup.side, setup.side, setup.channels)
     images = rng.integers(0, 256, shape, dtype=np.uint8)
     labels = rng.integers(0, NUM_CLASSES, task.batch_size)
     train, parameters = (_plain if task.variant in _PLAIN else _ours)(task, images, labels)
-    _serve(train, parameters, time.process_time if task.one_core else time.perf_counter)
+    _serve(train, parameters, time.process_time if task.one_core else time.perf_counter, cores)
 
 
-def _serve(train: Callable[[], None], parameters: int, clock: Callable[[], float]) -> None:
+def _serve(
+    train: Callable[[], None], parameters: int, clock: Callable[[], float], cores: set[int]
+) -> None:
     """Tells how many parameters are trained, then trains a round for every line that comes in."""
     print(json.dumps({"parameters": parameters}), flush=True)
     for _ in sys.stdin:
         start = clock()
         train()
         print(json.dumps({"seconds": clock() - start}), flush=True)
+        # Pools of one core have their one thread by now, which may run wherever there is room.
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), cores)
 
 
 def _ours(task: Task, images: Any, labels: Any) -> tuple[Any, int]:

@@ -1,25 +1,24 @@
 """Answers requests with the expressions in pictures: `python -m fer_keras.serve`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from fer_keras.common.arguments import (
+    TOKEN_VARIABLE,
+    add_listening,
     add_min_quality,
     add_prior,
     face_pixels,
-    port,
     positive,
     rate,
+    read_token,
     words,
 )
-from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.common.errors import run_command
 from fer_keras.common.installed import require
 from fer_keras.runtime.server.settings import Limits, Settings
 
-_TOKEN_VARIABLE = "FER_KERAS_TOKEN"
 _DEFAULTS = Limits()
 
 _EXAMPLES = f"""\
@@ -37,7 +36,7 @@ routes:
   GET  /v1/models, /healthz, /metrics (Prometheus), /docs (every route, to be tried)
 
 No picture is stored or logged. Others than this machine need a token, from --token-file or the
-variable {_TOKEN_VARIABLE}. What is over a limit is refused in one line of JSON. SIGTERM and Ctrl-C
+variable {TOKEN_VARIABLE}. What is over a limit is refused in one line of JSON. SIGTERM and Ctrl-C
 finish what is under way. docs/server.md has clients in Python and JavaScript.
 """
 
@@ -66,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         min_quality=arguments.min_quality,
         host=arguments.host,
         port=arguments.port,
-        token=_token(arguments.token_file),
+        token=read_token(arguments.token_file),
         origins=tuple(arguments.origin),
         workers=arguments.workers,
         limits=Limits(
@@ -91,15 +90,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     serve(settings, listening, lambda: print(f"{address}/docs  Ctrl-C ends", flush=True))
     print("ended", file=sys.stderr)
     return 0
-
-
-def _token(path: Path | None) -> str | None:
-    if path is None:
-        return os.environ.get(_TOKEN_VARIABLE) or None
-    try:
-        return path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--token-file: cannot be read ({error}): {path}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -140,17 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=positive, default=1, metavar="N", help="of LiteRT (default: 1)")
     add("--workers", type=positive, default=1, metavar="N", help="processes (default: 1)")
     where = parser.add_argument_group("who may ask")
-    where.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone")
-    where.add_argument(
-        "--port",
-        type=port,
-        default=8000,
-        metavar="N",
-        help="0 takes a free one (default: 8000)",
-    )
-    where.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="holds the token that clients must send"
-    )
+    add_listening(where, 8000)
     where.add_argument(
         "--origin",
         action="append",

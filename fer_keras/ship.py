@@ -9,13 +9,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.common.errors import run_command
 
 _EXAMPLES = """examples:
   python -m fer_keras.ship runs/NAME/export --output saved_models/ferplus
   python -m fer_keras.ship runs/NAME/export --output saved_models/ferplus \\
       --robustness runs/NAME/export_robustness/robustness.json
   python -m fer_keras.ship saved_models/ferplus --refit-prior
+  python -m fer_keras.ship saved_models/ferplus_tiny --add-network
 
 The robustness figures are those of `python -m fer_keras.study robustness EXPORT`, of a file that is
 shipped. An earlier model in the output folder is replaced after everything has succeeded.
@@ -31,11 +32,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("export", type=Path, help="export folder")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to make")
-    parser.add_argument(
+    whole = parser.add_mutually_exclusive_group(required=True)
+    whole.add_argument("--output", type=Path, metavar="DIR", help="folder to make")
+    whole.add_argument(
         "--refit-prior", action="store_true",
         help="of a folder that was made before: choose its default prior and thresholds again, on "
         "the validation split, and write its card again",
+    )  # fmt: skip
+    whole.add_argument(
+        "--add-network", action="store_true",
+        help="of a folder that was made before: add model.keras, which can be trained on, from its "
+        "float32 or dynamic file and training pictures",
     )  # fmt: skip
     parser.add_argument(
         "--precisions", nargs="+", default=["float32", "int8"], metavar="NAME",
@@ -49,16 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     # Only now, so that --help is answered at once.
-    from fer_keras.conversion.ship import refit, ship
+    from fer_keras.conversion.ship import add_network, refit, ship
 
-    output = arguments.output
-    if arguments.refit_prior == (output is not None):
-        raise ConfigError(
-            "Expected --output DIR, or --refit-prior, which changes the folder itself. Received: "
-            f"{'both' if output else 'neither'}"
-        )
+    output = arguments.output or arguments.export
     if arguments.refit_prior:
-        manifest, output = refit(arguments.export), arguments.export
+        manifest = refit(output)
+    elif arguments.add_network:
+        manifest = add_network(output)
     else:
         manifest = ship(
             arguments.export,

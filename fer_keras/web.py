@@ -4,8 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_keras.common.arguments import face_pixels, port
+from fer_keras.common.arguments import add_listening, face_pixels, read_token
 from fer_keras.common.errors import ConfigError, run_command
+from fer_keras.runtime.server.settings import LOOPBACK, check_token
 from fer_keras.runtime.web import vendored
 
 _EXAMPLES = """\
@@ -14,12 +15,18 @@ examples:
   python -m fer_keras.web                                  # serve the page on this machine
   python -m fer_keras.web --model runs/NAME/export         # with a model of your own
   python -m fer_keras.web --model runs/NAME/export --precision int8 --port 9000
+  python -m fer_keras.web --host 0.0.0.0 --token-file token.txt         # also for a phone
   python -m fer_keras.web save --model runs/NAME/export --output site   # files for a web server
 
-The page runs the model in the browser: no picture leaves it. The server listens on the loopback
-interface alone and answers GET and HEAD of the page's own files. The face detector comes with
-`build`.
+The page runs the model in the browser: no picture leaves it. The server answers GET and HEAD of
+the page's own files, to this machine alone unless --host and a token say otherwise. The face
+detector comes with `build`.
 """
+# What a browser does with pages that are neither from its own machine nor encrypted.
+_NO_CAMERA = (
+    "It reads pictures there, but gets no camera without https: put a proxy with TLS before it, or "
+    "take a tunnel (ssh -L)"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"-> {vendored.VENDOR_FOLDER}")
         return 0
     # Before a model is read, which takes longer.
+    token = read_token(arguments.token_file)
+    check_token(arguments.host, token)
     vendored.read_vendored()
 
     # Imported only now, so that --help is answered at once.
@@ -57,8 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         save_site(site, output)
         print(f"{len(site)} files -> {output}")
         return 0
-    with PageServer(site, arguments.port) as server:
-        print(f"Open {server.url} in a browser on this machine; Ctrl-C ends.", flush=True)
+    with PageServer(site, arguments.port, arguments.host, token) as server:
+        here = arguments.host in LOOPBACK
+        where = "on this machine" if here else f"of your network. {_NO_CAMERA}"
+        print(f"Open {server.url} in a browser {where}; Ctrl-C ends.", flush=True)
         server.serve_forever()
     return 0
 
@@ -96,13 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         help="find faces from this side on, in pixels of the picture; small ones take time "
         "(default: faces of about a fifth of the longer side)",
     )
-    parser.add_argument(
-        "--port",
-        type=port,
-        default=8765,
-        metavar="N",
-        help="0 takes a free one (default: 8765)",
-    )
+    add_listening(parser, 8765)
     parser.add_argument("--output", type=Path, metavar="DIR", help="new folder for `save`")
     return parser
 

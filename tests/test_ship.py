@@ -1,16 +1,24 @@
 """A shipped folder holds the files users run, verified, and a card with all figures."""
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from keras import Model
 from tiny_models import BRIGHT, CLASS_NAMES, write_export
 
+from fer_keras import build_model
 from fer_keras.common.errors import ConfigError, ExportError, ModelFileError
+from fer_keras.common.metrics import softmax
 from fer_keras.conversion.ship import ship
+from fer_keras.loading.load import load_model
 from fer_keras.reporting.card import without_places
 from fer_keras.runtime import Recognizer
+from fer_keras.runtime.shipped import default_model
 from fer_keras.ship import main
 
 
@@ -116,6 +124,39 @@ def test_a_network_that_was_trained_on_since_is_left_out(export: Path, tmp_path:
     (tmp_path / "best.keras").write_bytes(b"another one")
     ship(export, tmp_path / "out")
     assert not (tmp_path / "out" / "model.keras").exists()
+
+
+def test_a_shipped_folder_gets_the_network_to_train_on_without_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(default_model().parent / "ferplus_tiny", folder)
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 48, 48, 1), dtype=np.uint8)
+    asked: dict[str, Any] = {}
+
+    def some(name: str, split: str, **how: Any) -> Any:
+        asked.update(how, name=name, split=split)
+        return SimpleNamespace(images=pictures)
+
+    monkeypatch.setattr("fer_keras.conversion.ship.load_samples", some)
+    before = json.loads((folder / "manifest.json").read_text())["files"]
+    (folder / "model.keras").unlink(missing_ok=True)
+    assert main([str(folder), "--add-network"]) == 0
+    assert (asked["name"], asked["split"], asked["channels"]) == ("ferplus", "train", 1)
+    after = json.loads((folder / "manifest.json").read_text())["files"]
+    assert after["model_dynamic.tflite"] == before["model_dynamic.tflite"]
+    assert "model.keras" in after
+    network = build_model("compact", weights=folder, outputs="logits")
+    model = load_model(folder)
+    logits = (network.predict(pictures) + network.predict(pictures[:, :, ::-1])) / 2
+    answers = softmax(logits / model.temperature)
+    np.testing.assert_allclose(answers, model.predict(pictures), atol=1e-4)
+    # In training it is the same function too, for these are the statistics of the pictures.
+    norm = network.get_layer("stem_bn")
+    assert norm.trainable
+    stem = Model(network.input, norm.output)
+    whole = stem(pictures.astype(np.float32), training=True)
+    np.testing.assert_allclose(whole, stem.predict(pictures), atol=1e-2)
 
 
 def test_what_is_in_the_way_stays(export: Path, tmp_path: Path) -> None:

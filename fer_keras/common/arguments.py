@@ -2,10 +2,15 @@
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from fer_keras.common.errors import ConfigError
+
+# Holds a token where no file is named.
+TOKEN_VARIABLE = "FER_KERAS_TOKEN"
 
 
 def positive(text: str) -> int:
@@ -57,6 +62,46 @@ def add_min_quality(parser: argparse.ArgumentParser) -> None:
         help="leave out faces of a lower quality, 0..1: small, blurred, turned away or cut by the "
         "border (default: 0)",
     )
+
+
+def add_listening(group: argparse._ActionsContainer, default_port: int) -> None:
+    """Add `--host`, `--port` and `--token-file`; `read_token` reads the last.
+
+    Args:
+        group: A parser or a group of one.
+        default_port: Of the command.
+    """
+    group.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone")
+    group.add_argument(
+        "--port",
+        type=port,
+        default=default_port,
+        metavar="N",
+        help=f"0 takes a free one (default: {default_port})",
+    )
+    group.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="holds the token that others than this machine must show",
+    )
+
+
+def read_token(path: Path | None) -> str | None:
+    """The token of a file, else that of the variable `TOKEN_VARIABLE`.
+
+    Args:
+        path: Of `--token-file`.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    if path is None:
+        return os.environ.get(TOKEN_VARIABLE) or None
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--token-file: cannot be read ({error}): {path}") from error
 
 
 def seconds(text: str) -> float:

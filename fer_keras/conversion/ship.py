@@ -12,19 +12,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_keras.common.errors import ConfigError, DataError, ExportError
+from fer_keras.common.errors import ConfigError, DataError, ExportError, ModelFileError
 from fer_keras.common.files import file_sha256, read_json, write_text
 from fer_keras.common.prior import read_class_prior
 from fer_keras.conversion.folder import check_target, file_table, publish
 from fer_keras.data.load import load_samples
 from fer_keras.evaluation.default_prior import choose_prior, decision_block
 from fer_keras.evaluation.thresholds import fit_decision
+from fer_keras.loading.exported_weights import read_exported_weights
+from fer_keras.loading.keras_files import save_network
 from fer_keras.loading.load import load_model
+from fer_keras.loading.transfer import fill_from_export
+from fer_keras.models import build_network
+from fer_keras.models.layers import with_class_names
 from fer_keras.reporting.card import render_card
 from fer_keras.reporting.hub_card import render_hub_card
 from fer_keras.runtime.export_files import LABELS, MANIFEST, ModelFiles, read_model_files
 
 NETWORK = "model.keras"
+# Training pictures whose statistics batch norm gets back.
+_STATISTICS_OF = 2048
 
 
 def ship(
@@ -142,6 +149,50 @@ def refit(folder: Path) -> dict[str, Any]:
         manifest["decision"] = block
     network = folder / NETWORK
     _write(manifest, files, folder, network if network.is_file() else None)
+    return manifest
+
+
+def add_network(folder: Path) -> dict[str, Any]:
+    """Adds the network that can be trained on to a shipped folder, without its run.
+
+    The weights are those of the file with float activations; batch norm, which is folded into them
+    there, gets back statistics of training pictures, so that training starts from the function that
+    the file has.
+
+    Args:
+        folder: A folder that `ship` made.
+
+    Returns:
+        The content of the new `manifest.json`.
+
+    Raises:
+        ModelFileError: The folder is damaged, or a layer of its network is not in the file.
+        DataError: The data set of its training is missing.
+        ExportError: The folder cannot be written.
+    """
+    manifest = read_json(folder / MANIFEST)
+    weights = read_exported_weights(folder)
+    files = {name: read_model_files(folder, name) for name in manifest["precision_files"]}
+    pictures = load_samples(
+        manifest["dataset"],
+        "train",
+        image_size=weights.image_shape[:2],
+        channels=weights.image_shape[2],
+        limit=_STATISTICS_OF,
+    ).images
+    network = with_class_names(
+        build_network(
+            weights.network, weights.image_shape, len(weights.class_names), **weights.options
+        ),
+        weights.class_names,
+    )
+    fresh, _ = fill_from_export(network, weights.class_names, weights, pictures)
+    if fresh:
+        raise ModelFileError(f"Expected every layer in the file. Lacking: {fresh}: {weights.path}")
+    with tempfile.TemporaryDirectory(prefix="fer_keras-") as place:
+        file = Path(place) / NETWORK
+        save_network(network, file)
+        _write(manifest, files, folder, file)
     return manifest
 
 

@@ -51,6 +51,7 @@ def build_model(
         weights: Trained weights to start from: a shipped model (`fer_keras.list_models()`) with a
             `.keras`, a float32 or a `dynamic` file, a run folder, an export or a `.keras` file of
             the same network.
+            Of a float32 or a `dynamic` file batch norm is frozen: it has no statistics.
             Without options the graph is that of the file. A classifier is matched by the names of
             the classes; classes that are new keep fresh weights, with a warning.
         **options: Keyword options of the network's `build`, described in its module.
@@ -139,7 +140,9 @@ def _exported_network(
     names: tuple[str, ...] | None,
     options: Mapping[str, Any],
 ) -> Any:
-    """The network of an export's file with float activations, ready to be trained on."""
+    """The network of an export's file with float activations; its batch norm is frozen."""
+    import keras
+
     from fer_keras.models.layers import with_class_names
 
     exported = read_exported_weights(export)
@@ -164,6 +167,10 @@ def _exported_network(
         )
     if fresh:
         _warn_of_fresh(fresh, exported.path)
+    # Their statistics are folded into the weights: normalising by a batch would be another network.
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
     return network
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from fer_keras.common.errors import ConfigError, ModelFileError, did_you_mean
 from fer_keras.models import build_network, list_networks
-from fer_keras.models.layers import batch_norm, conv
+from fer_keras.models.layers import FusedBatchNormalization, batch_norm, conv
 
 # Of the pictures of VGGFace2, in red, green and blue: resnet50_ft.prototxt.
 _VGGFACE2_MEAN = (131.0912, 103.8827, 91.4953)
@@ -111,9 +111,18 @@ def _mobilenet_v3(size: str) -> Callable[..., Any]:
             weights=None if weights == "none" else weights,
             pooling="avg",
         )
-        return keras.Model(image, trunk(_in_colour(image)), name=f"mobilenet_v3_{size}")
+        fused = keras.models.clone_model(trunk, clone_function=_with_fused_batch_norm)
+        fused.set_weights(trunk.get_weights())
+        return keras.Model(image, fused(_in_colour(image)), name=f"mobilenet_v3_{size}")
 
     return build
+
+
+def _with_fused_batch_norm(layer: Any) -> Any:
+    kind = type(layer)
+    if kind is keras.layers.BatchNormalization:
+        kind = FusedBatchNormalization
+    return kind.from_config(layer.get_config())
 
 
 def _resnet50_vggface2(

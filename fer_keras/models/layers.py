@@ -283,7 +283,7 @@ class Resizing(keras.layers.Resizing):
 
 @keras.saving.register_keras_serializable(package="fer_keras")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras' layer, on TensorFlow trained by one operation in the place of a dozen.
+    """Keras' layer, on TensorFlow and PyTorch trained by one operation in the place of a dozen.
 
     The function of the weights, and the statistics that it keeps, are Keras'. Keras works mean,
     variance and result out step by step, each of which reads the map anew, forwards and backwards.
@@ -292,7 +292,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Returns the normalised maps, of the same shape; see Keras' layer."""
         fused = (
-            keras.backend.backend() == "tensorflow"
+            keras.backend.backend() in _FUSED
             and training
             and self.trainable
             and not self.synchronized
@@ -305,20 +305,38 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         )
         if not fused:
             return super().call(inputs, training=training, mask=mask)
-        import tensorflow as tf
-
-        gamma, beta = (tf.cast(each, tf.float32) for each in (self.gamma, self.beta))
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs, scale=gamma, offset=beta, mean=[], variance=[],
-            epsilon=self.epsilon, is_training=True,
-        )  # fmt: skip
-        # The operation divides the variance that it reports by n - 1.
-        count = tf.cast(tf.size(inputs) / tf.size(mean), tf.float32)
-        variance = variance * (count - 1) / count
+        gamma, beta = (keras.ops.cast(each, "float32") for each in (self.gamma, self.beta))
+        outputs, mean, variance = _FUSED[keras.backend.backend()](inputs, gamma, beta, self.epsilon)
         keep = self.momentum
         self.moving_mean.assign(self.moving_mean * keep + mean * (1 - keep))
         self.moving_variance.assign(self.moving_variance * keep + variance * (1 - keep))
         return outputs
+
+
+def _normalise_tensorflow(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """The normalised maps, and mean and variance of the channels."""
+    import tensorflow as tf
+
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
+    )
+    # The operation divides the variance that it reports by n - 1.
+    count = tf.cast(tf.size(x) / tf.size(mean), tf.float32)
+    return outputs, mean, variance * (count - 1) / count
+
+
+def _normalise_torch(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """As `_normalise_tensorflow`; statistics carry no gradient, as they are only kept."""
+    import torch
+
+    outputs, mean, deviation_inverse = torch.native_batch_norm(
+        x.permute(0, 3, 1, 2), gamma, beta, None, None, True, 0.0, epsilon
+    )
+    variance = deviation_inverse.detach() ** -2 - epsilon
+    return outputs.permute(0, 2, 3, 1), mean.detach(), variance
+
+
+_FUSED = {"tensorflow": _normalise_tensorflow, "torch": _normalise_torch}
 
 
 def batch_norm(x: Any, *, name: str, gamma: str = "ones") -> Any:

@@ -243,18 +243,20 @@ def plot_curves(metrics_path: str | Path, path: str | Path, *, title: str = "") 
     Raises:
         DataError: The file is missing, damaged or empty.
     """
+    from matplotlib.ticker import PercentFormatter
+
     rows = _read_rows(Path(metrics_path))
     epochs = [int(row["epoch"]) for row in rows]
     has_rate = any("learning_rate" in row for row in rows)
     panels = 3 if has_rate else 2
     figure = new_figure(4.4 * panels, 3.7)
     axes = figure.subplots(1, panels)
+    marker = "o" if len(rows) <= 30 else ""
     for panel, name, label in ((axes[0], "loss", "Loss"), (axes[1], "accuracy", "Accuracy")):
         series = ((name, "Training", GREY), (f"val_{name}", "Validation", BLUE))
         for key, legend, colour in series:
             values = [_number(row.get(key)) for row in rows]
             if not all(math.isnan(v) for v in values):
-                marker = "o" if len(rows) <= 30 else ""
                 panel.plot(
                     epochs, values, color=colour, marker=marker, markersize=3.5, label=legend
                 )
@@ -270,15 +272,15 @@ def plot_curves(metrics_path: str | Path, path: str | Path, *, title: str = "") 
             0.98, 0.04, f"best: {validation[best]:.1%} (epoch {epochs[best]})",
             transform=axes[1].transAxes, ha="right", fontsize=9, color=ORANGE,
         )  # fmt: skip
-        axes[1].yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
+    axes[1].yaxis.set_major_formatter(PercentFormatter(xmax=1))
     if has_rate:
         rates = [_number(row.get("learning_rate")) for row in rows]
-        axes[2].plot(epochs, rates, color=INK)
+        axes[2].plot(epochs, rates, color=INK, marker=marker, markersize=3.5)
         axes[2].set(xlabel="Epoch", ylabel="Learning rate")
         axes[2].ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
     for panel in axes:
         plain_axes(panel)
-        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     save_figure(figure, path)

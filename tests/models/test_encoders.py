@@ -14,7 +14,7 @@ from fer_keras.methods import build_method
 from fer_keras.models import build_network
 from fer_keras.models.difference_of_embeddings import READS
 from fer_keras.models.encoders import build_encoder, load_vggface2
-from fer_keras.models.layers import FrozenEncoder
+from fer_keras.models.layers import FrozenEncoder, FusedBatchNormalization
 from fer_keras.training.start import with_encoders
 
 NAMES = ("neutral", "happiness", "anger")
@@ -255,3 +255,24 @@ def test_pairs_and_single_pictures_are_told_apart():
         build_network("difference_of_embeddings", SHAPE, 3)
     with pytest.raises(ConfigError, match=r"reads single pictures.*dataset\.neutral=none"):
         build_network("compact", (2, *SHAPE), 3)
+
+
+@pytest.mark.backends
+def test_mobilenet_normalises_by_one_operation():
+    built = build_encoder("mobilenet_v3_small", (32, 32, 3), {"alpha": 0.25})
+    trunk = next(layer for layer in built.layers if isinstance(layer, keras.Model))
+    kinds = {type(layer) for layer in trunk.layers if "BatchNorm" in type(layer).__name__}
+    assert kinds == {FusedBatchNormalization}
+    keras_own = keras.applications.MobileNetV3Small(
+        input_shape=(32, 32, 3), alpha=0.25, include_top=False, weights=None, pooling="avg"
+    )
+    keras_own.set_weights(trunk.get_weights())
+    images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32")
+    # In training forty layers divide by the deviation of a few values, which enlarges rounding.
+    for training, tolerance in ((False, 1e-5), (True, 1e-4)):
+        ours, theirs = (
+            keras.ops.convert_to_numpy(each(images, training=training))
+            for each in (built, keras_own)
+        )
+        np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=0)
+    assert [w.name for w in trunk.weights] == [w.name for w in keras_own.weights]

@@ -80,6 +80,21 @@ def test_curves_are_those_of_the_metrics(figures: list[Any], tmp_path: Path) -> 
         plots.plot_curves(file, NOWHERE)
 
 
+def test_the_curves_of_one_epoch_are_points_with_ticks_that_differ(
+    figures: list[Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "metrics.jsonl"
+    row = {"epoch": 1, "loss": 0.74, "accuracy": 0.1367, "val_accuracy": 0.1404}
+    file.write_text(json.dumps({**row, "learning_rate": 7.3e-6}) + "\n")
+    plots.plot_curves(file, NOWHERE)
+    _, accuracy, rate = figures[0].axes
+    assert rate.lines[0].get_marker() == "o"
+    assert [tick for tick in rate.get_xticks() if tick % 1 == 0] == list(rate.get_xticks())
+    figures[0].canvas.draw()
+    ticks = [label.get_text() for label in accuracy.get_yticklabels()]
+    assert len(set(ticks)) == len(ticks) > 1
+
+
 def test_risk_is_what_accuracy_leaves(figures: list[Any]) -> None:
     kept, accuracy = np.array([0.01, 0.5, 1.0]), np.array([0.0, 0.9, 0.8])
     plots.plot_risk_coverage({"Keras": (kept, accuracy)}, NOWHERE, chosen=(0.5, 0.9), target=0.95)

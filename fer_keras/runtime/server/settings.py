@@ -12,6 +12,30 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,256}")
 _ORIGIN = re.compile(r"https?://[^/\s]+")
 
 
+def check_token(host: str, token: str | None) -> None:
+    """Refuses to let others than this machine in without a token, and a token that cannot be one.
+
+    Args:
+        host: The address to listen on.
+        token: What others must show.
+
+    Raises:
+        ConfigError: There is none, or it is too short or has other characters.
+    """
+    if host not in LOOPBACK and token is None:
+        raise ConfigError(
+            f"--host {host}: others than this machine need a token. Write one into a file "
+            'with: python -c "import secrets; print(secrets.token_urlsafe(32))" and give '
+            "--token-file FILE"
+        )
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise ConfigError(
+            "token: expected 16 to 256 letters, digits, '.', '_', '~' or '-', received "
+            f"{len(token)} characters. Make one with: "
+            'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+        )
+
+
 @dataclass(frozen=True)
 class Limits:
     """How much one client may ask for. Each is at least 1 (`seconds` over 0).
@@ -72,18 +96,7 @@ class Settings:
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
-        if self.host not in LOOPBACK and self.token is None:
-            raise ConfigError(
-                f"--host {self.host}: others than this machine need a token. Write one into a file "
-                'with: python -c "import secrets; print(secrets.token_urlsafe(32))" and give '
-                "--token-file FILE"
-            )
-        if self.token is not None and not _TOKEN.fullmatch(self.token):
-            raise ConfigError(
-                "token: expected 16 to 256 letters, digits, '.', '_', '~' or '-', received "
-                f"{len(self.token)} characters. Make one with: "
-                'python -c "import secrets; print(secrets.token_urlsafe(32))"'
-            )
+        check_token(self.host, self.token)
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
                 raise ConfigError(

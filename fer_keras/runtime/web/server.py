@@ -1,18 +1,20 @@
-"""Serves the page on the loopback interface, and nothing else to nobody else.
+"""Serves the page on the loopback interface, and nothing else to nobody else without a token.
 
 What it serves is a fixed list of files in memory. LiteRT.js is fetched by the build command and
 never committed.
 """
 
+import hmac
+import socket
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from fer_keras.common.errors import ConfigError
+from fer_keras.runtime.server.settings import LOOPBACK, check_token
 from fer_keras.runtime.web.site import SiteFile
 
-HOST = "127.0.0.1"
 _REQUEST_TIMEOUT_S = 10.0
 # The same policy stands in index.html, so that it holds wherever the page is hosted; a <meta>
 # cannot carry frame-ancestors. WebAssembly is compiled code, which has to be allowed by name.
@@ -38,30 +40,63 @@ class PageServer(ThreadingHTTPServer):
     Args:
         site: Path relative to the page -> file.
         port: 0 takes a free one.
+        host: The address to listen on.
+        token: The first part of every path, which others than this machine need: a browser sends no
+            header with an address that is typed in.
 
     Raises:
-        ConfigError: The port is taken or not allowed.
+        ConfigError: The port is taken or not allowed, the host is not this machine's own and there
+            is no token, or the token is malformed.
     """
 
     daemon_threads = True
 
-    def __init__(self, site: Mapping[str, SiteFile], port: int) -> None:
+    def __init__(
+        self,
+        site: Mapping[str, SiteFile],
+        port: int,
+        host: str = LOOPBACK[0],
+        token: str | None = None,
+    ) -> None:
+        check_token(host, token)
+        self.token = token
         self.files = {f"/{name}": file for name, file in site.items()}
         self.files["/"] = site["index.html"]
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            super().__init__((HOST, port), _Handler)
+            super().__init__((host, port), _Handler)
         except OSError as error:
             raise ConfigError(
-                f"--port: {HOST}:{port} cannot be used ({error.strerror}). Choose another, or "
-                "0 for any free one"
+                f"--port: {host}:{port} cannot be used ({error.strerror}). Choose another, or 0 "
+                "for any free one"
             ) from error
-        # A foreign site whose name is made to point here (DNS rebinding) sends its own name.
-        self.hosts = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
+        self._host = socket.gethostname() if host in ("0.0.0.0", "::") else _in_url(host)
+        # A foreign site whose name is made to point here (DNS rebinding) sends its own name, but
+        # knows no token.
+        self.hosts = {f"{_in_url(name)}:{self.server_port}" for name in LOOPBACK}
 
     @property
     def url(self) -> str:
         """The address of the page."""
-        return f"http://{HOST}:{self.server_port}/"
+        return f"http://{self._host}:{self.server_port}/{f'{self.token}/' if self.token else ''}"
+
+    def file_at(self, path: str) -> SiteFile | None:
+        """The file of an address; None where there is none, or where the token is not in it.
+
+        Args:
+            path: As the browser sent it.
+        """
+        if self.token is not None:
+            given, slash, rest = path.removeprefix("/").partition("/")
+            if not hmac.compare_digest(given.encode(), self.token.encode()):
+                return None
+            path = slash + rest
+        # Looked up as it stands: a query, an escape or a path of the disk is no key of the list.
+        return self.files.get(path)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -79,11 +114,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_content=False)
 
     def _answer(self, with_content: bool) -> None:
-        if self.headers.get_all("Host") not in [[host] for host in self.server.hosts]:
+        known = self.headers.get_all("Host") in [[host] for host in self.server.hosts]
+        if self.server.token is None and not known:
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "unknown host")
             return
-        # Looked up as it stands: a query, an escape or a path of the disk is no key of the list.
-        file = self.server.files.get(self.path)
+        file = self.server.file_at(self.path)
         if file is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return

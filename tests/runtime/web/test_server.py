@@ -146,3 +146,26 @@ def test_it_listens_on_the_loopback_interface_alone(server: PageServer) -> None:
 def test_a_taken_port_is_one_line(server: PageServer) -> None:
     with pytest.raises(ConfigError, match=rf"--port: 127\.0\.0\.1:{server.server_port} cannot"):
         PageServer(SITE, server.server_port)
+
+
+def test_others_than_this_machine_need_a_token() -> None:
+    with pytest.raises(ConfigError, match=r"--host 0\.0\.0\.0: others .* need a token.*token-file"):
+        PageServer(SITE, 0, "0.0.0.0")
+    with pytest.raises(ConfigError, match="expected 16 to 256 letters"):
+        PageServer(SITE, 0, "0.0.0.0", "short")
+    token = "0123456789abcdef"
+    with PageServer(SITE, 0, "0.0.0.0", token) as started:
+        thread = threading.Thread(target=started.serve_forever)
+        thread.start()
+        try:
+            assert started.url.endswith(f":{started.server_port}/{token}/")
+            # The name is anybody's, the token nobody else's.
+            foreign = {"Host": f"laptop:{started.server_port}"}
+            for name, file in SITE.items():
+                assert ask(started, f"/{token}/{name}", **foreign)[::2] == (200, file.content)
+            assert ask(started, f"/{token}/", **foreign)[0] == 200
+            for path in ("/", "/index.html", f"/{token}", f"/{token}x/", "/0123456789abcdee/"):
+                assert ask(started, path)[0] == 404, path
+        finally:
+            started.shutdown()
+            thread.join()
