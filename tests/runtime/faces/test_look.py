@@ -54,8 +54,8 @@ def drawn_poses(**angles: float) -> np.ndarray:
 
 
 def test_drawn_faces_look_where_they_are_drawn() -> None:
-    # Drawn noses are flatter and drawn faces shorter than those of people: yaw comes out at two
-    # thirds to three quarters, and pitch with an offset.
+    # Drawn noses are flatter and drawn faces shorter than those of people (below): yaw comes out
+    # at two thirds to three quarters, and pitch with an offset.
     assert drawn_poses(yaw=0)[0] == pytest.approx(0, abs=1)
     for yaw in (-25, -15, 15, 30):
         assert 0.6 * abs(yaw) < abs(drawn_poses(yaw=yaw)[0]) < abs(yaw)
@@ -64,6 +64,44 @@ def test_drawn_faces_look_where_they_are_drawn() -> None:
     assert up + 8 < straight < down - 8
     for roll in (-18, 10, 20):
         assert drawn_poses(roll=roll)[2] == pytest.approx(roll, abs=1)
+
+
+def drawn_head(number: int) -> np.ndarray:
+    """A drawn person's own five points in space, from two views; pixels, z away from the camera."""
+    straight, aside = (
+        draw_face(make_identity(7, number), {}, View(yaw=yaw), 160)[1] - 80 for yaw in (0, 20)
+    )
+    turn = math.radians(20)
+    depth = (aside[:, 0] - straight[:, 0] * math.cos(turn)) / math.sin(turn)
+    return np.column_stack([straight, -depth])
+
+
+@pytest.mark.parametrize(
+    "angles",
+    [{}, {"pitch": 12}, {"pitch": -12}, {"yaw": -25}, {"yaw": 30}, {"roll": -18},
+     {"yaw": 15, "roll": 20}, {"pitch": 12, "roll": -18}],
+)  # fmt: skip
+def test_drawn_heads_of_known_proportions_look_where_they_are_drawn(
+    angles: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So proportions alone make the offset: the same points, read as those of a drawn head."""
+    expected = [angles.get(axis, 0) for axis in ("yaw", "pitch", "roll")]
+    for number in SUBJECTS:
+        head = drawn_head(number)
+        monkeypatch.setattr("fer_keras.runtime.faces.look.head_points", lambda head=head: head)
+        pose = head_pose(draw_face(make_identity(7, number), {}, View(**angles), 160)[1])
+        np.testing.assert_allclose(pose, expected, atol=2)
+
+
+def test_drawn_heads_are_shorter_than_the_one_that_everybody_is_taken_for() -> None:
+    """Between eyes and mouth, for eyes as far apart; and the mouth lies behind the eyes."""
+    heads = np.array([drawn_head(number) for number in SUBJECTS])
+    heads = (heads - heads[:, :2].mean(axis=1, keepdims=True)) / np.ptp(
+        heads[:, :2, 0], axis=1
+    ).reshape(-1, 1, 1)
+    people = head_points() / np.ptp(head_points()[:2, 0])
+    assert heads[:, 3, 1].mean() == pytest.approx(0.83 * people[3, 1], rel=0.02)
+    assert heads[:, 3, 2].mean() > 0.05 > 0 > people[3, 2]
 
 
 def test_points_without_a_pose_have_none() -> None:
