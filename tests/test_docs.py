@@ -11,7 +11,7 @@ _PAGES = (
     _ROOT / "CONTRIBUTING.md",
     _ROOT / "saved_models" / "README.md",
     *sorted((_ROOT / "docs").rglob("*.md")),
-    _ROOT / "docs" / "quickstart.ipynb",
+    *sorted((_ROOT / "docs").glob("*.ipynb")),
 )
 _FOLDERS = "fer_keras|experiments|tests|benchmarks|docs"
 # Where a slash or a letter stands before it, it is the end of another path.
