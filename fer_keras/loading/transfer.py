@@ -1,7 +1,7 @@
 """Copies the weights of a trained network into one with other classes."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,7 @@ def fill_from_export(
     class_names: Sequence[str],
     weights: ExportedWeights,
     pictures: npt.NDArray[Any] | None = None,
+    wide: Any = None,
 ) -> tuple[list[str], str]:
     """Fills a network from an exported one; a `compact` network may be narrower than it.
 
@@ -134,6 +135,7 @@ def fill_from_export(
         class_names: The classes of its logits, in order; one that is new keeps fresh weights.
         weights: Of the export.
         pictures: Training pictures, for the channels of a narrower network and for statistics.
+        wide: The network that has these weights, where there is one; else it is built.
 
     Returns:
         The layers with fresh weights, and words about what else was done.
@@ -146,21 +148,17 @@ def fill_from_export(
 
     layers, how = dict(weights.layers), ""
     ours = {layer.name: layer for layer in network.layers}
-    narrower = network.name == weights.network == "compact" and any(
-        name in ours and tuple(ours[name].kernel.shape) != kernel.shape
-        for name, (kernel, _) in layers.items()
-        if name != "logits"
-    )
-    if narrower:
+    if weights.network == network.name and has_other_widths(network, layers):
         if pictures is None:
             raise ConfigError(
                 "network.weights: expected pictures, by which the channels of a narrower network "
                 f"are chosen. Received none: {weights.path}"
             )
-        wide = build_network(
-            "compact", weights.image_shape, len(weights.class_names), **weights.options
-        )
-        fill_folded(wide, layers)
+        if wide is None:
+            wide = build_network(
+                "compact", weights.image_shape, len(weights.class_names), **weights.options
+            )
+            fill_folded(wide, layers)
         layers, how = narrow(layers, wide, network, pictures), ", narrowed"
     whole = True
     if "logits" in layers and "logits" in ours:
@@ -172,6 +170,21 @@ def fill_from_export(
     if not whole and "logits" not in fresh:
         fresh = [*fresh, "logits"]
     return fresh, how
+
+
+def has_other_widths(network: Any, layers: Mapping[str, Any]) -> bool:
+    """Whether a `compact` network has layers of these names with other numbers of channels.
+
+    Args:
+        network: Of `build_network`.
+        layers: Name of a layer -> its kernel and its bias.
+    """
+    ours = {layer.name: layer for layer in network.layers}
+    return network.name == "compact" and any(
+        name in ours and tuple(ours[name].kernel.shape) != kernel.shape
+        for name, (kernel, _) in layers.items()
+        if name != "logits"
+    )
 
 
 def is_classifier(layer: str) -> bool:

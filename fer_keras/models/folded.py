@@ -52,6 +52,33 @@ def fill_folded(
     return [layer.name for layer in network.layers if layer.weights and layer.name not in filled]
 
 
+def folded(network: Any) -> dict[str, tuple[Array, Array]]:
+    """Kernels and biases of a network as an export would hold them; the way back of `fill_folded`.
+
+    Args:
+        network: Functional network. A batch normalisation belongs to the convolution whose name it
+            has, with `_bn` behind it.
+
+    Returns:
+        Name of a convolution or dense layer -> its kernel and its bias, in which the batch
+        normalisation is folded.
+    """
+    by_name = {layer.name: layer for layer in network.layers}
+    found = {}
+    for name, layer in by_name.items():
+        if not isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            continue
+        kernel, *bias = layer.get_weights()
+        offset = bias[0] if bias else np.zeros(kernel.shape[-1], np.float32)
+        norm = by_name.get(f"{name}_bn")
+        if norm is not None:
+            gamma, beta, mean, variance = norm.get_weights()
+            factor = gamma / np.sqrt(variance + norm.epsilon)
+            kernel, offset = kernel * factor, beta + (offset - mean) * factor
+        found[name] = (kernel, offset)
+    return found
+
+
 def set_norms(
     network: Any,
     norms: list[tuple[Any, Array, Array]],

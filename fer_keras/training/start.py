@@ -31,7 +31,11 @@ from fer_keras.config import (
     load_experiment,
     override,
 )
-from fer_keras.loading.exported_weights import is_export, read_exported_weights
+from fer_keras.loading.exported_weights import (
+    ExportedWeights,
+    is_export,
+    read_exported_weights,
+)
 from fer_keras.loading.face_features import LICENCE, is_face_features, read_face_features
 from fer_keras.loading.keras_files import load_network
 from fer_keras.loading.load import load_model
@@ -43,10 +47,16 @@ from fer_keras.loading.published import (
     start_from_published,
 )
 from fer_keras.loading.torch_files import is_torch_file, load_torch_tensors
-from fer_keras.loading.transfer import copy_layers, fill_from_export, with_classes
+from fer_keras.loading.transfer import (
+    copy_layers,
+    fill_from_export,
+    has_other_widths,
+    with_classes,
+)
 from fer_keras.loading.weights import load_arrays, load_weights
 from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface2
 from fer_keras.models.face_resnet import fill
+from fer_keras.models.folded import folded
 from fer_keras.models.fusion import in_order
 from fer_keras.models.layers import class_names_of
 from fer_keras.runtime.shipped import place_of
@@ -179,8 +189,8 @@ def load_start(
             `NETWORK:LABELS=FILE`, whose classifier is taken by the names of the classes. For
             `ddamfn` also `.weights.h5` of Keras with the weights of its backbone alone.
             Also an export folder with a float32 or a `dynamic` file, such as that of a shipped
-            model, or that file; a `compact` network that is narrower than it gets the channels that
-            matter most.
+            model, or that file. A `compact` network that is narrower than the trained one gets the
+            channels that matter most.
             For `face_resnet` also the package of face features that
             `fer_keras.loading.face_features` reads, its folder or its manifest.
         whole: Every layer must fit.
@@ -194,6 +204,8 @@ def load_start(
         ModelFileError: The file is missing, damaged or refused.
         ConfigError: No layer fits, or one does not where all must.
     """
+    if pictures is not None:
+        pictures = pictures[:: max(1, len(pictures) // _STATISTICS_OF)][:_STATISTICS_OF]
     if is_face_features(path):
         return _load_face_features(network, Path(path), pictures, whole=whole)
     spec = published_spec(path)
@@ -202,8 +214,6 @@ def load_start(
         fresh = start_from_published(network, class_names, path)
         return _start_line(network, theirs_path, fresh, files_sha256(theirs_path), whole=whole)
     if is_export(Path(path)):
-        if pictures is not None:
-            pictures = pictures[:: max(1, len(pictures) // _STATISTICS_OF)][:_STATISTICS_OF]
         weights = read_exported_weights(Path(path))
         fresh, how = fill_from_export(network, class_names, weights, pictures)
         line = _start_line(network, weights.path, fresh, weights.sha256, whole=whole)
@@ -213,6 +223,12 @@ def load_start(
         fresh = _load_backbone(network, file)
         return _start_line(network, file, fresh, whole=whole)
     trained, sha256 = load_network(file)
+    if trained.name == network.name and has_other_widths(network, layers := folded(trained)):
+        height, width, channels = trained.inputs[0].shape[1:]
+        names, shape = class_names_of(trained), (height, width, channels)
+        weights = ExportedWeights(file, names, shape, trained.name, {}, layers, sha256)
+        fresh, how = fill_from_export(network, class_names, weights, pictures, trained)
+        return f"{_start_line(network, file, fresh, sha256, whole=whole)}{how}"
     copied, fresh = copy_layers(network, class_names, trained)
     if not copied:
         raise ConfigError(
@@ -226,8 +242,6 @@ def _load_face_features(
     network: Any, path: Path, pictures: np.ndarray | None, *, whole: bool
 ) -> str:
     """Fills `face_resnet` from the package of face features; returns the line of `load_start`."""
-    if pictures is not None:
-        pictures = pictures[:: max(1, len(pictures) // _STATISTICS_OF)][:_STATISTICS_OF]
     fresh, sha256 = _fill_face_features(network, path, pictures)
     line = _start_line(network, path, fresh, sha256, whole=whole)
     return f"{line}; {LICENCE}"

@@ -9,8 +9,10 @@ import pytest
 
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.loading.exported_weights import read_exported_weights
+from fer_keras.loading.keras_files import save_network
 from fer_keras.loading.load import load_model
 from fer_keras.models import build_network
+from fer_keras.models.layers import with_class_names
 from fer_keras.training.start import load_start
 
 MODELS = Path(__file__).parents[2] / "saved_models"
@@ -103,6 +105,21 @@ def test_a_narrower_network_gets_the_channels_that_matter() -> None:
     off = np.abs(probabilities(narrow, pictures) - expected).mean()
     fresh = np.abs(probabilities(build(seed=3, widths=widths), pictures) - expected).mean()
     assert off < 0.5 * fresh
+
+
+def test_a_narrower_network_is_cut_from_a_keras_file_as_from_its_export(tmp_path: Path) -> None:
+    pictures = faces()
+    wide = with_class_names(build(), NAMES)
+    load_start(wide, NAMES, str(TINY), pictures=pictures)
+    save_network(wide, tmp_path / "wide.keras")
+    widths = [width - 8 for width in OPTIONS["widths"]]
+    answers = []
+    for path in (TINY / "model_float32.tflite", tmp_path / "wide.keras"):
+        narrow = build(seed=1, widths=widths)
+        line = load_start(narrow, NAMES, str(path), whole=True, pictures=pictures)
+        assert line.endswith("narrowed")
+        answers.append(probabilities(narrow, pictures))
+    np.testing.assert_allclose(*answers, atol=1e-3)
 
 
 def test_other_classes_keep_a_fresh_classifier() -> None:

@@ -158,7 +158,7 @@ def test_heads_that_are_turned_away_are_unsure(tmp_path_factory: pytest.TempPath
             right = (turned(60, 0, 0) / 4).astype(np.float32)
             return [
                 Face((50.0, 30.0, 60.0, 60.0), left, 1.0),
-                Face((50.0, 30.0, 59.0, 59.0), right, 1.0),
+                Face((50.0, 30.0, 59.0, 59.0), right, 0.9),
             ]
 
     export = write_export(tmp_path_factory.mktemp("look") / "export")
@@ -170,5 +170,9 @@ def test_heads_that_are_turned_away_are_unsure(tmp_path_factory: pytest.TempPath
     # The one that is turned away has half the quality.
     kept = Recognizer(export, AwayDetector(), min_quality=0.7).recognize(noise)
     assert [face["box"] for face in kept] == [(50.0, 30.0, 60.0, 60.0)]
+    # And the detector is less sure of it.
+    assert Recognizer(export, AwayDetector(), min_score=0.95).recognize(noise) == faces[:1]
+    with pytest.raises(ConfigError, match="min_score: expected a number from 0"):
+        Recognizer(export, min_score=float("nan"))
     with pytest.raises(ConfigError, match=r"min_quality: expected a number in 0\.\.1"):
         Recognizer(export, min_quality=1.5)
