@@ -44,7 +44,7 @@ _ROUND_S = 0.7
 _MAX_ROUNDS = 3
 # More than any round takes: the callback stops the training.
 _MAX_STEPS = 1_000_000
-# Nor does one get a second round that is so far behind the fastest.
+# Who reaches less than this share of the fastest gets no second round.
 _BEYOND_HOPE = 0.6
 # The ones that start the quickest first.
 _START_ORDER = ("tensorflow", "torch", "jax")

@@ -105,7 +105,7 @@ def test_who_is_far_behind_gets_no_second_round(
 def test_who_starts_slowly_is_left_out(workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = 'import os, time\nif os.environ["KERAS_BACKEND"] == "torch": time.sleep(60)\n' + WORKER
     monkeypatch.setattr(backend_choice, "_WORKER", [sys.executable, "-c", slow])
-    monkeypatch.setattr(backend_choice, "_READY_S", 2.0)
+    monkeypatch.setattr(backend_choice, "_ready_s", lambda: 2.0)
     start = time.monotonic()
     trial = run_trial(TINY, ["tensorflow", "torch"])
     assert time.monotonic() - start < 20
