@@ -332,6 +332,10 @@ def test_the_gate_by_hand() -> None:
     assert Parity(1.0, 0.99, 0.700, 0.705).problem("int8") is None
     assert Parity(1.0, 0.989, 0.700, 0.700).problem("int8") is not None
     assert Parity(1.0, 1.0, 0.6949, 0.7000).problem("int8") is not None
+    # Four of 755 images, of six with another answer: the built-in faces of a first training.
+    few = Parity(1.0, 749 / 755, 544 / 755, 548 / 755, num_images=755)
+    assert few.problem("dynamic") is None
+    assert Parity(1.0, 0.99, 542 / 755, 548 / 755, num_images=755).problem("dynamic") is not None
     assert Parity(float("nan"), 1.0, 0.5, 0.5).problem("float32") is not None
 
 

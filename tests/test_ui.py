@@ -3,9 +3,11 @@
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 import fer_keras.ui as ui
 from fer_keras.common.errors import ConfigError
 from fer_keras.tracking.page_view import view_address, view_tags
+from fer_keras.tracking.server import check_store
 from fer_keras.tracking.tracker import Tracker, store_uri
 
 
@@ -25,6 +28,16 @@ def test_a_folder_without_runs_is_refused(
     with pytest.raises(ConfigError, match=f"No tracked runs at {tmp_path / 'mlflow.db'}"):
         ui.main([])
     assert not list(tmp_path.iterdir())
+
+
+def test_the_store_of_the_folder_is_opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The address of the default store is relative, which sqlite's read-only mode does not take."""
+    monkeypatch.chdir(tmp_path)
+    with closing(sqlite3.connect("mlflow.db")) as database:
+        database.execute("create table alembic_version (version_num text)")
+        database.execute("insert into alembic_version values ('1')")
+        database.commit()
+    check_store("sqlite:///mlflow.db")
 
 
 def test_a_server_has_its_own_page(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,10 +37,10 @@ def check_store(uri: str) -> None:
     """
     if uri.startswith(("http://", "https://")):
         raise ConfigError(f"The runs are tracked by a server, which has the page: open {uri}.")
-    path = Path(uri.removeprefix("sqlite:///"))
+    path = Path(uri.removeprefix("sqlite:///")).absolute()
     if uri.startswith("sqlite:///") and not path.is_file():
         raise ConfigError(
-            f"No tracked runs at {path.absolute()}. Change to the folder where you train, train "
+            f"No tracked runs at {path}. Change to the folder where you train, train "
             "something first, or name the store in MLFLOW_TRACKING_URI."
         )
     if uri.startswith("sqlite:///"):
