@@ -30,7 +30,7 @@ deviations = (
         "augmentation",
         "a random 44 of the 48 pixels; mirrored",
         "resized to 44 pixels, shifted by up to a tenth, a little light; mirrored",
-        "`light` is the policy of the other runs",
+        "`light` is the policy of the other runs; --set augmentation=crop is near theirs",
     ),
     Deviation(
         "schedule",

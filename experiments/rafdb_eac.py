@@ -3,7 +3,7 @@
 Source: Zhang et al. 2022 (ECCV), EAC: 90.35 % on the test split, the epoch chosen there; Adam at
 1e-4, 0.9 of it after every epoch, 60 epochs of batches of 32. The start is a file of yours:
 --set network.options.encoder_weights=resnet50_ft_weight.pkl. Published noise:
---set dataset.label_list=noise01.txt method.options.erasing=independent
+--set dataset.label_list=noise01.txt --set method.options.erasing=independent
 Command: python -m fer_keras.train --exp rafdb_eac
 """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fer_keras.common.arguments import (
     add_engine,
-    add_min_quality,
+    add_least,
     add_prior,
     face_pixels,
     positive,
@@ -90,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # Imported only now, so that --help and a wrong option are answered at once.
     from fer_keras.common.opencv import cv2
+    from fer_keras.common.quiet import without_log_lines
     from fer_keras.runtime.faces.centre_box import CentreBoxDetector
     from fer_keras.runtime.recognizer import Recognizer
     from fer_keras.runtime.stream.sources import open_source, quiet_ffmpeg
@@ -97,18 +98,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     quiet_ffmpeg()
     source = open_source(arguments.source, arguments.fps)
-    recognizer = Recognizer(
-        arguments.model,
-        detector=CentreBoxDetector(arguments.box) if arguments.box else arguments.detector,
-        threads=arguments.threads,
-        precision=arguments.precision,
-        prior=arguments.prior,
-        labels=words(arguments.labels),
-        min_face=arguments.min_face,
-        min_quality=arguments.min_quality,
-        engine=arguments.engine,
-        device=arguments.device,
-    )
+    with without_log_lines():
+        recognizer = Recognizer(
+            arguments.model,
+            detector=CentreBoxDetector(arguments.box) if arguments.box else arguments.detector,
+            threads=arguments.threads,
+            precision=arguments.precision,
+            prior=arguments.prior,
+            labels=words(arguments.labels),
+            min_face=arguments.min_face,
+            min_quality=arguments.min_quality,
+            min_score=arguments.min_score,
+            engine=arguments.engine,
+            device=arguments.device,
+        )
     for note in recognizer.notes:
         print(f"note: {note}", file=sys.stderr)
     # OpenCV has one thread count for the whole process, so it is the command that sets it.
@@ -274,7 +277,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: what its manifest says)",
     )
-    add_min_quality(parser)
+    add_least(parser)
     add_engine(parser)
     add_prior(parser)
     return parser

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fer_keras.common.arguments import (
     add_engine,
-    add_min_quality,
+    add_least,
     add_prior,
     every,
     face_pixels,
@@ -167,6 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             labels=words(arguments.labels),
             min_face=arguments.min_face,
             min_quality=arguments.min_quality,
+            min_score=arguments.min_score,
             engine=arguments.engine,
             device=arguments.device,
         )
@@ -264,7 +265,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: what its manifest says)",
     )
-    add_min_quality(parser)
+    add_least(parser)
     add_engine(parser)
     add_prior(parser)
     bulk.add_arguments(parser)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from fer_keras.common.arguments import (
     TOKEN_VARIABLE,
+    add_least,
     add_listening,
-    add_min_quality,
     add_prior,
     face_pixels,
     positive,
@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         labels=tuple(words(arguments.labels)),
         min_face=arguments.min_face,
         min_quality=arguments.min_quality,
+        min_score=arguments.min_score,
         host=arguments.host,
         port=arguments.port,
         token=read_token(arguments.token_file),
@@ -125,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("float32", "float16", "dynamic", "int8"),
         help="which file of the export folder (default: what its manifest says)",
     )
-    add_min_quality(parser)
+    add_least(parser)
     add_prior(parser)
     add("--threads", type=positive, default=1, metavar="N", help="of LiteRT (default: 1)")
     add("--workers", type=positive, default=1, metavar="N", help="processes (default: 1)")

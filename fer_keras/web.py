@@ -57,11 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     vendored.read_vendored()
 
     # Imported only now, so that --help is answered at once.
+    from fer_keras.common.quiet import without_log_lines
     from fer_keras.runtime.shipped import default_model
     from fer_keras.runtime.web.server import PageServer
     from fer_keras.runtime.web.site import build_site, save_site
 
-    site = build_site(arguments.model or default_model(), arguments.precision, arguments.min_face)
+    with without_log_lines():
+        model = arguments.model or default_model()
+        site = build_site(model, arguments.precision, arguments.min_face)
     if output is not None:
         save_site(site, output)
         print(f"{len(site)} files -> {output}")

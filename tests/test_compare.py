@@ -1,6 +1,7 @@
 """Models of any origin on the same pictures, by models whose answers can be told from them."""
 
 import csv
+import hashlib
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ import tiny_models
 from fer_keras.common.errors import ConfigError, FerKerasError, ModelFileError
 from fer_keras.common.opencv import cv2
 from fer_keras.compare import main
+from fer_keras.studies.comparison import contenders
 from fer_keras.studies.comparison.contenders import Contender, find_contenders
 from fer_keras.studies.comparison.report import published
 from fer_keras.studies.shared.models import run_of
@@ -183,6 +185,55 @@ def test_tflite_and_onnx_are_timed_in_turns(models: Path, pictures: Path, tmp_pa
     assert all(0 < row["ms_per_face"] <= row["ms_p95"] for row in rows.values())
     assert rows["flat"]["macs"] == rows["flat"]["parameters"] == 24 * 24 * 4
     assert cv2.imread(str(tmp_path / "out" / "pareto.png")) is not None
+
+
+def test_an_export_is_compared_in_every_engine_that_is_here(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path / "engines" / "export"
+    content = onnx_of_the_tiny_model(onnx)
+    tiny_models.write_export(folder, float32=tiny_models.tflite())
+    (folder / "model.onnx").write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["engine_files"] = {"onnx": "model.onnx", "openvino": "model.xml"}
+    facts = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    manifest["files"]["model.onnx"] = facts
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr(contenders, "is_installed", lambda engine: engine == "onnx")
+    data = ["--dataset", "folder", "--source", str(pictures), "--output", str(tmp_path / "out")]
+    assert main([str(folder), *data, "--timing-runs=30", "--sheet=0"]) == 0
+    record = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    rows = {row["name"]: row for row in record["models"]}
+    assert set(rows) == {"tiny float32", "tiny onnx"}
+    litert, other = rows.values()
+    assert all(0 < row["ms_per_face"] <= row["ms_p95"] for row in (litert, other))
+    assert other["accuracy"] == litert["accuracy"] == pytest.approx(2 / 3)
+    assert other["nll"] == pytest.approx(litert["nll"], abs=1e-5)
+    assert other["kind"] == ".onnx"
+
+
+def onnx_of_the_tiny_model(onnx: Any) -> bytes:
+    """Grey 24 x 24 to probabilities, by the weights of `tiny_models`."""
+    kind, helper = onnx.TensorProto.FLOAT, onnx.helper
+    kernel, bias = tiny_models._network(1, None, softmax=True).layers[-1].get_weights()
+    tensors = [
+        helper.make_tensor("w", kind, kernel.shape, (kernel / 255).ravel().tolist()),
+        helper.make_tensor("b", kind, bias.shape, bias.tolist()),
+    ]
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w", "b"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "tiny",
+        [helper.make_tensor_value_info("image", kind, ["n", 24, 24, 1])],
+        [helper.make_tensor_value_info("scores", kind, ["n", 4])], tensors,
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+    return bytes(model.SerializeToString())
 
 
 def run_folder(folder: Path) -> Path:

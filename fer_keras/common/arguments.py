@@ -52,8 +52,20 @@ def share(text: str) -> float:
     return value
 
 
-def add_min_quality(parser: argparse.ArgumentParser) -> None:
-    """Add `--min-quality` (see `fer_keras.runtime.faces.look.quality`)."""
+def least_score(text: str) -> float:
+    """A finite number from 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    # Written so that NaN fails.
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number from 0, received {text!r}")
+    return value
+
+
+def add_least(parser: argparse.ArgumentParser) -> None:
+    """Add `--min-quality` (see `fer_keras.runtime.faces.look.quality`) and `--min-score`."""
     parser.add_argument(
         "--min-quality",
         type=share,
@@ -61,6 +73,14 @@ def add_min_quality(parser: argparse.ArgumentParser) -> None:
         metavar="Q",
         help="leave out faces of a lower quality, 0..1: small, blurred, turned away or cut by the "
         "border (default: 0)",
+    )
+    parser.add_argument(
+        "--min-score",
+        type=least_score,
+        default=0.0,
+        metavar="S",
+        help="leave out faces of which the detector is less sure, 0..1, with haar from 0 on "
+        "(default: 0)",
     )
 
 

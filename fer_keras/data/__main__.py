@@ -20,8 +20,6 @@ from fer_keras.common.progress import progress
 from fer_keras.common.quiet import load_keras
 from fer_keras.data import list_datasets
 from fer_keras.data.beam_records import beam_flags
-from fer_keras.data.datasets.class_folders import write_label_order
-from fer_keras.data.esr_folders import write_esr_folders
 from fer_keras.data.load import describe, is_available, load_samples, prepare, require_source
 from fer_keras.data.prepared import PreparedContent, read_content
 from fer_keras.data.samples import DatasetInfo, Samples
@@ -307,6 +305,9 @@ def _prepare(arguments: argparse.Namespace) -> None:
                 "--labels: expected the data set `folder` and its --source. Received: "
                 f"{arguments.name}"
             )
+        # Only now, so that --help is answered at once.
+        from fer_keras.data.datasets.class_folders import write_label_order
+
         write_label_order(require_source(arguments.name, arguments.source), arguments.labels)
     if arguments.layout is not None or arguments.output is not None:
         _repack(arguments)
@@ -331,6 +332,8 @@ def _repack(arguments: argparse.Namespace) -> None:
             "--layout: expected `prepare affectnet --layout esr --output DIR`. Received: "
             f"{arguments.name}, --layout {arguments.layout}, --output {arguments.output}"
         )
+    from fer_keras.data.esr_folders import write_esr_folders
+
     source = require_source(arguments.name, arguments.source)
     counts = write_esr_folders(source, arguments.output, arguments.size)
     print(arguments.output)

@@ -34,7 +34,7 @@ class LoadedModel:
 
     Attributes:
         path: Where it was read from.
-        kind: `"keras"`, `"tflite"`, or of another project `"onnx"` or `"hdf5"`.
+        kind: `"keras"`, `"tflite"`, `"onnx"`, `"openvino"`, or of another project `"hdf5"`.
         class_names: Ordered names of the outputs.
         image_shape: `(height, width, channels)` of one picture.
         sha256: Checksum of the model file, hexadecimal; empty for a network in memory.

@@ -35,6 +35,7 @@ from fer_keras.runtime.pictures import AS_THEY_ARE, PictureRule, read_picture_ru
 from fer_keras.runtime.shipped import find_shipped, list_models
 
 if TYPE_CHECKING:
+    from fer_keras.runtime.engines import EngineName
     from fer_keras.runtime.export_files import ModelFiles
 
 _SAVED_MODEL_REFUSED = (
@@ -104,6 +105,36 @@ def load_model(path: str | Path, *, precision: str | None = None, threads: int =
         "Expected a .keras or .tflite file, a run folder or an export folder. "
         f"Received: {where.suffix or 'no suffix'}. No other format is read: {where}"
     )
+
+
+def load_for_engine(folder: Path, engine: "EngineName", threads: int = 1) -> LoadedModel:
+    """Reads the float32 file that an export holds for another engine than LiteRT.
+
+    Args:
+        folder: Of the export, made with `--formats onnx` or `openvino`.
+        engine: One of `fer_keras.runtime.engines.ENGINES`.
+        threads: Processor threads.
+
+    Returns:
+        The model; of no more kinds than `image` and `pair`.
+
+    Raises:
+        ConfigError: The engine is not installed.
+        ModelFileError: The export has no such file, or it is damaged.
+    """
+    from fer_keras.runtime.network import Network
+
+    files = read_model_files(folder, None, engine)
+    network = Network(files, threads)
+    manifest = files.manifest
+    return LoadedModel(
+        files.path, engine, files.class_names, (*network.image_size, network.channels),
+        hashlib.sha256(files.content + files.weights).hexdigest(),
+        _temperature(manifest, files.path) if "temperature" in manifest else 1.0, manifest,
+        lambda images: network.probabilities(list(images)),
+        input_kind=network.input_kind, num_pictures=2 if network.input_kind == "pair" else 1,
+        name=f"{manifest['name']} {engine}", pictures=read_picture_rule(manifest, files.path),
+    )  # fmt: skip
 
 
 def load_published(path: str | Path, network: str, labels: str, decision: str = "") -> LoadedModel:

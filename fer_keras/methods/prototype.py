@@ -6,16 +6,19 @@ Few-shot Learning" (NeurIPS 2017), section 2.3, with points that are learned.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 from keras import ops
 
-from fer_keras.common.constraints import Count, NotNegative, Positive
+from fer_keras.common.constraints import Choices, Count, NotNegative, Positive
 from fer_keras.common.errors import ConfigError
 from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
 
+DECODERS = ("convolutional", "transformer")
 _DECODER_FILTERS = (32, 16, 8)
+# Of the transformer: side of a patch in pixels, length of its vector, heads and blocks.
+_PATCH, _WIDTH, _HEADS, _BLOCKS = 8, 64, 4, 2
 
 
 @keras.saving.register_keras_serializable(package="fer_keras")
@@ -69,7 +72,12 @@ class Prototype(Method):
     required_outputs = ("logits", "embedding")
 
     def __init__(
-        self, network: keras.Model, class_names: Sequence[str], *, reconstruction: float
+        self,
+        network: keras.Model,
+        class_names: Sequence[str],
+        *,
+        reconstruction: float,
+        decoder: str,
     ) -> None:
         """Wraps a network that already ends in class points; `build` makes one."""
         super().__init__(network, class_names)
@@ -77,9 +85,8 @@ class Prototype(Method):
         self.decoder: Any = None
         if reconstruction:
             height, width, channels = network.inputs[0].shape[1:]
-            self.decoder = build_decoder(
-                network.output["embedding"].shape[-1], (height, width, channels)
-            )
+            build = build_transformer if decoder == "transformer" else build_decoder
+            self.decoder = build(network.output["embedding"].shape[-1], (height, width, channels))
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """The network's outputs, and while training `reconstruction_error`; see `Method.call`."""
@@ -126,6 +133,45 @@ def build_decoder(dimensions: int, image_shape: tuple[int, int, int]) -> keras.M
     return keras.Model(point, keras.layers.Cropping2D(cut, name="cut")(x), name="decoder")
 
 
+def build_transformer(dimensions: int, image_shape: tuple[int, int, int]) -> keras.Model:
+    """A small transformer from latent points to pictures, patch by patch.
+
+    Every patch of 8x8 pixels has a vector that is a linear function of the point; two blocks of
+    attention (Vaswani et al., NeurIPS 2017, normalised before each part) let patches look at each
+    other, and a linear layer draws each of them.
+
+    Args:
+        dimensions: Length of a point.
+        image_shape: `(height, width, channels)`.
+
+    Returns:
+        From `(batch, dimensions)` to `(batch, height, width, channels)`, about 0..1.
+    """
+    height, width, channels = image_shape
+    rows, columns = -(-height // _PATCH), -(-width // _PATCH)
+    layers = keras.layers
+    point = keras.Input((dimensions,), name="point")
+    x = layers.Dense(rows * columns * _WIDTH, name="spread")(point)
+    x = layers.Reshape((rows * columns, _WIDTH), name="tokens")(x)
+    for block in range(1, _BLOCKS + 1):
+        y = layers.LayerNormalization(epsilon=1e-6, name=f"block{block}_norm1")(x)
+        attention = layers.MultiHeadAttention(
+            _HEADS, _WIDTH // _HEADS, name=f"block{block}_attention"
+        )
+        x = layers.Add(name=f"block{block}_add1")([x, attention(y, y)])
+        y = layers.LayerNormalization(epsilon=1e-6, name=f"block{block}_norm2")(x)
+        y = layers.Dense(2 * _WIDTH, activation="gelu", name=f"block{block}_dense1")(y)
+        y = layers.Dense(_WIDTH, name=f"block{block}_dense2")(y)
+        x = layers.Add(name=f"block{block}_add2")([x, y])
+    x = layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
+    x = layers.Dense(_PATCH * _PATCH * channels, name="patches")(x)
+    x = layers.Reshape((rows, columns, _PATCH, _PATCH, channels), name="grid")(x)
+    x = layers.Permute((1, 3, 2, 4, 5), name="lines")(x)
+    x = layers.Reshape((_PATCH * rows, _PATCH * columns, channels), name="picture")(x)
+    cut = ((0, _PATCH * rows - height), (0, _PATCH * columns - width))
+    return keras.Model(point, layers.Cropping2D(cut, name="cut")(x), name="decoder")
+
+
 def build(
     network: keras.Model,
     class_names: Sequence[str],
@@ -133,6 +179,7 @@ def build(
     dimensions: Count = 32,
     temperature: Positive = 1.0,
     reconstruction: NotNegative = 0.0,
+    decoder: Annotated[str, Choices(DECODERS)] = "convolutional",
 ) -> Prototype:
     """Puts a latent space with a learned point for each class on a network.
 
@@ -147,6 +194,8 @@ def build(
         temperature: Squared distance that a logit falls by 1 for, above 0.
         reconstruction: Weight of the decoder's error, not negative; 0 = no decoder. An error is
             about 0.05 at first, so weights of 1 to 10 are felt.
+        decoder: `"convolutional"`, or `"transformer"`, with `vit_se` an encoder-decoder with
+            attention on both sides.
 
     Returns:
         The method. Its network has the outputs `logits`, `embedding` `(batch, dimensions)` (the
@@ -173,4 +222,5 @@ def build(
         keras.Model(network.input, outputs, name=network.name),
         class_names,
         reconstruction=reconstruction,
+        decoder=decoder,
     )

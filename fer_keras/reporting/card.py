@@ -180,7 +180,7 @@ def training_facts(
     facts |= {name: result.get(name) for name in taken}
     if facts["command"]:
         facts["command"] = re.sub(r" --run-dir +[^ ]+", "", facts["command"])
-    for name in ("command", "initial_weights", "teacher"):
+    for name in ("command", "initial_weights", "teacher", "network_options", "method_options"):
         facts[name] = without_places(facts[name])
     return {**facts, "minutes": result.get("training_minutes")}
 
@@ -205,8 +205,13 @@ def without_places(text: Any) -> Any:
     Where a run lay on somebody's disk is not part of how a network was made.
 
     Args:
-        text: A command or a line of a record; anything but text is given back.
+        text: A command or a line of a record, or a list or dict of such; anything else is given
+            back.
     """
+    if isinstance(text, Mapping):
+        return {name: without_places(value) for name, value in text.items()}
+    if isinstance(text, list | tuple):
+        return [without_places(value) for value in text]
     if not isinstance(text, str):
         return text
     start, part = r"(?<![^\s=\"'\[,(])", r"[^/\s\"']+"

@@ -1,6 +1,7 @@
 """Facial expressions from pictures with an exported model: NumPy, OpenCV and an engine only."""
 
 import hashlib
+import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
@@ -120,6 +121,7 @@ class Recognizer(PretrainedClassifier):
             installed and the export has a file for them (`export --formats`). Their file is in
             float32, and runs many faces at once.
         device: "cpu", or an accelerator by the engine's own name, such as "cuda" with ONNX Runtime.
+        min_score: Faces of which the detector is less sure are left out: 0..1, with haar from 0 on.
 
     A face that lies or stands on its head is turned upright before it is read, by the landmarks of
     mtcnn or yunet. In a single picture where nobody stands upright, both look for such faces.
@@ -160,10 +162,12 @@ class Recognizer(PretrainedClassifier):
         min_quality: float = 0.0,
         engine: EngineName = "litert",
         device: str = "cpu",
+        min_score: float = 0.0,
     ) -> None:
         self._parameters = {
             "model": model, "detector": detector, "threads": threads, "precision": precision,
             "prior": prior, "labels": labels, "min_face": min_face, "min_quality": min_quality,
+            "min_score": min_score, "engine": engine, "device": device,
         }  # fmt: skip
         if threads < 1:
             raise ConfigError(f"threads: expected at least 1, received {threads}")
@@ -174,7 +178,11 @@ class Recognizer(PretrainedClassifier):
         # Written so that NaN fails.
         if not 0 <= min_quality <= 1:
             raise ConfigError(f"min_quality: expected a number in 0..1, received {min_quality}")
+        if not min_score >= 0:
+            raise ConfigError(f"min_score: expected a number from 0, received {min_score}")
         self._min_quality = min_quality
+        # A cascade's weight may be under 0.
+        self._min_score = min_score or -math.inf
         require_engine(engine)
         files = read_model_files(default_model() if model is None else model, precision, engine)
         self._own_scaling = files.card is not None
@@ -379,11 +387,14 @@ class Recognizer(PretrainedClassifier):
         pixels = with_channels(as_pixels(picture), 3)
         if self._built_in is None:
             with self._detector_lock:
-                return self._detector.detect(pixels)
+                found = self._detector.detect(pixels)
+            return [face for face in found if face.score >= self._min_score]
         least = self._min_face if is_frame else self._picture_min_face
         faces = self._built_in.detect(pixels, least, turned=not is_frame, upright=upright)
         wanted = self._min_face or 0
-        return [face for face in faces if max(face.box[2:]) >= wanted]
+        return [
+            face for face in faces if max(face.box[2:]) >= wanted and face.score >= self._min_score
+        ]
 
     def read_faces(
         self, picture: Picture, faces: Sequence[Face], tracks: Sequence[int | None] | None = None

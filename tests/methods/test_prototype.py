@@ -6,7 +6,8 @@ import pytest
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.methods import build_method
-from fer_keras.methods.prototype import ClassPoints, build_decoder
+from fer_keras.methods.prototype import ClassPoints, build_decoder, build_transformer
+from fer_keras.models import build_network
 
 from .conftest import NAMES
 
@@ -72,8 +73,38 @@ def test_the_decoder_learns_and_is_not_part_of_what_is_saved(tiny_network, pictu
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (48, 48, 1), (20, 13, 3)])
-def test_the_decoder_draws_pictures_of_any_size(shape):
-    assert build_decoder(5, shape).output.shape == (None, *shape)
+@pytest.mark.parametrize("make", [build_decoder, build_transformer])
+def test_the_decoder_draws_pictures_of_any_size(shape, make):
+    assert make(5, shape).output.shape == (None, *shape)
+
+
+def test_the_transformer_draws_every_patch_in_its_place():
+    decoder = build_transformer(5, (16, 24, 2))
+    tail = keras.Model(decoder.get_layer("grid").input, decoder.output)
+    # Of each of 2 x 3 patches: its number, and half of that in the second channel.
+    numbers = np.arange(6, dtype=np.float32).reshape(1, 6, 1)
+    drawn = to_numpy(tail(np.tile(numbers * [1, 0.5], (1, 1, 64)).astype(np.float32)))
+    expected = np.kron(numbers.reshape(2, 3), np.ones((8, 8)))
+    np.testing.assert_array_equal(drawn[0, ..., 0], expected)
+    np.testing.assert_array_equal(drawn[0, ..., 1], expected / 2)
+    # Rows of a patch are rows of the picture.
+    ramp = np.tile(np.arange(64, dtype=np.float32).repeat(2), (1, 6, 1))
+    np.testing.assert_array_equal(to_numpy(tail(ramp))[0, :8, :8, 0], np.arange(64).reshape(8, 8))
+
+
+def test_transformers_on_both_sides_learn_to_draw(pictures):
+    x, y = pictures
+    # Of 12 pixels: four patches.
+    x = x.repeat(2, axis=1).repeat(2, axis=2)
+    keras.utils.set_random_seed(0)
+    side, channels = x.shape[1], x.shape[3]
+    options = {"patch_size": side // 2, "hidden": 16, "depth": 1, "heads": 2, "mlp": 16}
+    encoder = build_network("vit_se", (side, side, channels), 4, dropout=0.0, **options)
+    method = build(encoder, reconstruction=10.0, decoder="transformer")
+    before = to_numpy(method(x, training=True)["reconstruction_error"]).mean()
+    method.compile(optimizer=keras.optimizers.Adam(0.003), jit_compile=JIT)
+    method.fit(x, y, batch_size=10, epochs=15, verbose=0)
+    assert to_numpy(method(x, training=True)["reconstruction_error"]).mean() < 0.8 * before
 
 
 def test_pairs_have_no_decoder(tiny_network):

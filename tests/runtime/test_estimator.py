@@ -1,5 +1,6 @@
 """The recognizer among the tools of scikit-learn."""
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ def test_clones_and_parameters(recognizer: Recognizer) -> None:
     same = clone(recognizer)
     assert same is not recognizer
     assert same.get_params() == recognizer.get_params()
+    # Every argument: a clone without the engine would run another one.
+    assert set(recognizer.get_params()) == set(inspect.signature(Recognizer).parameters)
     assert same.score(CROPS, LABELS) == 0.75
     changed = recognizer.set_params(labels=("happiness", "sadness"))
     assert changed is recognizer

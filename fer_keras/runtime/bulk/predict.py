@@ -116,6 +116,7 @@ def predict_in_bulk(arguments: argparse.Namespace) -> "tuple[ShardCounts, Plan]"
         arguments.min_quality,
         arguments.engine,
         arguments.device,
+        arguments.min_score,
     )
     facts = settings.facts()
     folder.mkdir(parents=True, exist_ok=True)

@@ -65,6 +65,7 @@ class ReadSettings:
         min_quality: As `Recognizer` takes it.
         engine: As `Recognizer` takes it.
         device: As `Recognizer` takes it.
+        min_score: As `Recognizer` takes it.
     """
 
     model: str | None = None
@@ -77,6 +78,7 @@ class ReadSettings:
     min_quality: float = 0.0
     engine: EngineName = "litert"
     device: str = "cpu"
+    min_score: float = 0.0
 
     def facts(self) -> dict[str, Any]:
         """What rows depend on, for the plan: the model's content and labels, and the detector.
@@ -100,6 +102,7 @@ class ReadSettings:
             **({"labels": list(self.labels)} if self.labels else {}),
             **({} if self.min_face is None else {"min_face": self.min_face}),
             **({"min_quality": self.min_quality} if self.min_quality else {}),
+            **({"min_score": self.min_score} if self.min_score else {}),
             # Left out for our own models, so that runs of earlier versions go on.
             **({} if files.card is None else {"card": repr(files.card)}),
         }
@@ -147,6 +150,7 @@ class ShardReader:
             settings.min_quality,
             settings.engine,
             settings.device,
+            settings.min_score,
         )
 
     def read(self, shard: Shard) -> ShardCounts:

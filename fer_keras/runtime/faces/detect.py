@@ -21,8 +21,10 @@ from fer_keras.runtime.faces.mtcnn import Mtcnn, suppress
 from fer_keras.runtime.faces.turn import (
     MTCNN_TRUST,
     YUNET_TRUST,
+    Confirm,
     Trust,
     find_turned,
+    lies_in,
     moved,
     with_true_turns,
 )
@@ -118,7 +120,9 @@ class MtcnnDetector:
     ) -> list[Face]:
         """Find faces; see `BuiltInDetector.detect`."""
         faces = self._find(picture, min_face)
-        return _as_they_stand(self._find, picture, faces, turned, upright, MTCNN_TRUST)
+        return _as_they_stand(
+            self._find, self._confirm, picture, faces, turned, upright, MTCNN_TRUST
+        )
 
     def _find(self, picture: Pixels, min_face: float | None = None) -> list[Face]:
         least = self._cascade.min_face_size
@@ -126,13 +130,12 @@ class MtcnnDetector:
         if min_face is not None:
             least = max(Mtcnn.LEAST_FACE_SIZE, min(least, math.floor(min_face * scale)))
         boxes, landmarks, scores = self._cascade.detect(working, least)
-        corners = boxes.reshape(-1, 2, 2) / scale
-        return _faces(
-            picture,
-            [(*low, *(high - low)) for low, high in corners],
-            [(points / scale).astype(np.float32) for points in landmarks],
-            [float(score) for score in scores],
-        )
+        return _faces_of_corners(picture, boxes / scale, landmarks / scale, scores)
+
+    def _confirm(self, picture: Pixels, box: Box) -> list[Face]:
+        left, top, width, height = box
+        found = self._cascade.confirm(picture, (left, top, left + width, top + height))
+        return _faces_of_corners(picture, *found)
 
 
 class HaarDetector:
@@ -245,7 +248,9 @@ class YuNetDetector:
         faces = self._find(picture)
         if min_face is not None:
             faces = self._with_small_faces(picture, faces, min_face)
-        return _as_they_stand(self._find, picture, faces, turned, upright, YUNET_TRUST)
+        return _as_they_stand(
+            self._find, self._confirm, picture, faces, turned, upright, YUNET_TRUST
+        )
 
     def _with_small_faces(self, picture: Pixels, faces: list[Face], min_face: float) -> list[Face]:
         # Large faces are found in the small picture, small ones in larger ones.
@@ -265,6 +270,9 @@ class YuNetDetector:
             list(landmarks / np.float32(scale)),
             [float(score) for score in scores],
         )
+
+    def _confirm(self, picture: Pixels, box: Box) -> list[Face]:
+        return [face for face in self._find(picture) if lies_in(box, face.box)]
 
 
 class BlazeFaceDetector:
@@ -381,6 +389,7 @@ def build_detector(name: str) -> BuiltInDetector:
 
 def _as_they_stand(
     find: Callable[[Pixels], list[Face]],
+    confirm: Confirm,
     picture: Pixels,
     faces: list[Face],
     turned: bool,
@@ -388,7 +397,7 @@ def _as_they_stand(
     trust: Trust,
 ) -> list[Face]:
     """Faces with the landmarks of their true turn; see `BuiltInDetector.detect` for `turned`."""
-    told = with_true_turns(find, picture, faces, upright, trust)
+    told = with_true_turns(confirm, picture, faces, upright, trust)
     if any(one is not other for one, other in zip(told, faces, strict=True)):
         # Several boxes about a turned face became one face.
         faces = _without_doubles(_sorted_inside(picture, told))
@@ -446,6 +455,21 @@ def _faces(
     """The boxes as faces; see `_sorted_inside`."""
     found = zip(boxes, landmarks, scores, strict=True)
     return _sorted_inside(picture, [Face(box, points, score) for box, points, score in found])
+
+
+def _faces_of_corners(
+    picture: Pixels,
+    corners: NDArray[np.floating],
+    landmarks: NDArray[np.floating],
+    scores: NDArray[np.floating],
+) -> list[Face]:
+    """Faces of boxes `(n, 4)` that tell their right and bottom; see `_sorted_inside`."""
+    return _faces(
+        picture,
+        [(*low, *(high - low)) for low, high in corners.reshape(-1, 2, 2)],
+        list(landmarks.astype(np.float32)),
+        scores.tolist(),
+    )
 
 
 def _sorted_inside(picture: Pixels, faces: Iterable[Face]) -> list[Face]:

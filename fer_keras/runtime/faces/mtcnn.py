@@ -35,7 +35,7 @@ _MAX_CANDIDATES = 512
 # Proposals that overlap by more than this belong to one group; its best is looked at first.
 _GROUP_OVERLAP = 0.3
 # A face as sure as this speaks for the proposals that it covers by more than the second share.
-_SURE, _COVERED = 0.995, 0.5
+_SURE, _COVERED = 0.98, 0.5
 _REFINE_SIDE, _OUTPUT_SIDE = 24, 48
 # Crops go through a network in the largest of these numbers that is left.
 _BATCHES = (8, 4, 2, 1)
@@ -100,13 +100,24 @@ class Mtcnn:
         boxes, scores = self._propose(halved, min_face_size or self.min_face_size)
         best = _suppress_many(boxes, scores, _GROUP_OVERLAP)
         faces = self._confirm(halved, boxes[best])
-        others = np.setdiff1d(np.arange(len(boxes)), best)
-        sure = faces[0][faces[2] > _SURE]
-        others = others[~_covered(boxes[others], sure)]
-        more = self._confirm(halved, boxes[others])
+        others = boxes[np.setdiff1d(np.arange(len(boxes)), best)]
+        others = others[~_covered(others, faces[0][faces[2] > _SURE])]
+        more = self._confirm(halved, others)
         boxes, landmarks, scores = (np.concatenate(pair) for pair in zip(faces, more, strict=True))
         kept = suppress(boxes, scores, 0.7, of_smaller=True)
         return boxes[kept], landmarks[kept], scores[kept]
+
+    def confirm(self, picture: Pixels, box: Sequence[float]) -> Faces:
+        """Ask the second and the third network alone about one place.
+
+        Args:
+            picture: As for `detect`.
+            box: Left, top, right, bottom of the face that may be there, in pixels.
+
+        Returns:
+            As `detect`; at most one face.
+        """
+        return self._confirm(_halved(picture), np.array([box]))
 
     def _run(self, name: str, place: int, blob: Floats, outputs: list[str]) -> Sequence[Floats]:
         with self._lock:

@@ -120,6 +120,7 @@ def open_recognizers(settings: Settings) -> dict[str, Recognizer]:
             labels=settings.labels,
             min_face=settings.min_face,
             min_quality=settings.min_quality,
+            min_score=settings.min_score,
         )
         name = str(recognizer.manifest.get("name") or Path(model).stem)
         if recognizer.input_kind != "image":

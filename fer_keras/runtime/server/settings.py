@@ -68,6 +68,7 @@ class Settings:
         labels: As for `fer_keras.Recognizer`.
         min_face: As for `fer_keras.Recognizer`.
         min_quality: As for `fer_keras.Recognizer`; ready crops are all read.
+        min_score: Likewise.
         host: The address to listen on.
         port: 0 takes a free one.
         token: What clients must show; None where everybody on this machine may ask.
@@ -88,6 +89,7 @@ class Settings:
     labels: Sequence[str] = ()
     min_face: int | None = None
     min_quality: float = 0.0
+    min_score: float = 0.0
     host: str = "127.0.0.1"
     port: int = 8000
     token: str | None = field(default=None, repr=False)

@@ -1,7 +1,8 @@
 """The models of a comparison, wherever they come from, behind one interface.
 
 A run folder, an MLflow run, an experiment (its finished runs), an export folder (each of its
-precisions), a single model file, or a model of another project with its card.
+precisions, and its files for other engines that are installed), a single model file, or a model of
+another project with its card.
 """
 
 import hashlib
@@ -18,9 +19,10 @@ from fer_keras.common.files import read_json
 from fer_keras.loading.cards import shipped_card
 from fer_keras.loading.classifier import LoadedModel
 from fer_keras.loading.keras_files import load_network
-from fer_keras.loading.load import load_model, model_of
+from fer_keras.loading.load import load_for_engine, load_model, model_of
 from fer_keras.loading.peer import model_bytes, model_suffix
 from fer_keras.loading.published import is_published_path, published_spec, read_published
+from fer_keras.runtime.engines import ENGINES, EngineName, is_installed
 from fer_keras.runtime.peer_card import card_beside, card_to_write, read_card
 from fer_keras.studies.comparison.complexity import onnx_parameters, tflite_parameters
 from fer_keras.studies.shared.models import unique_name
@@ -50,6 +52,7 @@ class Contender:
         answers_name: By which its scores are kept: other scores have another name.
         graph: Makes the file that is timed and whose products are counted: its suffix and content.
         enlarge: How pictures that are smaller than its input grow.
+        engine: What runs the file of an export.
     """
 
     model: LoadedModel
@@ -60,6 +63,7 @@ class Contender:
     answers_name: str
     graph: Callable[[], tuple[str, bytes]] = field(repr=False)
     enlarge: "Enlarge" = "cubic"
+    engine: EngineName = "litert"
 
 
 def find_contenders(
@@ -108,8 +112,12 @@ def find_contenders(
             card = _card_beside(path)
             if card is not None:
                 yield named(_foreign(card, path, threads))
-            else:
+                continue
+            engine = next((known for known in ENGINES if known == chosen), None)
+            if engine is None:
                 yield named(_own(path, chosen, threads))
+            else:
+                yield named(_of_engine(path, engine, threads))
     for peer in peers:
         spec = published_spec(peer)
         if spec is not None:
@@ -124,7 +132,7 @@ def find_contenders(
 def _paths(
     word: str, precision: str | None, runs: Path, fetched: Path
 ) -> Iterator[tuple[Path, str | None]]:
-    """The model files and folders that a word means, each with the precision to take."""
+    """The model files and folders that a word means, each with the precision or engine to take."""
     path = Path(word)
     if path.is_dir() and not (path / "best.keras").is_file():
         if (path / "manifest.json").is_file():
@@ -173,10 +181,15 @@ def _result(folder: Path) -> dict[str, Any]:
 
 
 def _precisions(folder: Path, precision: str | None) -> list[str]:
-    there = read_json(folder / "manifest.json").get("precision_files", {})
-    if precision is None:
-        return [known for known in PRECISIONS if known in there]
-    return [precision]
+    """Those of an export that are compared: its precisions, and the engines it has files for."""
+    if precision is not None:
+        return [precision]
+    manifest = read_json(folder / "manifest.json")
+    engines = [known for known in ENGINES if known in manifest.get("engine_files", {})]
+    return [
+        *[known for known in PRECISIONS if known in manifest.get("precision_files", {})],
+        *[engine for engine in engines if is_installed(engine)],
+    ]
 
 
 def _own(path: Path, precision: str | None, threads: int) -> Contender:
@@ -198,6 +211,26 @@ def _own(path: Path, precision: str | None, threads: int) -> Contender:
         f"{loaded.sha256[:16]}{'-grey' if loaded.pictures.is_grey else ''}",
         lambda: (".tflite", _as_tflite(file, loaded)),
         loaded.pictures.enlarge,
+    )
+
+
+def _of_engine(folder: Path, engine: EngineName, threads: int) -> Contender:
+    """The file of an export that ONNX Runtime or OpenVINO runs."""
+    loaded = load_for_engine(folder, engine, threads)
+    run = folder.parent if (folder.parent / "result.json").is_file() else folder
+    training = _training(run, loaded.manifest)
+    files = [loaded.path, *([loaded.path.with_suffix(".bin")] if engine == "openvino" else [])]
+    return Contender(
+        loaded,
+        str(training.get("experiment", loaded.name)),
+        sum(file.stat().st_size for file in files),
+        training.get("trainable_parameters")
+        or (_counted(loaded.path, "onnx") if engine == "onnx" else None),
+        training,
+        loaded.sha256[:16],
+        lambda: (loaded.path.suffix, loaded.path.read_bytes()),
+        loaded.pictures.enlarge,
+        engine,
     )
 
 

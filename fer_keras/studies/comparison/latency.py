@@ -15,6 +15,8 @@ from fer_keras.runtime.timing.turns import Choice, measure
 from fer_keras.studies.comparison.complexity import onnx_macs, tflite_macs
 from fer_keras.studies.comparison.contenders import Contender
 
+# OpenVINO's files are not counted.
+_COUNTS = {".onnx": onnx_macs, ".tflite": tflite_macs}
 _UNKNOWN: dict[str, Any] = {
     "macs": None,
     "ms_per_face": None,
@@ -28,7 +30,8 @@ def cost_figures(contenders: Sequence[Contender], *, calls: int) -> list[dict[st
     """Counts and times models in turns, each in a process of its own, on one thread.
 
     A Keras network is converted to the float32 TFLite file that an export of it would hold, so
-    that all are run by the runtime that users run; an ONNX file is run by ONNX Runtime.
+    that all are run by the runtime that users run; an ONNX file is run by ONNX Runtime, the file
+    of an export for another engine by that one.
 
     Args:
         contenders: The models.
@@ -47,7 +50,12 @@ def cost_figures(contenders: Sequence[Contender], *, calls: int) -> list[dict[st
             except ExportError as error:
                 figures[i]["not_timed"] = str(error)
                 continue
-            figures[i]["macs"] = (onnx_macs if suffix == ".onnx" else tflite_macs)(content)
+            count = _COUNTS.get(suffix)
+            figures[i]["macs"] = None if count is None else count(content)
+            if contender.engine != "litert":
+                folder_of = contender.model.path.parent
+                choices.append((i, Choice(contender.model.name, folder_of, None, contender.engine)))
+                continue
             # Without labels beside it, a file is timed as it is.
             file = Path(folder) / f"{i}{suffix}"
             file.write_bytes(content)

@@ -93,7 +93,7 @@ def plot_disagreement(
         significant[i, j] = significant[j, i] = pair.p_holm < 0.05
     ahead = only - only.T
     limit = max(1, int(np.abs(ahead).max()))
-    figure = new_figure(max(6.6, 4.0 + 0.56 * count), 2.6 + 0.42 * count)
+    figure = new_figure(max(7.4, 4.0 + 0.56 * count), 1.4 + 0.42 * count)
     axes = figure.subplots()
     axes.imshow(ahead, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     for i in range(count):
@@ -107,15 +107,17 @@ def plot_disagreement(
                 va="center", fontsize=8.5, color="white" if strong else INK,
                 fontweight="bold" if significant[i, j] else "normal",
             )  # fmt: skip
-    axes.set_xticks(range(count), list(names), rotation=40, ha="right", fontsize=9)
-    axes.set_yticks(range(count), list(names), fontsize=9)
+    # Numbers: names below the columns would take more room than the cells.
+    axes.set_xticks(range(count), [str(1 + j) for j in range(count)], fontsize=9)
+    axes.set_yticks(range(count), [f"{name}  {1 + i}" for i, name in enumerate(names)], fontsize=9)
     axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.5)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
-    axes.set_ylabel("this one right")
-    axes.set_xlabel("this one wrong")
-    note = "Blue: the row is right more often than the column. * p < 0.05 (McNemar, Holm)"
+    note = (
+        "Pictures on which the row's model is right and the column's is wrong.\n"
+        "Blue: the row is right more often than the column. * p < 0.05 (McNemar, Holm)"
+    )
     figure.suptitle(f"{title}\n{note}", x=0.01, ha="left", fontsize=10)
     save_figure(figure, path)

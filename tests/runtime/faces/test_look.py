@@ -54,8 +54,8 @@ def drawn_poses(**angles: float) -> np.ndarray:
 
 
 def test_drawn_faces_look_where_they_are_drawn() -> None:
-    # Drawn noses are flatter and drawn faces shorter than those of people: yaw comes out at two
-    # thirds to three quarters, and pitch with an offset.
+    # Drawn noses are flatter and drawn faces shorter than those of people (below): yaw comes out
+    # at two thirds to three quarters, and pitch with an offset.
     assert drawn_poses(yaw=0)[0] == pytest.approx(0, abs=1)
     for yaw in (-25, -15, 15, 30):
         assert 0.6 * abs(yaw) < abs(drawn_poses(yaw=yaw)[0]) < abs(yaw)
@@ -64,6 +64,44 @@ def test_drawn_faces_look_where_they_are_drawn() -> None:
     assert up + 8 < straight < down - 8
     for roll in (-18, 10, 20):
         assert drawn_poses(roll=roll)[2] == pytest.approx(roll, abs=1)
+
+
+def drawn_head(number: int) -> np.ndarray:
+    """A drawn person's own five points in space, from two views; pixels, z away from the camera."""
+    straight, aside = (
+        draw_face(make_identity(7, number), {}, View(yaw=yaw), 160)[1] - 80 for yaw in (0, 20)
+    )
+    turn = math.radians(20)
+    depth = (aside[:, 0] - straight[:, 0] * math.cos(turn)) / math.sin(turn)
+    return np.column_stack([straight, -depth])
+
+
+@pytest.mark.parametrize(
+    "angles",
+    [{}, {"pitch": 12}, {"pitch": -12}, {"yaw": -25}, {"yaw": 30}, {"roll": -18},
+     {"yaw": 15, "roll": 20}, {"pitch": 12, "roll": -18}],
+)  # fmt: skip
+def test_drawn_heads_of_known_proportions_look_where_they_are_drawn(
+    angles: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So proportions alone make the offset: the same points, read as those of a drawn head."""
+    expected = [angles.get(axis, 0) for axis in ("yaw", "pitch", "roll")]
+    for number in SUBJECTS:
+        head = drawn_head(number)
+        monkeypatch.setattr("fer_keras.runtime.faces.look.head_points", lambda head=head: head)
+        pose = head_pose(draw_face(make_identity(7, number), {}, View(**angles), 160)[1])
+        np.testing.assert_allclose(pose, expected, atol=2)
+
+
+def test_drawn_heads_are_shorter_than_the_one_that_everybody_is_taken_for() -> None:
+    """Between eyes and mouth, for eyes as far apart; and the mouth lies behind the eyes."""
+    heads = np.array([drawn_head(number) for number in SUBJECTS])
+    heads = (heads - heads[:, :2].mean(axis=1, keepdims=True)) / np.ptp(
+        heads[:, :2, 0], axis=1
+    ).reshape(-1, 1, 1)
+    people = head_points() / np.ptp(head_points()[:2, 0])
+    assert heads[:, 3, 1].mean() == pytest.approx(0.83 * people[3, 1], rel=0.02)
+    assert heads[:, 3, 2].mean() > 0.05 > 0 > people[3, 2]
 
 
 def test_points_without_a_pose_have_none() -> None:
@@ -120,7 +158,7 @@ def test_heads_that_are_turned_away_are_unsure(tmp_path_factory: pytest.TempPath
             right = (turned(60, 0, 0) / 4).astype(np.float32)
             return [
                 Face((50.0, 30.0, 60.0, 60.0), left, 1.0),
-                Face((50.0, 30.0, 59.0, 59.0), right, 1.0),
+                Face((50.0, 30.0, 59.0, 59.0), right, 0.9),
             ]
 
     export = write_export(tmp_path_factory.mktemp("look") / "export")
@@ -132,5 +170,9 @@ def test_heads_that_are_turned_away_are_unsure(tmp_path_factory: pytest.TempPath
     # The one that is turned away has half the quality.
     kept = Recognizer(export, AwayDetector(), min_quality=0.7).recognize(noise)
     assert [face["box"] for face in kept] == [(50.0, 30.0, 60.0, 60.0)]
+    # And the detector is less sure of it.
+    assert Recognizer(export, AwayDetector(), min_score=0.95).recognize(noise) == faces[:1]
+    with pytest.raises(ConfigError, match="min_score: expected a number from 0"):
+        Recognizer(export, min_score=float("nan"))
     with pytest.raises(ConfigError, match=r"min_quality: expected a number in 0\.\.1"):
         Recognizer(export, min_quality=1.5)

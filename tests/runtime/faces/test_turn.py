@@ -11,7 +11,7 @@ from fer_keras.data.datasets.synthetic_faces import make_identity
 from fer_keras.data.drawn_faces.face_drawing import draw_face
 from fer_keras.runtime import Recognizer
 from fer_keras.runtime.faces import Face, crop_face, crop_upright
-from fer_keras.runtime.faces.align import roll_degrees
+from fer_keras.runtime.faces.align import Box, roll_degrees
 from fer_keras.runtime.faces.detect import YuNetDetector
 from fer_keras.runtime.faces.turn import find_turned, turned_back, with_true_turns
 
@@ -72,35 +72,42 @@ def test_drawn_faces_on_their_heads(recognizer: Recognizer) -> None:
 def test_doubtful_faces_alone_are_looked_at_again() -> None:
     calls = []
 
-    def find(picture: Any) -> list[Face]:
-        calls.append(picture.shape)
+    def confirm(patch: Any, place: Box) -> list[Face]:
+        calls.append(patch.shape)
         return []
 
     sure, doubtful = (Face((10, 10, 40, 40), LANDMARKS, score) for score in (0.999, 0.9))
     picture = np.zeros((100, 100, 3), np.uint8)
-    assert with_true_turns(find, picture, [sure]) == [sure]
+    assert with_true_turns(confirm, picture, [sure]) == [sure]
     assert calls == []
-    assert with_true_turns(find, picture, [doubtful])[0] is doubtful
-    assert len(calls) == 4
+    assert with_true_turns(confirm, picture, [doubtful])[0] is doubtful
+    assert len(calls) == 3
     # Who stood upright in the frame before is not asked again.
-    assert with_true_turns(find, picture, [doubtful], [(8, 8, 40, 40)])[0] is doubtful
-    assert len(calls) == 4
-    with_true_turns(find, picture, [doubtful], [(60, 8, 40, 40)])
-    assert len(calls) == 8
+    assert with_true_turns(confirm, picture, [doubtful], [(8, 8, 40, 40)])[0] is doubtful
+    assert len(calls) == 3
+    with_true_turns(confirm, picture, [doubtful], [(60, 8, 40, 40)])
+    assert len(calls) == 6
 
 
-def test_a_face_that_is_sure_at_the_second_look_is_not_turned() -> None:
-    """No score of another turn could be clearly higher."""
-    calls = []
+@pytest.mark.parametrize("side", [50, 300])
+def test_the_place_asked_about_is_the_face_in_every_turn(side: int) -> None:
+    """Small and large faces alike, also where the patch reaches over the border."""
+    picture = np.zeros((400, 400, 3), np.uint8)
+    picture[10 : 10 + side, 20 : 20 + side] = 255
+    seen = []
 
-    def find(patch: Any) -> list[Face]:
-        calls.append(patch.shape)
-        return [Face((40, 40, 80, 80), LANDMARKS, 0.997)]
+    def confirm(patch: Any, place: Box) -> list[Face]:
+        left, top, width, height = (round(value) for value in place)
+        inside = patch[top : top + height, left : left + width].mean()
+        around = (patch.sum() / 3 - 255 * width * height) / 255 / width / height
+        seen.append((inside, around))
+        return []
 
-    doubtful = Face((10, 10, 40, 40), LANDMARKS, 0.9)
-    picture = np.zeros((100, 100, 3), np.uint8)
-    assert with_true_turns(find, picture, [doubtful])[0] is doubtful
-    assert len(calls) == 1
+    with_true_turns(confirm, picture, [Face((20, 10, side, side), LANDMARKS, 0.9)])
+    assert len(seen) == 3
+    for inside, around in seen:
+        assert inside > 240
+        assert around < 0.12
 
 
 def test_unsure_faces_of_a_turned_picture_are_not_believed() -> None:
@@ -212,16 +219,16 @@ def test_a_face_is_turned_only_where_that_is_clear(
 ) -> None:
     views = 0
 
-    def find(view: Any) -> list[Face]:
+    def confirm(patch: Any, place: Box) -> list[Face]:
         nonlocal views
         views += 1
         matrix = cv2.getRotationMatrix2D((60, 70), -roll, 1)
         points = (LANDMARKS @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-        box = (40.0, 40.0, 80.0, 80.0)
-        # The patch itself is looked at first, then turned once.
-        scores = {1: (upright, LANDMARKS), 2: (turned, points)}
-        return [Face(box, scores[views][1], scores[views][0])] if views in scores else []
+        # Three turns, and where one of them is surer the patch as it is.
+        scores = {1: (turned, points), 4: (upright, LANDMARKS)}
+        return [Face(place, scores[views][1], scores[views][0])] if views in scores else []
 
     face = Face((10, 10, 40, 40), LANDMARKS, 0.89)
-    (told,) = with_true_turns(find, np.zeros((100, 100, 3), np.uint8), [face])
+    (told,) = with_true_turns(confirm, np.zeros((100, 100, 3), np.uint8), [face])
     assert (told is not face) == is_turned
+    assert views == (4 if turned > 0.89 and roll < 50 else 3)
