@@ -16,11 +16,12 @@ from fer_keras.common.errors import ConfigError, DataError, ExportError, ModelFi
 from fer_keras.common.files import file_sha256, read_json, write_text
 from fer_keras.common.prior import read_class_prior
 from fer_keras.conversion.folder import check_target, file_table, publish
+from fer_keras.conversion.tflite import in_float32
 from fer_keras.data.load import load_samples
 from fer_keras.evaluation.default_prior import choose_prior, decision_block
 from fer_keras.evaluation.thresholds import fit_decision
 from fer_keras.loading.exported_weights import read_exported_weights
-from fer_keras.loading.keras_files import save_network
+from fer_keras.loading.keras_files import load_network, save_network
 from fer_keras.loading.load import load_model
 from fer_keras.loading.transfer import fill_from_export
 from fer_keras.models import build_network
@@ -86,7 +87,8 @@ def ship(
     if robustness is not None:
         sha256 = {name: manifest["files"][file.path.name]["sha256"] for name, file in files.items()}
         manifest["robustness"] = _robustness(robustness, sha256)
-    _write(manifest, files, output_dir, _trained_network(export_dir, manifest))
+    with tempfile.TemporaryDirectory(prefix="fer_keras-") as place:
+        _write(manifest, files, output_dir, _trained_network(export_dir, manifest, Path(place)))
     return manifest
 
 
@@ -196,11 +198,17 @@ def add_network(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _trained_network(export_dir: Path, manifest: Mapping[str, Any]) -> Path | None:
-    """The `.keras` file that an export was made from, where it is still beside it."""
-    file = export_dir.resolve().parent / "best.keras"
+def _trained_network(export_dir: Path, manifest: Mapping[str, Any], place: Path) -> Path | None:
+    """The network that an export was made from, where it is still beside it.
+
+    In float32, whatever precision it was trained in: another machine may be slow in that one.
+    """
+    trained = export_dir.resolve().parent / "best.keras"
     expected = manifest["training"].get("model_sha256")
-    return file if file.is_file() and file_sha256(file) == expected else None
+    if not trained.is_file() or file_sha256(trained) != expected:
+        return None
+    save_network(in_float32(load_network(trained)[0]), place / NETWORK)
+    return place / NETWORK
 
 
 def _write(

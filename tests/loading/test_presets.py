@@ -1,6 +1,7 @@
 """Networks as Keras' users have them: built, compiled, fitted, saved and loaded by Keras' verbs."""
 
 import os
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -209,9 +210,12 @@ def test_shipped_weights_are_found_by_name(
         fer_keras.load_model("other")
 
 
-def test_a_shipped_model_can_be_trained_on_by_its_float32_file() -> None:
-    exported = read_exported_weights(shipped.default_model())
-    network = fer_keras.build_model("compact", weights="ferplus")
+def test_an_export_can_be_trained_on_by_its_float32_file(tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    whole = shipped.default_model().parent / "ferplus_tiny"
+    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("*.keras"))
+    exported = read_exported_weights(folder)
+    network = fer_keras.build_model("compact", weights=folder)
     assert network.output.shape == (None, 8)
     # Folded batch norm has no statistics: normalising by a batch would be another function.
     x = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 1)).astype(np.float32)
@@ -223,9 +227,18 @@ def test_a_shipped_model_can_be_trained_on_by_its_float32_file() -> None:
         network.get_layer("logits").get_weights()[1], exported.layers["logits"][1]
     )
     with pytest.warns(UserWarning, match="logits has fresh weights"):
-        other = fer_keras.build_model("compact", class_names=("drowsy", "happy"), weights="ferplus")
+        other = fer_keras.build_model("compact", class_names=("drowsy", "happy"), weights=folder)
     np.testing.assert_allclose(
         other.get_layer("logits").get_weights()[1][1], exported.layers["logits"][1][1]
     )
     with pytest.raises(ConfigError, match="network 'vgg13'"):
-        fer_keras.build_model("vgg13", weights="ferplus")
+        fer_keras.build_model("vgg13", weights=folder)
+
+
+@pytest.mark.parametrize("name", fer_keras.list_models())
+def test_every_shipped_model_can_be_trained_on(name: str) -> None:
+    network = fer_keras.build_model("compact", weights=name)
+    answers = fer_keras.load_model(name)
+    assert network.output.shape == (None, len(answers.class_names))
+    assert all(layer.trainable for layer in network.layers)
+    assert {layer.dtype_policy.name for layer in network.layers} == {"float32"}
