@@ -122,7 +122,7 @@ def plot_reliability(
         bins: Of `fer_keras.common.metrics.reliability_bins`.
         path: The PNG file to write.
         title: One line above the picture.
-        note: Short lines inside it, e.g. ECE and n.
+        note: Short lines below it, e.g. ECE and n.
     """
     figure = new_figure(5.6, 6.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
@@ -154,12 +154,13 @@ def plot_reliability(
     upper.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1, label="Perfect", zorder=4)
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Accuracy")
     upper.legend(loc="upper left", frameon=False, fontsize=9)
-    if note:
-        # Few predictions of many classes have a low confidence: the left side has room.
-        upper.text(
-            0.03, 0.62, note, ha="left", va="top", fontsize=9, linespacing=1.5, color=INK, zorder=5
-        )
     upper.set_title(title, loc="left", fontsize=11, pad=10)
+    if note:
+        # Below the axis it lies on no bar, wherever the confidences are.
+        lower.annotate(
+            ", ".join(note.splitlines()), (0, 0), xycoords="axes fraction",
+            textcoords="offset points", xytext=(0, -44), fontsize=9, color=INK,
+        )  # fmt: skip
     lower.bar(
         [(b.lower + b.upper) / 2 for b in bins],
         [b.count for b in bins],
@@ -261,17 +262,17 @@ def plot_curves(metrics_path: str | Path, path: str | Path, *, title: str = "") 
                     epochs, values, color=colour, marker=marker, markersize=3.5, label=legend
                 )
         panel.set(xlabel="Epoch", ylabel=label)
-        if panel.get_legend_handles_labels()[0]:
-            panel.legend(frameon=False, fontsize=9)
     validation = [_number(row.get("val_accuracy")) for row in rows]
     if not all(math.isnan(v) for v in validation):
         best = int(np.nanargmax(validation))
-        axes[1].plot(epochs[best], validation[best], "o", color=ORANGE, markersize=7, zorder=5)
-        # Curves rise, so this corner is free.
-        axes[1].text(
-            0.98, 0.04, f"best: {validation[best]:.1%} (epoch {epochs[best]})",
-            transform=axes[1].transAxes, ha="right", fontsize=9, color=ORANGE,
-        )  # fmt: skip
+        # In the legend, which looks for a place beside the curves.
+        label = f"Best: {validation[best]:.1%} (epoch {epochs[best]})"
+        axes[1].plot(
+            epochs[best], validation[best], "o", color=ORANGE, markersize=7, zorder=5, label=label
+        )
+    for panel in axes[:2]:
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend(frameon=False, fontsize=9)
     axes[1].yaxis.set_major_formatter(PercentFormatter(xmax=1))
     if has_rate:
         rates = [_number(row.get("learning_rate")) for row in rows]
