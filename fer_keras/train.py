@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.resume:
         experiment = with_fallback(experiment, arguments.require_data)
     load_tensorflow()
+    # All folds are alike: the first one tells how long the training is, and is tried.
+    dataset = experiment.dataset
+    part = replace(dataset, fold=0) if dataset.every_fold else dataset
     os.environ["KERAS_BACKEND"] = choose_backend(
-        experiment,
+        replace(experiment, dataset=part),
         arguments.backend or "",
         arguments.run_dir if arguments.resume else None,
         print,
@@ -179,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lambda: (
             0
             if distribution.num_processes > 1 or distribution.devices > 1
-            else len(load_splits(experiment.dataset, experiment.seed)[0])
+            else len(load_splits(part, experiment.seed)[0])
         ),
     )
 

@@ -97,11 +97,16 @@ def stored_backend(run_dir: Path) -> str:
     """The backend that a run was last trained on.
 
     Args:
-        run_dir: Its folder.
+        run_dir: Its folder, or that of a cross-validation, whose folds lie in it.
 
     Returns:
         `tensorflow`, `jax` or `torch`; empty where neither result nor checkpoint says it.
     """
+    folds = (_backend_of(fold) for fold in sorted(run_dir.glob("fold-*")))
+    return _backend_of(run_dir) or next(filter(None, folds), "")
+
+
+def _backend_of(run_dir: Path) -> str:
     result = run_dir / "result.json"
     if backend := read_json(result).get("backend") if result.is_file() else None:
         return str(backend)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -27,6 +28,7 @@ from fer_keras.train import main
 from fer_keras.training.callbacks import Interrupted, RunState
 from fer_keras.training.fallback import with_fallback
 from fer_keras.training.run import run
+from fer_keras.training.run_folder import stored_backend
 from fer_keras.training.stages.cross_validation import subject_interval
 from fer_keras.training.stages.run_stages import run_stages
 from fer_keras.training.start import with_earlier_stages
@@ -149,6 +151,10 @@ def test_interrupted_within_a_fold_goes_on_there(
     assert not (cut / "fold-1" / "result.json").exists()
     finished = (cut / "fold-0" / "result_test.json").stat().st_mtime_ns
 
+    # As a user has it: the backend is looked up, then counted out, over the folds.
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    assert stored_backend(cut) == keras.backend.backend()
+    monkeypatch.setattr("fer_keras.training.backend_choice.stored_backend", lambda _: "")
     assert main(["--run-dir", str(cut), "--resume"]) == 0
     assert (cut / "fold-0" / "result_test.json").stat().st_mtime_ns == finished
     for fold in range(NUM_FOLDS):
