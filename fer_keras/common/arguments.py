@@ -4,7 +4,7 @@ import argparse
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fer_keras.common.errors import ConfigError
@@ -40,28 +40,25 @@ def port(text: str) -> int:
     return int(text)
 
 
-def share(text: str) -> float:
-    """A number in 0..1."""
+def _number(text: str, is_valid: Callable[[float], bool], expected: str) -> float:
+    """A number; `is_valid` is false for NaN, as every comparison is."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    # Written so that NaN fails.
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number in 0..1, received {text!r}")
+    if not is_valid(value):
+        raise argparse.ArgumentTypeError(f"expected {expected}, received {text!r}")
     return value
+
+
+def share(text: str) -> float:
+    """A number in 0..1."""
+    return _number(text, lambda value: 0 <= value <= 1, "a number in 0..1")
 
 
 def least_score(text: str) -> float:
     """A finite number from 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    # Written so that NaN fails.
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number from 0, received {text!r}")
-    return value
+    return _number(text, lambda value: 0 <= value < math.inf, "a number from 0")
 
 
 def add_least(parser: argparse.ArgumentParser) -> None:
@@ -126,25 +123,12 @@ def read_token(path: Path | None) -> str | None:
 
 def seconds(text: str) -> float:
     """A finite number of seconds from 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    # Written so that NaN fails.
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected seconds from 0, received {text!r}")
-    return value
+    return _number(text, lambda value: 0 <= value < math.inf, "seconds from 0")
 
 
 def rate(text: str) -> float:
     """A finite number over 0, such as frames per second."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number over 0, received {text!r}")
-    return value
+    return _number(text, lambda value: 0 < value < math.inf, "a number over 0")
 
 
 def milliseconds(text: str) -> float:
