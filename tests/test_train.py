@@ -647,6 +647,8 @@ def small_experiment(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -
         # A shipped model, whose layers the small network does not have.
         start = dataclasses.replace(experiment.network, weights="ferplus_tiny")
         experiment = dataclasses.replace(experiment, network=start)
+    if "none_class" in experiment.method.options:
+        experiment = override(experiment, [f"method.options.none_class={NAMES[0]}"])
     train = make_samples("train", 8, side=48)
     validation = make_samples("validation", 8, side=48)
     dataset = dataclasses.replace(experiment.dataset, neutral=_neutral(experiment))
