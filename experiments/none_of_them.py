@@ -1,7 +1,7 @@
 """Folders of your own with a class `none`: a yes or no of every emotion, and "none of them".
 
-Source: ours; one-vs-all classification (Rifkin and Klautau, JMLR 2004). The folder `none` holds
-pictures without one of the other classes: faces that show something else, and no faces.
+Source: Shu, Xu and Liu 2017 (EMNLP), for pictures. The folder `none` holds pictures without one of
+the other classes: faces that show something else, and no faces.
 Command: python -m fer_keras.train --exp none_of_them --data MY_FOLDER
 """
 

@@ -1,11 +1,11 @@
 """A yes or no of every emotion by itself, and with it the answer "none of them".
 
-Every class has a sigmoid and binary cross-entropy, as one-vs-all classifiers have (Rifkin and
-Klautau, "In Defense of One-Vs-All Classification", JMLR 2004); a picture of none of them teaches
-every sigmoid to say no. The sigmoids stand on the differences of the logits to that of the class
-`none`. So the largest logit is that of `none` exactly where no sigmoid reaches one half, and the
-file needs no decision of its own: softmax, temperature, prior, thresholds and every runtime see one
-more class.
+After Shu, Xu and Liu, "DOC: Deep Open Classification of Text Documents" (EMNLP 2017): every class
+has a sigmoid, and where none of them reaches one half, the picture is of no known class. Here some
+training pictures show none of them, and teach every sigmoid to say no. The sigmoids stand on the
+differences of the logits to that of the class `none`. So the largest logit is that of `none`
+exactly where no sigmoid reaches one half, and the file needs no decision of its own: softmax,
+temperature, prior, thresholds and every runtime see one more class.
 """
 
 from collections.abc import Sequence
@@ -54,8 +54,9 @@ def build(
 
     For logits `z` the sigmoids are `s_c = sigmoid(z_c - z_none)`; the loss is their binary
     cross-entropy against the targets, added up over all classes but `none_class`, whose pictures
-    have the target 0 everywhere. Against cross-entropy, emotions do not compete while they are
-    learned, and pictures that look like nothing that was shown answer `none` more often.
+    have the target 0 everywhere. Emotions do not compete while they are learned. A picture that
+    may be one of two is `none` where neither is as likely as not: for probabilities that are shares
+    of pictures, `cross_entropy` takes a class `none` too.
 
     Args:
         network: Functional network with the output `logits` `(batch, classes)`.
