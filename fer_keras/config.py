@@ -324,7 +324,8 @@ def override(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
     Args:
         experiment: The experiment to start from; it is left as it is.
         assignments: For instance `["training.epochs=3", "method.options.scale=24", "seed=1"]`.
-            A value is read by the type of its field; options of networks and methods as JSON.
+            A value is read by the type of its field; options of networks and methods as JSON, one
+            by one, or all of them as a JSON object in the place of those that were there.
 
     Returns:
         A new experiment.
@@ -351,9 +352,13 @@ def _replace(part: Any, path: Sequence[str], text: str, key: str) -> Any:
             raise ConfigError(f"{key!r} is a group of keys. {did_you_mean(key, all_keys())}")
         value = _replace(getattr(part, name), rest, text, key)
     elif get_origin(hint) is Mapping:
-        if len(rest) != 1:
-            raise ConfigError(f"Expected {name}.OPTION=value. Received: {key!r}.")
-        value = {**getattr(part, name), rest[0]: _option_value(text)}
+        chosen = _option_value(text)
+        if len(rest) > 1 or (not rest and not isinstance(chosen, dict)):
+            raise ConfigError(
+                f"Expected {name}.OPTION=value, or {name}= and a JSON object, such as "
+                f"'{{\"OPTION\": 1}}', in place of all. Received: {key}={text}"
+            )
+        value = {**getattr(part, name), rest[0]: chosen} if rest else chosen
     elif rest:
         raise ConfigError(f"Unknown key {key!r}. {did_you_mean(key, all_keys())}")
     else:
