@@ -42,6 +42,8 @@ _REFINE_SIDE, _OUTPUT_SIDE = 24, 48
 _BATCHES = (8, 4, 2, 1)
 # Pixels of the largest pyramid level that shares a sheet with others.
 _MAX_SHARED_PIXELS = 100_000
+# Networks that are kept, of all names and shapes, and the most pixels that one of them takes.
+_MAX_NETWORKS, _MAX_KEPT_PIXELS = 12, 300_000
 # Pixels of a pyramid level that go through the first network at a time: they take about 300 MB.
 _MAX_STRIP_PIXELS = 2_000_000
 
@@ -85,8 +87,8 @@ class Mtcnn:
         self._files = {
             name: tflite_file(name, folder / f"{name}.onnx") for name in ("pnet", "rnet", "onet")
         }
-        # By name and what must not change its shape: a sheet, or a size of batch.
-        self._networks: dict[tuple[str, int], MtcnnNetwork] = {}
+        # By name and shape of the input: a new one takes as long as it runs.
+        self._networks: dict[tuple[str, tuple[int, ...]], MtcnnNetwork] = {}
 
     def detect(self, picture: Pixels, min_face_size: int | None = None) -> Faces:
         """Find the faces of one picture.
@@ -123,13 +125,20 @@ class Mtcnn:
         """
         return self._confirm(_halved(picture), np.array([box]))
 
-    def _run(self, name: str, place: int, pixels: Pixels) -> tuple[Floats, Floats]:
+    def _run(self, name: str, pixels: Pixels) -> tuple[Floats, Floats]:
         """Probabilities and the other heads of one network; see `MtcnnNetwork.run`."""
+        key = name, pixels.shape
         with self._lock:
-            network = self._networks.get((name, place))
-            if network is None or network.shape != pixels.shape:
-                network = MtcnnNetwork(self._files[name], pixels.shape)
-                self._networks[name, place] = network
+            network = self._networks.get(key)
+            if network is None:
+                # The crops of the others are too small to be shared.
+                threads = min(2, cv2.getNumThreads()) if name == "pnet" else 1
+                network = MtcnnNetwork(self._files[name], pixels.shape, max(1, threads))
+                # Large ones take much memory.
+                if pixels.shape[1] * pixels.shape[2] <= _MAX_KEPT_PIXELS:
+                    self._networks[key] = network
+                if len(self._networks) > _MAX_NETWORKS:
+                    del self._networks[next(iter(self._networks))]
             return network.run(pixels)
 
     def _run_crops(
@@ -139,7 +148,7 @@ class Mtcnn:
         parts, start = [], 0
         while start < len(crops):
             size = next(size for size in _BATCHES if size <= len(crops) - start)
-            parts.append(self._run(name, size, crops[start : start + size]))
+            parts.append(self._run(name, crops[start : start + size]))
             start += size
         scores, heads = (np.concatenate(part) for part in zip(*parts, strict=True))
         return scores[:, 0, 0], heads[:, 0, 0]
@@ -175,11 +184,11 @@ class Mtcnn:
         for number in large:
             level, scale = levels[number]
             for top, strip in _strips(level):
-                yield number, self._boxes(*self._run("pnet", 0, strip[np.newaxis]), top, scale)
+                yield number, self._boxes(*self._run("pnet", strip[np.newaxis]), top, scale)
         small = levels[len(large) :]
         if small:
             sheet, corners = _on_one_sheet([level for level, _ in small])
-            scores, heads = self._run("pnet", 1, sheet)
+            scores, heads = self._run("pnet", sheet)
             for number, ((level, scale), (left, top)) in enumerate(
                 zip(small, corners, strict=True), start=len(large)
             ):

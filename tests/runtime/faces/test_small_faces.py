@@ -119,7 +119,7 @@ def test_strips_and_sheets_see_every_place_of_a_level(monkeypatch: pytest.Monkey
     cascade = Mtcnn(thresholds=(0.9, 0.7, 0.7))
     shapes = []
 
-    def run(name: str, place: int, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(name: str, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Says of each cell what its first pixel is."""
         shapes.append(pixels.shape)
         rows, columns = ((side - 12) // 2 + 1 for side in pixels.shape[1:3])
@@ -166,3 +166,20 @@ def test_senseless_sizes_are_refused() -> None:
 
     with pytest.raises(ConfigError, match=r"min_face.*'own'"):
         Recognizer(detector=Own(), min_face=20)
+
+
+def test_networks_are_kept_for_a_few_shapes() -> None:
+    """Pictures that lie and stand take turns; of many shapes only the last are kept."""
+    cascade = Mtcnn()
+    lying, standing = np.zeros((120, 160, 3), np.uint8), np.zeros((160, 120, 3), np.uint8)
+    cascade.detect(lying)
+    cascade.detect(standing)
+    kept = dict(cascade._networks)
+    assert len(kept) == 2
+    cascade.detect(lying)
+    assert cascade._networks == kept
+    for width in range(162, 200, 2):
+        cascade.detect(np.zeros((120, width, 3), np.uint8))
+    assert len(cascade._networks) == mtcnn_module._MAX_NETWORKS
+    cascade._run("pnet", np.zeros((1, 600, 600, 3), np.uint8))
+    assert ("pnet", (1, 600, 600, 3)) not in cascade._networks
