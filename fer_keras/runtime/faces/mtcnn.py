@@ -382,17 +382,16 @@ def _crops(halved: Sequence[Pixels], boxes: Floats, size: int) -> Pixels:
         # Matlab's pixels count from 1 and its ranges include their end.
         left, top, right, bottom = box - (1, 1, 0, 0)
         side = max(right - left, bottom - top, 1.0)
-        # Warping reads four pixels for each new one, so it makes twice as many, which are averaged.
-        warped = 2 * size if side >= size else size
-        half = min(max(0, math.floor(math.log2(side / warped))), len(halved) - 1)
-        # How many pixels of that picture make one warped, and where its first one starts.
-        step_x, step_y = (max(end, 1.0) / 2**half / warped for end in (right - left, bottom - top))
+        # Warping reads four pixels for each new one, so it starts from less than twice as many.
+        half = min(max(0, math.floor(math.log2(side / size))), len(halved) - 1)
+        # How many pixels of that picture make one of the crop, and where its first one starts.
+        step_x, step_y = (max(end, 1.0) / 2**half / size for end in (right - left, bottom - top))
         x, y = left / 2**half + (step_x - 1) / 2, top / 2**half + (step_y - 1) / 2
-        window = cv2.warpAffine(
+        cv2.warpAffine(
             halved[half],
             np.array([[step_x, 0.0, x], [0.0, step_y, y]]),
-            (warped, warped),
+            (size, size),
+            dst=crop,
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         )
-        cv2.resize(window, (size, size), dst=crop, interpolation=cv2.INTER_AREA)
     return crops
