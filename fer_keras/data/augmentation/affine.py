@@ -13,8 +13,8 @@ def affine(images: Any, strengths: Any, *, tilt: Any = None, fill_mode: str = "N
         strengths: `(5, batch)`: angle in radians, shear across, shifts across and down as shares of
             the picture, and change of size (0.1 = 1.1 times).
         tilt: `(2, batch)`, across and down, their sizes together below 1; None for no perspective.
-            A plane that is turned out of the picture: by t the left (upper) edge is 1 + t and the
-            right (lower) one 1 - t times as large.
+            A plane that is turned out of the picture: by t the left (upper) edge is 1 - t and the
+            right (lower) one 1 + t times as large.
         fill_mode: `NEAREST`: where a picture ends, its last pixels go on; `CONSTANT`: black.
 
     Returns:
