@@ -20,5 +20,5 @@ experiment = based_on(
             "views": 0,
         }
     },
-    training={"epochs": 15, "learning_rate": 0.001},
+    training={"epochs": 15, "learning_rate": 0.001, "keep": "last"},
 )
