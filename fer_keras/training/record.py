@@ -167,11 +167,12 @@ class RunRecord:
             result: Of `result`.
         """
         low, high = result["accuracy_interval"]
+        training = self.experiment.training
         return (
             f"{self.experiment.name} seed {self.experiment.seed}  {data_tag(self.experiment)}  "
             f"validation accuracy {result['accuracy']:.4f} [{low:.4f}, {high:.4f}], balanced "
-            f"{result['balanced_accuracy']:.4f}  n {result['n']} ({result['label_rule']})  kept "
-            f"epoch {result['best_epoch']}/{self.experiment.training.epochs}  "
+            f"{result['balanced_accuracy']:.4f}  n {result['n']} ({result['label_rule']})  "
+            f"{training.keep} epoch {result['best_epoch']}/{training.epochs}  "
             f"{result['training_minutes']} min  {self.run_dir}"
         )
 
