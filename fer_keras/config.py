@@ -186,7 +186,9 @@ class TrainingConfig:
         precision: `auto` is float32 on a CPU and mixed_float16 / mixed_bfloat16 on a GPU / TPU.
         jit_compile: `auto` uses XLA on a GPU or TPU only; on a CPU it is several times slower.
         early_stopping_patience: Epochs without a better `select_by` before stopping (0 = never).
-        select_by: The validation figure that chooses the kept weights; never a test figure.
+        keep: Weights of which epoch: of the `best` by `select_by`, or of the `last`, for training
+            that pays off on pictures that validation lacks, such as harmed ones.
+        select_by: The validation figure that chooses the best epoch; never a test figure.
         cached_embeddings: For networks behind a frozen encoder: 0 encodes the pictures at every
             step; 1 or more encodes every training picture so many times before training, each time
             augmented anew, and trains on what comes out. Without augmentation 1 is exact.
@@ -218,6 +220,7 @@ class TrainingConfig:
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     jit_compile: Literal["auto", "on", "off"] = "auto"
     early_stopping_patience: CountOrZero = 0
+    keep: Literal["best", "last"] = "best"
     select_by: Literal["val_accuracy", "val_loss"] = "val_accuracy"
     cached_embeddings: CountOrZero = 0
     checkpoint_minutes: NotNegative = 10.0
