@@ -25,7 +25,10 @@ def load_keras() -> None:
     Whoever has set `TF_CPP_MIN_LOG_LEVEL` gets the lines they asked for.
     """
     # Keras has wrappers and galleries for them, which no command uses; they load for seconds.
-    _load("keras", "loading Keras", without=("matplotlib", "sklearn"))
+    unused: tuple[str, ...] = ("matplotlib", "sklearn")
+    if os.environ.get("KERAS_BACKEND") == "tensorflow":
+        unused += ("jax",)
+    _load("keras", "loading Keras", without=unused)
 
 
 def load_tensorflow() -> None:

@@ -14,7 +14,7 @@ print("keras" in sys.modules, "jax" in sys.modules)
 os.environ["KERAS_BACKEND"] = sys.argv[1]
 load_keras()
 import keras
-print(keras.backend.backend(), "sklearn" in sys.modules, "matplotlib" in sys.modules)
+print(keras.backend.backend(), *(name in sys.modules for name in ("sklearn", "matplotlib", "jax")))
 import matplotlib, sklearn, jax
 """
 
@@ -28,4 +28,11 @@ def test_the_backend_is_open_after_tensorflow_is_loaded(backend: str) -> None:
         [sys.executable, "-c", _CODE, backend], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["False", "False", backend, "False", "False"]
+    assert done.stdout.split() == [
+        "False",
+        "False",
+        backend,
+        "False",
+        "False",
+        str(backend == "jax"),
+    ]
