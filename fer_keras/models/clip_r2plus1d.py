@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import keras
 
-from fer_keras.common.constraints import Count, Length, Rate
+from fer_keras.common.constraints import Choices, Count, Length, Rate
 from fer_keras.models.clips import EveryFrame, FrameMask, mean_of_real
-from fer_keras.models.layers import batch_norm, conv, conv_bn
+from fer_keras.models.layers import ACTIVATIONS, activate, batch_norm, conv, conv_bn
 
 INPUT_KIND = "clip"
 SMALL = {"stem_filters": 4, "widths": (8, 8)}
@@ -28,6 +28,7 @@ def build(
     stem_filters: Count = 16,
     widths: Annotated[Sequence[Count], Length(1)] = (32, 64),
     dropout: Rate = 0.3,
+    activation: Annotated[str, Choices(ACTIVATIONS)] = "relu",
 ) -> Any:
     """Builds the network.
 
@@ -38,6 +39,7 @@ def build(
         widths: Channels of each stage; the frame encoder ends in the first, halving the map again,
             and every later stage halves it once more.
         dropout: Rate before the classifier, in [0, 1).
+        activation: One of `fer_keras.models.layers.ACTIVATIONS`.
 
     Returns:
         `keras.Model` from raw pixels in 0..255 `(batch, frames, height, width, channels)` to
@@ -47,10 +49,11 @@ def build(
     """
     clip = keras.Input(clip_shape, name="clip")
     real = FrameMask(name="frame_mask")(clip)
-    encoder = _frame_encoder(clip_shape[1:], stem_filters, widths[0])
+    encoder = _frame_encoder(clip_shape[1:], stem_filters, widths[0], activation)
     x = EveryFrame(encoder, name="frame_features")(clip)
     for stage, width in enumerate(widths, start=1):
-        x = _block(x, real, width, 1 if stage == 1 else 2, name=f"stage{stage}")
+        strides = 1 if stage == 1 else 2
+        x = _block(x, real, width, strides, activation, name=f"stage{stage}")
     pooled = EveryFrame(keras.layers.GlobalAveragePooling2D(), name="frame_embeddings")(x)
     dropped = keras.layers.Dropout(dropout, name="dropout")(pooled)
     scores = keras.layers.Dense(num_classes, name="frame_logits")(dropped)
@@ -63,33 +66,37 @@ def build(
     return keras.Model(clip, outputs, name="clip_r2plus1d")
 
 
-def _frame_encoder(image_shape: tuple[int, ...], stem_filters: int, width: int) -> Any:
+def _frame_encoder(
+    image_shape: tuple[int, ...], stem_filters: int, width: int, activation: str
+) -> Any:
     image = keras.Input(image_shape, name="image")
     x = keras.layers.Rescaling(1 / 64, offset=-2.0, name="scale")(image)
-    x = conv_bn(x, stem_filters, 3, strides=2, name="stem")
-    x = conv_bn(x, width, 3, strides=2, name="spatial")
+    x = conv_bn(x, stem_filters, 3, strides=2, activation=activation, name="stem")
+    x = conv_bn(x, width, 3, strides=2, activation=activation, name="spatial")
     return keras.Model(image, x, name="frame_encoder")
 
 
-def _block(x: Any, real: Any, filters: int, strides: int, *, name: str) -> Any:
+def _block(x: Any, real: Any, filters: int, strides: int, activation: str, *, name: str) -> Any:
     """A residual block of two (2+1)-D convolutions, on `(batch, frames, h, w, c)`."""
     shortcut = x
     if strides > 1 or x.shape[-1] != filters:
         shortcut = EveryFrame(
-            _spatial(x.shape[2:], filters, strides, 1, relu=False), name=f"{name}_shortcut"
+            _spatial(x.shape[2:], filters, strides, 1, None), name=f"{name}_shortcut"
         )(x)
-    y = _two_plus_one(x, real, filters, strides, name=f"{name}_conv1")
-    y = keras.layers.Activation("relu", name=f"{name}_conv1_relu")(y)
-    y = _two_plus_one(y, real, filters, 1, name=f"{name}_conv2")
+    y = _two_plus_one(x, real, filters, strides, activation, name=f"{name}_conv1")
+    y = activate(y, activation, name=f"{name}_conv1")
+    y = _two_plus_one(y, real, filters, 1, activation, name=f"{name}_conv2")
     y = keras.layers.Add(name=f"{name}_add")([shortcut, y])
-    return keras.layers.Activation("relu", name=f"{name}_relu")(y)
+    return activate(y, activation, name=name)
 
 
-def _two_plus_one(x: Any, real: Any, filters: int, strides: int, *, name: str) -> Any:
+def _two_plus_one(
+    x: Any, real: Any, filters: int, strides: int, activation: str, *, name: str
+) -> Any:
     frames, channels = x.shape[1], x.shape[-1]
     # As many weights as 3x3x3 has: M_i of section 3.5.
     middle = 27 * channels * filters // (9 * channels + 3 * filters)
-    spatial = _spatial(x.shape[2:], middle, strides, 3, relu=True)
+    spatial = _spatial(x.shape[2:], middle, strides, 3, activation)
     x = EveryFrame(spatial, name=f"{name}_spatial")(x)
     # Padding counts as the zeros beyond the end of the clip, whatever it shows.
     column = keras.layers.Reshape((frames, 1, 1, 1), name=f"{name}_real")(real)
@@ -110,12 +117,12 @@ def _two_plus_one(x: Any, real: Any, filters: int, strides: int, *, name: str) -
 
 
 def _spatial(
-    map_shape: Sequence[int], filters: int, strides: int, kernel_size: int, *, relu: bool
+    map_shape: Sequence[int], filters: int, strides: int, kernel_size: int, activation: str | None
 ) -> Any:
     """A convolution of one frame's map with its batch norm."""
     image = keras.Input(map_shape, name="map")
     x = conv(image, filters, kernel_size, strides=strides, name="conv")
     x = batch_norm(x, name="bn")
-    if relu:
-        x = keras.layers.Activation("relu", name="relu")(x)
+    if activation:
+        x = activate(x, activation, name="bn")
     return keras.Model(image, x, name="spatial")

@@ -10,6 +10,7 @@ A frozen encoder is a layer that calls its network in inference mode. Inside a g
 training=True on to what was called with training=False, and trainable=False leaves dropout on.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,12 +19,15 @@ import numpy as np
 
 from fer_keras.common.errors import ConfigError, ModelFileError, did_you_mean
 from fer_keras.models import build_network, list_networks
-from fer_keras.models.layers import FusedBatchNormalization, batch_norm, conv
+from fer_keras.models.layers import FusedBatchNormalization, batch_norm, conv, imagenet_normalised
 
 # Of the pictures of VGGFace2, in red, green and blue: resnet50_ft.prototxt.
 _VGGFACE2_MEAN = (131.0912, 103.8827, 91.4953)
 # Of ImageNet's pictures, in blue, green and red, as Caffe and `keras.applications` have them.
 _IMAGENET_MEAN = (103.939, 116.779, 123.68)
+_MOBILENET_LAYER = re.compile(
+    r"expanded_conv(_(?P<block>\d+))?_(?P<part>expand|depthwise|squeeze_excite|project)(_conv)?(_1)?(_bn)?"
+)
 
 
 def list_encoders() -> tuple[str, ...]:
@@ -43,8 +47,10 @@ def build_encoder(
         encoder: One of `list_encoders()`, or a `keras.Model` with the output `embedding` or a
             vector as its only output.
         image_shape: `(height, width, channels)` of its pictures.
-        options: Keyword options of a network's `build`; `alpha`, the width, for MobileNetV3;
-            `width` and `depths` for the ResNet-50 of VGGFace2.
+        options: Keyword options of a network's `build`; for MobileNetV3 `alpha`, the width, and
+            `padding`: `"tensorflow"`, or `"pytorch"`, with the borders and the scaling (ImageNet's
+            mean and deviation) that torchvision's weights were trained with; `width` and `depths`
+            for the ResNet-50 of VGGFace2.
         weights: `"none"`, or `"imagenet"`, which Keras downloads, for those of
             `keras.applications`.
 
@@ -98,22 +104,43 @@ def _in_colour(image: Any) -> Any:
 
 
 def _mobilenet_v3(size: str) -> Callable[..., Any]:
-    def build(image_shape: tuple[int, int, int], weights: str, alpha: float = 1.0) -> Any:
+    def build(
+        image_shape: tuple[int, int, int],
+        weights: str,
+        alpha: float = 1.0,
+        padding: str = "tensorflow",
+    ) -> Any:
         if min(image_shape[:2]) < 32:
             raise ConfigError(f"MobileNetV3 needs 32 pixels or more. Received: {image_shape}.")
+        if padding not in ("tensorflow", "pytorch") or (padding, weights) == (
+            "pytorch",
+            "imagenet",
+        ):
+            raise ConfigError(
+                "Invalid value for `padding` of MobileNetV3. Expected tensorflow, as the weights "
+                "imagenet of keras.applications need it, or pytorch, as a file of torchvision's. "
+                f"Received: {padding!r} with the weights {weights!r}"
+            )
         image = keras.Input(image_shape, name="image")
         application = getattr(keras.applications, f"MobileNetV3{size.capitalize()}")
-        # Its own scaling, to -1..1, is that of its weights.
+        of_torch = padding == "pytorch"
+        x = _in_colour(image)
+        if of_torch:
+            # Zeros after the scaling, on both sides: the first convolution then has none.
+            x = keras.layers.ZeroPadding2D(1, name="pad")(imagenet_normalised(x))
+        # Its own scaling, to -1..1, is that of its own weights.
         trunk = application(
-            input_shape=(*image_shape[:2], 3),
+            input_shape=(*x.shape[1:3], 3),
             alpha=alpha,
             include_top=False,
             weights=None if weights == "none" else weights,
             pooling="avg",
+            include_preprocessing=not of_torch,
         )
-        fused = keras.models.clone_model(trunk, clone_function=_with_fused_batch_norm)
+        changed = _padded_as_in_pytorch if of_torch else _with_fused_batch_norm
+        fused = keras.models.clone_model(trunk, clone_function=changed)
         fused.set_weights(trunk.get_weights())
-        return keras.Model(image, fused(_in_colour(image)), name=f"mobilenet_v3_{size}")
+        return keras.Model(image, fused(x), name=f"mobilenet_v3_{size}")
 
     return build
 
@@ -123,6 +150,17 @@ def _with_fused_batch_norm(layer: Any) -> Any:
     if kind is keras.layers.BatchNormalization:
         kind = FusedBatchNormalization
     return kind.from_config(layer.get_config())
+
+
+def _padded_as_in_pytorch(layer: Any) -> Any:
+    """As above; halving convolutions of even maps have a pixel less on one side in TensorFlow."""
+    config = layer.get_config()
+    if isinstance(layer, keras.layers.ZeroPadding2D):
+        (_, below), (_, right) = config["padding"]
+        return keras.layers.ZeroPadding2D((below, right), name=layer.name)
+    if layer.name == "conv":
+        return keras.layers.Conv2D.from_config({**config, "padding": "valid"})
+    return _with_fused_batch_norm(layer)
 
 
 def _resnet50_vggface2(
@@ -197,23 +235,62 @@ def load_vggface2(encoder: Any, arrays: Mapping[str, np.ndarray]) -> None:
     Raises:
         ModelFileError: An array is missing, left over, or of another shape.
     """
-    left = {name for name in arrays if not name.startswith("fc.")}
-    left = {name for name in left if not name.endswith("num_batches_tracked")}
-    for layer in encoder.layers:
-        if not layer.weights:
+    kernel = arrays.get("conv1.weight")
+    if kernel is not None:
+        arrays = {**arrays, "conv1.weight": kernel[:, ::-1]}
+    _fill({x.name.replace("_", "."): x for x in encoder.layers if x.weights}, arrays, ignored="fc.")
+
+
+def load_torchvision_mobilenet(encoder: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Fills MobileNetV3 from the arrays of torchvision's, every one of which must fit.
+
+    Args:
+        encoder: Of `build_encoder("mobilenet_v3_large", ..., {"padding": "pytorch"})`, or small.
+        arrays: `features.0.0.weight`, `features.1.block.0.1.running_mean`, ...; `classifier.*` is
+            left out.
+
+    Raises:
+        ModelFileError: An array is missing, left over, or of another shape.
+    """
+    trunk = next(layer for layer in encoder.layers if isinstance(layer, keras.Model))
+    layers: dict[str, Any] = {}
+    block, part, last = 0, -1, ""
+    for layer in (layer for layer in trunk.layers if layer.weights):
+        inside = _MOBILENET_LAYER.fullmatch(layer.name)
+        place = "1" if layer.name.endswith("_bn") else "0"
+        if inside is None:  # The first convolution and the last one.
+            block += 1 if layer.name == "conv_1" else 0
+            layers[f"features.{block}.{place}"] = layer
             continue
-        name = layer.name.replace("_", ".")
-        is_conv = isinstance(layer, keras.layers.Conv2D)
-        parts = ("weight",) if is_conv else ("weight", "bias", "running_mean", "running_var")
+        if inside["part"] != last:
+            # torchvision numbers the parts that a block has: not all of them expand or squeeze.
+            block, part = (
+                (block + 1, 0) if int(inside["block"] or 0) == block else (block, part + 1)
+            )
+            last = inside["part"]
+        if last == "squeeze_excite":
+            place = "fc2" if layer.name.endswith("conv_1") else "fc1"
+        layers[f"features.{block}.block.{part}.{place}"] = layer
+    _fill(layers, arrays, ignored="classifier.")
+
+
+def _fill(layers: Mapping[str, Any], arrays: Mapping[str, np.ndarray], ignored: str) -> None:
+    """Fills layers from the arrays of PyTorch's modules of these names."""
+    left = {name for name in arrays if not name.startswith(ignored)}
+    left = {name for name in left if not name.endswith("num_batches_tracked")}
+    for name, layer in layers.items():
+        is_conv = isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D))
+        parts: tuple[str, ...] = ("weight", "bias", "running_mean", "running_var")
+        if is_conv:
+            parts = parts[: len(layer.weights)]
         names = [f"{name}.{part}" for part in parts]
         missing = [each for each in names if each not in arrays]
         if missing:
             raise ModelFileError(f"Expected the array {missing[0]}. Received none of this name.")
         values = [np.asarray(arrays[each], np.float32) for each in names]
         if is_conv and values[0].ndim == 4:
-            values = [values[0].transpose(2, 3, 1, 0)]
-            if layer.name == "conv1":
-                values = [values[0][:, :, ::-1]]
+            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+            values[0] = values[0].transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
         shapes = [tuple(weight.shape) for weight in layer.weights]
         if [value.shape for value in values] != shapes:
             raise ModelFileError(
@@ -230,8 +307,8 @@ def load_vggface2(encoder: Any, arrays: Mapping[str, np.ndarray]) -> None:
 
 # Options of those of `keras.applications`, which have ImageNet weights.
 _OPTIONS: Mapping[str, set[str]] = {
-    "mobilenet_v3_large": {"alpha"},
-    "mobilenet_v3_small": {"alpha"},
+    "mobilenet_v3_large": {"alpha", "padding"},
+    "mobilenet_v3_small": {"alpha", "padding"},
     "resnet50_imagenet": set(),
 }
 _OWN: Mapping[str, Callable[..., Any]] = {

@@ -18,7 +18,7 @@ import keras
 from fer_keras.common.constraints import Choices, Count, Positive
 from fer_keras.common.errors import ConfigError
 from fer_keras.config import Deviation
-from fer_keras.models.layers import batch_norm, cbam, scaled, stack
+from fer_keras.models.layers import ACTIVATIONS, activate, batch_norm, cbam, scaled, stack
 
 # The CK+ version, narrow and with few branches, takes pictures of 48 pixels.
 SMALL = {"variant": "ckplus", "num_branches": 3, "width": 0.25}
@@ -84,6 +84,7 @@ def build(
     padding: Literal["valid", "same"] = "valid",
     valence_arousal: bool = False,
     normalisation: Literal["none", "imagenet"] = "none",
+    activation: Annotated[str, Choices(ACTIVATIONS)] = "relu",
 ) -> Any:
     """Builds the network.
 
@@ -108,6 +109,8 @@ def build(
         valence_arousal: Whether every branch has two more neurons on its rectified logits.
         normalisation: What the pixels in 0..1 become: `"none"` leaves them; `"imagenet"` takes
             ImageNet's mean and deviation, as the program of Heidari and Iosifidis for RAF-DB.
+        activation: One of `fer_keras.models.layers.ACTIVATIONS` after every convolution;
+            the source has `"relu"`.
 
     Returns:
         `keras.Model` from raw pixels in 0..255 to `logits` `(batch, num_classes)`, `branch_logits`
@@ -141,14 +144,14 @@ def build(
     image = keras.Input(image_shape, name="image")
     x = scaled(image, normalisation)
     for index, step in enumerate(base_convs, start=1):
-        x, _, _ = _conv_block(x, step, attention, name=f"base_conv{index}")
+        x, _, _ = _conv_block(x, step, attention, activation, name=f"base_conv{index}")
 
     features, embeddings, logits, channel_gates, spatial_gates, affects = [], [], [], [], [], []
     for branch in range(1, num_branches + 1):
         y = x
         for index, step in enumerate(branch_convs, start=1):
             y, channel, spatial = _conv_block(
-                y, step, attention, name=f"branch{branch}_conv{index}"
+                y, step, attention, activation, name=f"branch{branch}_conv{index}"
             )
         features.append(y)
         channel_gates.append(channel)
@@ -182,7 +185,9 @@ def build(
     return keras.Model(image, outputs, name="esr")
 
 
-def _conv_block(x: Any, step: _Conv, attention: bool, *, name: str) -> tuple[Any, Any, Any]:
+def _conv_block(
+    x: Any, step: _Conv, attention: bool, activation: str, *, name: str
+) -> tuple[Any, Any, Any]:
     x = keras.layers.Conv2D(
         step.filters,
         step.kernel_size,
@@ -191,7 +196,7 @@ def _conv_block(x: Any, step: _Conv, attention: bool, *, name: str) -> tuple[Any
         name=name,
     )(x)
     x = batch_norm(x, name=f"{name}_bn")
-    x = keras.layers.Activation("relu", name=f"{name}_relu")(x)
+    x = activate(x, activation, name=name)
     if step.halved:
         x = keras.layers.MaxPooling2D(2, name=f"{name}_pool")(x)
     return cbam(x, name=f"{name}_cbam") if attention else (x, None, None)

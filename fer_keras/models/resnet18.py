@@ -14,7 +14,7 @@ import keras
 from fer_keras.common.constraints import Choices, Positive, Rate
 from fer_keras.common.errors import ConfigError
 from fer_keras.config import Deviation
-from fer_keras.models.layers import batch_norm, conv, conv_bn, scaled
+from fer_keras.models.layers import ACTIVATIONS, activate, batch_norm, conv, conv_bn, scaled
 
 # Channels of the four stages of two blocks each; all but the first halve the map.
 _CHANNELS = (64, 128, 256, 512)
@@ -41,6 +41,7 @@ def build(
     normalisation: Literal["none", "imagenet"] = "none",
     pooling: Annotated[str, Choices(_POOLINGS)] = "global",
     dropout: Rate = 0.5,
+    activation: Annotated[str, Choices(ACTIVATIONS)] = "relu",
 ) -> Any:
     """Builds the network.
 
@@ -59,6 +60,7 @@ def build(
             first 4x4 positions as in the source, whose pooling drops what does not fill a second
             window: the last two rows and columns of 6x6. That needs sides of 25 to 56 pixels.
         dropout: Rate before the classifier, in [0, 1).
+        activation: One of `fer_keras.models.layers.ACTIVATIONS`; the source has `"relu"`.
 
     Returns:
         `keras.Model` from raw pixels in 0..255 to `logits` `(batch, num_classes)`, `embedding`
@@ -81,16 +83,17 @@ def build(
     x = scaled(image, normalisation)
     filters = [max(1, round(channels * width)) for channels in _CHANNELS]
     if stem == "imagenet":
-        x = conv_bn(x, filters[0], 7, strides=2, name="stem")
+        x = conv_bn(x, filters[0], 7, strides=2, activation=activation, name="stem")
         # After the activation a border of zeros is as good as one of minus infinity.
         x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
         x = keras.layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
     else:
-        x = conv_bn(x, filters[0], 3, name="stem")
+        x = conv_bn(x, filters[0], 3, activation=activation, name="stem")
     for stage, stage_filters in enumerate(filters, start=1):
         for block in (1, 2):
             strides = 2 if stage > 1 and block == 1 else 1
-            x = _residual_block(x, stage_filters, strides, name=f"stage{stage}_block{block}")
+            name = f"stage{stage}_block{block}"
+            x = _residual_block(x, stage_filters, strides, activation, name=name)
     if pooling == "valid4":
         pooled = keras.layers.AveragePooling2D(4, name="pool")(x)
         embedding = keras.layers.Flatten(name="embedding")(pooled)
@@ -102,12 +105,12 @@ def build(
     return keras.Model(image, outputs, name="resnet18")
 
 
-def _residual_block(x: Any, filters: int, strides: int, *, name: str) -> Any:
+def _residual_block(x: Any, filters: int, strides: int, activation: str, *, name: str) -> Any:
     shortcut = x
     if strides > 1:
         shortcut = conv_bn(x, filters, 1, strides=strides, activation=None, name=f"{name}_shortcut")
-    y = conv_bn(x, filters, 3, strides=strides, name=f"{name}_conv1")
+    y = conv_bn(x, filters, 3, strides=strides, activation=activation, name=f"{name}_conv1")
     y = conv(y, filters, 3, name=f"{name}_conv2")
     y = batch_norm(y, name=f"{name}_conv2_bn")
     y = keras.layers.Add(name=f"{name}_add")([shortcut, y])
-    return keras.layers.Activation("relu", name=f"{name}_relu")(y)
+    return activate(y, activation, name=name)

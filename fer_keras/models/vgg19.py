@@ -6,13 +6,13 @@ the form of the public FER2013 baseline WuJie1010/Facial-Expression-Recognition.
 chosen on PrivateTest). It is not the network of 140 million parameters for 224x224 pictures.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 
-from fer_keras.common.constraints import Positive, Rate
+from fer_keras.common.constraints import Choices, Positive, Rate
 from fer_keras.common.errors import ConfigError
-from fer_keras.models.layers import batch_norm, conv
+from fer_keras.models.layers import ACTIVATIONS, activate, batch_norm, conv
 
 # (channels, convolutions) of each stage; every stage ends in a 2x2 maximum.
 _STAGES = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
@@ -27,6 +27,7 @@ def build(
     *,
     width: Positive = 1.0,
     dropout: Rate = 0.5,
+    activation: Annotated[str, Choices(ACTIVATIONS)] = "relu",
 ) -> Any:
     """Builds the network.
 
@@ -39,6 +40,7 @@ def build(
         num_classes: Number of classes.
         width: Factor of all channels, above 0; the products are rounded.
         dropout: Rate before the classifier, in [0, 1).
+        activation: One of `fer_keras.models.layers.ACTIVATIONS`; the source has `"relu"`.
 
     Returns:
         `keras.Model` from raw pixels in 0..255 to `logits` `(batch, num_classes)`, `embedding`
@@ -61,7 +63,7 @@ def build(
             # The bias is needless before batch normalisation; the source has it.
             x = conv(x, filters, 3, use_bias=True, name=name)
             x = batch_norm(x, name=f"{name}_bn")
-            x = keras.layers.Activation("relu", name=f"{name}_relu")(x)
+            x = activate(x, activation, name=name)
         x = keras.layers.MaxPooling2D(2, name=f"stage{stage}_pool")(x)
     embedding = keras.layers.GlobalAveragePooling2D(name="embedding")(x)
     dropped = keras.layers.Dropout(dropout, name="dropout")(embedding)

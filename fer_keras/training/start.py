@@ -54,7 +54,12 @@ from fer_keras.loading.transfer import (
     with_classes,
 )
 from fer_keras.loading.weights import load_arrays, load_weights
-from fer_keras.models.encoders import build_encoder, list_encoders, load_vggface2
+from fer_keras.models.encoders import (
+    build_encoder,
+    list_encoders,
+    load_torchvision_mobilenet,
+    load_vggface2,
+)
 from fer_keras.models.face_resnet import fill
 from fer_keras.models.folded import folded
 from fer_keras.models.fusion import in_order
@@ -379,7 +384,8 @@ def with_encoders(
             `fer_keras.models.encoders` knows, a `.keras` file or a run folder; with `_weights`
             behind it, `none`, `imagenet` or a file of weights: `.h5` of `keras.applications`, or
             the arrays of the ResNet-50 of VGGFace2 in its PyTorch form: `.pkl` as they are
-            published, `.pth`, `.npz`; for `face_resnet` the package of face features.
+            published, `.pth`, `.npz`; `.pth` of torchvision's MobileNetV3; for `face_resnet` the
+            package of face features.
         image_shape: That of the pictures or of the pairs.
 
     Returns:
@@ -405,7 +411,10 @@ def with_encoders(
             origin = "fresh" if weights == "none" else "ImageNet weights of keras.applications"
             notes.append(f"{key} {value}: {origin}")
         else:
-            encoder = build_encoder(value, picture, options.pop(f"{key}_options", None))
+            given = dict(options.pop(f"{key}_options", None) or {})
+            if value.startswith("mobilenet_v3") and is_torch_file(weights):
+                given = {"padding": "pytorch", **given}
+            encoder = build_encoder(value, picture, given)
             notes.append(f"{key} {value}: {_fill_encoder(encoder, value, Path(weights))}")
             options[key] = encoder
             del options[f"{key}_weights"]
@@ -420,6 +429,8 @@ def _fill_encoder(encoder: Any, name: str, file: Path) -> str:
     if name == "resnet50_vggface2":
         read = load_torch_tensors if is_torch_file(file) else load_arrays
         load_vggface2(encoder, read(file))
+    elif name.startswith("mobilenet_v3") and is_torch_file(file):
+        load_torchvision_mobilenet(encoder, load_torch_tensors(file))
     else:
         trunk = next((x for x in encoder.layers if hasattr(x, "load_weights")), encoder)
         load_weights(trunk, file)

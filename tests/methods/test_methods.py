@@ -21,6 +21,7 @@ def build(name, network):
     """The method with what it cannot do without."""
     other = with_class_names(build_tiny_network(), NAMES)
     needed = {
+        "binary_cross_entropy": {"none_class": NAMES[0]},
         "distillation": {"teacher": other},
         "multi_teacher": {"teachers": [other]},
         "neighbour_distribution": {"auxiliary": other, "neighbours": 3},

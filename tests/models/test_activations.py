@@ -6,7 +6,7 @@ import pytest
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.conversion.tflite import convert, deploy_graph, frozen_function, tflite_probabilities
-from fer_keras.models import build_network
+from fer_keras.models import build_network, network_module
 from fer_keras.models.layers import ACTIVATIONS, activate
 
 AT_MINUS_TWO = {"relu": 0, "leaky_relu": -0.02, "prelu": -0.5, "elu": np.expm1(-2)}
@@ -38,6 +38,22 @@ def test_compact_has_it_everywhere_and_is_exported(activation: str) -> None:
     deploy = deploy_graph(network, 1.0)
     found = tflite_probabilities(convert(frozen_function(deploy), "float32"), images)
     np.testing.assert_allclose(found, deploy.predict_on_batch(images.astype("f4")), atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", ["clip_r2plus1d", "esr", "mini_xception", "resnet18", "vgg19"])
+def test_other_networks_have_it_in_the_place_of_every_relu(name: str, activation: str) -> None:
+    module = network_module(name)
+    options = getattr(module, "SMALL", {"width": 1 / 16} if name == "vgg19" else {})
+    shape = (3, 24, 24, 1) if name == "clip_r2plus1d" else (48, 48, 1)
+    network = build_network(name, shape, 3, **options, activation=activation)
+    kept = [layer.name for layer in network._flatten_layers() if layer.name.endswith("relu")]
+    assert bool(kept) == (activation in ("relu", "leaky_relu", "prelu"))
+    assert all(name.endswith(f"_{activation}") for name in kept)
+    plain = build_network(name, shape, 3, **options)
+    assert len(network.layers) == len(plain.layers)
+    grown = network.count_params() - plain.count_params()
+    assert grown > 0 if activation == "prelu" else grown == 0
 
 
 def test_another_one_is_refused() -> None:

@@ -1,6 +1,7 @@
 """Encoders and the networks that are built on them."""
 
 import pickle
+import zlib
 from pathlib import Path
 
 import keras
@@ -13,7 +14,11 @@ from fer_keras.loading.weights import load_arrays
 from fer_keras.methods import build_method
 from fer_keras.models import build_network
 from fer_keras.models.difference_of_embeddings import READS
-from fer_keras.models.encoders import build_encoder, load_vggface2
+from fer_keras.models.encoders import (
+    build_encoder,
+    load_torchvision_mobilenet,
+    load_vggface2,
+)
 from fer_keras.models.layers import FrozenEncoder, FusedBatchNormalization
 from fer_keras.training.start import with_encoders
 
@@ -276,3 +281,113 @@ def test_mobilenet_normalises_by_one_operation():
         )
         np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=0)
     assert [w.name for w in trunk.weights] == [w.name for w in keras_own.weights]
+
+
+# torchvision's table of MobileNetV3: kernel, expanded, out, squeeze-and-excitation.
+_LARGE = (
+    (3, 16, 16, 0), (3, 64, 24, 0), (3, 72, 24, 0), (5, 72, 40, 24), (5, 120, 40, 32),
+    (5, 120, 40, 32), (3, 240, 80, 0), (3, 200, 80, 0), (3, 184, 80, 0), (3, 184, 80, 0),
+    (3, 480, 112, 120), (3, 672, 112, 168), (5, 672, 160, 168), (5, 960, 160, 240),
+    (5, 960, 160, 240),
+)  # fmt: skip
+_SMALL = (
+    (3, 16, 16, 8), (3, 72, 24, 0), (3, 88, 24, 0), (5, 96, 40, 24), (5, 240, 40, 64),
+    (5, 240, 40, 64), (5, 120, 48, 32), (5, 144, 48, 40), (5, 288, 96, 72), (5, 576, 96, 144),
+    (5, 576, 96, 144),
+)  # fmt: skip
+
+
+def _seeded(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    if len(shape) > 1:
+        return rng.standard_normal(shape) * np.sqrt(1.5 / np.prod(shape[1:]))
+    if name.endswith(("running_var", ".1.weight")):
+        return rng.uniform(0.5, 1.5, shape)
+    return rng.uniform(-0.2, 0.2, shape)
+
+
+def _torchvision_arrays(table: tuple[tuple[int, int, int, int], ...]) -> dict[str, np.ndarray]:
+    """Random arrays under torchvision's names, in torchvision's layout."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def conv_and_norm(name: str, *kernel: int) -> None:
+        shapes[f"{name}.0.weight"] = kernel
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{name}.1.{part}"] = kernel[:1]
+
+    conv_and_norm("features.0", 16, 3, 3, 3)
+    inputs = 16
+    for number, (kernel, expanded, outputs, squeezed) in enumerate(table, start=1):
+        block, part = f"features.{number}.block", 0
+        if expanded != inputs:
+            conv_and_norm(f"{block}.{part}", expanded, inputs, 1, 1)
+            part += 1
+        conv_and_norm(f"{block}.{part}", expanded, 1, kernel, kernel)
+        part += 1
+        if squeezed:
+            for fc, sides in (("fc1", (squeezed, expanded)), ("fc2", (expanded, squeezed))):
+                shapes[f"{block}.{part}.{fc}.weight"] = (*sides, 1, 1)
+                shapes[f"{block}.{part}.{fc}.bias"] = sides[:1]
+            part += 1
+        conv_and_norm(f"{block}.{part}", outputs, expanded, 1, 1)
+        inputs = outputs
+    conv_and_norm(f"features.{len(table) + 1}", 6 * inputs, inputs, 1, 1)
+    return {name: _seeded(name, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    ("size", "table", "expected"),
+    # By torchvision 0.28 with these weights, on these pictures normalised as its weights want.
+    [
+        (
+            "large",
+            _LARGE,
+            [[0.738546, 0.772255, 1.637114, 1.24491], [1.115359, 0.487143, 3.458611, 1.054905]],
+        ),
+        (
+            "small",
+            _SMALL,
+            [[-0.138979, 0.025517, 0.170395, -0.080079], [-0.141934, 0.02279, 0.171104, -0.081716]],
+        ),
+    ],
+)
+def test_mobilenet_of_torchvision(
+    size: str, table: tuple[tuple[int, int, int, int], ...], expected: list[list[float]]
+) -> None:
+    arrays = _torchvision_arrays(table)
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.float32)
+    encoder = build_encoder(f"mobilenet_v3_{size}", (64, 64, 3), {"padding": "pytorch"})
+    load_torchvision_mobilenet(encoder, {**arrays, "classifier.0.weight": np.zeros((2, 2))})
+    found = keras.ops.convert_to_numpy(encoder(images, training=False))
+    np.testing.assert_allclose(found[:2, :4], expected, atol=2e-5)
+    # TensorFlow's borders are elsewhere: the reason for the option.
+    other = build_encoder(f"mobilenet_v3_{size}", (64, 64, 3))
+    load_torchvision_mobilenet(other, arrays)
+    trunk = next(layer for layer in other.layers if isinstance(layer, keras.Model))
+    plain = keras.Model(trunk.layers[1].output, trunk.output)
+    normalised = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    apart = keras.ops.convert_to_numpy(plain(normalised.astype(np.float32), training=False))
+    assert np.abs(apart - found).max() > 1e-3
+
+    first = arrays["features.1.block.0.0.weight"]
+    with pytest.raises(ModelFileError, match=r"1 arrays belong to no layer.*features\.99"):
+        load_torchvision_mobilenet(encoder, {**arrays, "features.99.weight": first})
+    del arrays["features.2.block.1.1.running_mean"]
+    with pytest.raises(ModelFileError, match=r"features\.2\.block\.1\.1\.running_mean"):
+        load_torchvision_mobilenet(encoder, arrays)
+
+
+def test_a_torch_file_of_mobilenet_is_padded_as_in_torch(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    arrays = _torchvision_arrays(_SMALL)
+    file = tmp_path / "mobilenet_v3_small.pth"
+    torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, file)
+    named = {"encoder": "mobilenet_v3_small", "encoder_weights": str(file)}
+    options, note = with_encoders(named, (64, 64, 3))
+    assert "mobilenet_v3_small.pth" in note
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.float32)
+    found = keras.ops.convert_to_numpy(options["encoder"](images, training=False))
+    np.testing.assert_allclose(found[0, :2], [-0.138979, 0.025517], atol=2e-5)
+    for padding, weights in (("pytorch", "imagenet"), ("same", "none")):
+        with pytest.raises(ConfigError, match="padding"):
+            build_encoder("mobilenet_v3_small", (64, 64, 3), {"padding": padding}, weights)
