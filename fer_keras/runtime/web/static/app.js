@@ -44,10 +44,10 @@ class Page {
     return element("mirror").checked && this.video.srcObject !== null;
   }
 
-  /** Faces of a picture, at least one where `fallback`, which is read where none is found. */
+  /** Faces of a picture; `fallback` for single ones, which are read whole where there are none. */
   async findFaces(picture, fallback) {
     if (!this.finding) return [centreBox(picture, Number(element("box").value) / 100)];
-    const found = (await this.detector.detect(picture, this.minFace)).slice(0, MAX_FACES);
+    const found = (await this.detector.detect(picture, this.minFace, fallback)).slice(0, MAX_FACES);
     return found.length || !fallback ? found : [centreBox(picture, 1)];
   }
 

@@ -19,6 +19,10 @@ const SAME_FACE_OVERLAP = 0.3;
 const TILE_PER_FACE = 4;
 // Tiles show a hundred times as much that is no face.
 const TILE_SCORE = 0.75;
+// Faces cut by the border are found in the corners of the picture with the border's pixels repeated
+// about it: the side of a corner and their width, shares of the picture's longer side.
+const BORDER_TILE = 0.82;
+const REPEATED = 0.1;
 // Faces of several tiles that overlap by more are one.
 const DOUBLE_OVERLAP = 0.4;
 // The boxes end above the brows; raised by this share of their height they hold the forehead.
@@ -58,33 +62,48 @@ export class BlazeFace {
    * @param picture RGB picture.
    * @param minFace Side of the smallest face to look for, in pixels; null looks at the whole
    *     picture, and finds those of about a fifth of its longer side.
+   * @param cutFaces Look once more for faces that the border cuts, as where nobody is found.
    * @returns Boxes inside the picture, the largest first.
    */
-  async detect(picture, minFace = null) {
-    const found = await this.find(picture);
-    if (minFace === null) return found;
-    // A pyramid of tiles: each level has those of half the side, and they overlap by a half.
-    const least = Math.max(1, TILE_PER_FACE * minFace);
-    for (
-      let level = Math.max(picture.width, picture.height) / 2;
-      level >= least / Math.SQRT2;
-      level /= 2
-    ) {
-      const side = roundHalfEven(Math.max(level, least));
-      for (const top of tileStarts(picture.height, side)) {
-        for (const left of tileStarts(picture.width, side)) {
-          const right = Math.min(left + side, picture.width);
-          const bottom = Math.min(top + side, picture.height);
-          const boxes = await this.find(cut(picture, { left, top, right, bottom }));
-          for (const box of boxes.filter(({ score }) => score >= TILE_SCORE)) {
-            found.push({ ...box, left: box.left + left, top: box.top + top });
-          }
+  async detect(picture, minFace = null, cutFaces = false) {
+    let found = await this.find(picture);
+    const longer = Math.max(picture.width, picture.height);
+    if (cutFaces || !found.length) {
+      const around = roundHalfEven(longer * REPEATED);
+      const wider = cut(picture, {
+        left: -around,
+        top: -around,
+        right: picture.width + around,
+        bottom: picture.height + around,
+      });
+      for (const tile of tiles(wider, roundHalfEven(longer * BORDER_TILE))) {
+        const boxes = await this.findInTile(tile, around);
+        found.push(...boxes.filter((box) => isCut(box, picture)).map((box) => clip(box, picture)));
+      }
+      found = withoutDoubles(found);
+    }
+    if (minFace !== null) {
+      // A pyramid of tiles: each level has those of half the side, and they overlap by a half.
+      const least = Math.max(1, TILE_PER_FACE * minFace);
+      for (let level = longer / 2; level >= least / Math.SQRT2; level /= 2) {
+        for (const tile of tiles(picture, roundHalfEven(Math.max(level, least)))) {
+          const boxes = await this.findInTile(tile);
+          found.push(...boxes.filter(({ score }) => score >= TILE_SCORE));
         }
       }
+      found = withoutDoubles(found).filter((box) => Math.max(box.width, box.height) >= minFace);
     }
-    return withoutDoubles(found)
-      .filter((box) => Math.max(box.width, box.height) >= minFace)
-      .sort((a, b) => b.width * b.height - a.width * a.height);
+    return found.sort((a, b) => b.width * b.height - a.width * a.height);
+  }
+
+  /** The faces of a tile, at their places in the picture, which begins at `from`, `from`. */
+  async findInTile({ left, top, part }, from = 0) {
+    const boxes = await this.find(part);
+    return boxes.map((box) => ({
+      ...box,
+      left: box.left + left - from,
+      top: box.top + top - from,
+    }));
   }
 
   /** The faces that the network sees in a picture scaled to its input, the largest first. */
@@ -146,15 +165,40 @@ export class BlazeFace {
   }
 }
 
-/** A part of a picture. */
-function cut({ data, width, channels }, { left, top, right, bottom }) {
+/** A part of a picture; beyond its border the border's pixels are repeated. */
+function cut({ data, width, height, channels }, { left, top, right, bottom }) {
   const row = (right - left) * channels;
   const part = new Uint8Array(row * (bottom - top));
+  const [first, last] = [Math.max(left, 0), Math.min(right, width)];
   for (let y = top; y < bottom; y++) {
-    const start = (y * width + left) * channels;
-    part.set(data.subarray(start, start + row), (y - top) * row);
+    const start = Math.min(Math.max(y, 0), height - 1) * width * channels;
+    const pixel = (x) => data.subarray(start + x * channels, start + (x + 1) * channels);
+    const to = (y - top) * row;
+    for (let x = left; x < first; x++) part.set(pixel(0), to + (x - left) * channels);
+    const inside = data.subarray(start + first * channels, start + last * channels);
+    part.set(inside, to + (first - left) * channels);
+    for (let x = last; x < right; x++) part.set(pixel(width - 1), to + (x - left) * channels);
   }
   return { data: part, width: right - left, height: bottom - top, channels };
+}
+
+/** Squares that overlap by a half and cover the picture: `left`, `top` and pixels of each. */
+function* tiles(picture, side) {
+  for (const top of tileStarts(picture.height, side)) {
+    for (const left of tileStarts(picture.width, side)) {
+      const right = Math.min(left + side, picture.width);
+      const bottom = Math.min(top + side, picture.height);
+      yield { left, top, part: cut(picture, { left, top, right, bottom }) };
+    }
+  }
+}
+
+/** Whether a box reaches the border of a picture, with its middle inside. */
+function isCut({ left, top, width, height }, picture) {
+  const [right, bottom] = [picture.width - left - width, picture.height - top - height];
+  const [x, y] = [left + width / 2, top + height / 2];
+  const inside = 0 < x && x < picture.width && 0 < y && y < picture.height;
+  return inside && Math.min(left, top, right, bottom) < 1;
 }
 
 /** Where the tiles begin along one side of the picture; the last one ends with it. */
