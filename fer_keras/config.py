@@ -186,7 +186,9 @@ class TrainingConfig:
         precision: `auto` is float32 on a CPU and mixed_float16 / mixed_bfloat16 on a GPU / TPU.
         jit_compile: `auto` uses XLA on a GPU or TPU only; on a CPU it is several times slower.
         early_stopping_patience: Epochs without a better `select_by` before stopping (0 = never).
-        select_by: The validation figure that chooses the kept weights; never a test figure.
+        keep: Weights of which epoch: of the `best` by `select_by`, or of the `last`, for training
+            that pays off on pictures that validation lacks, such as harmed ones.
+        select_by: The validation figure that chooses the best epoch; never a test figure.
         cached_embeddings: For networks behind a frozen encoder: 0 encodes the pictures at every
             step; 1 or more encodes every training picture so many times before training, each time
             augmented anew, and trains on what comes out. Without augmentation 1 is exact.
@@ -218,6 +220,7 @@ class TrainingConfig:
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     jit_compile: Literal["auto", "on", "off"] = "auto"
     early_stopping_patience: CountOrZero = 0
+    keep: Literal["best", "last"] = "best"
     select_by: Literal["val_accuracy", "val_loss"] = "val_accuracy"
     cached_embeddings: CountOrZero = 0
     checkpoint_minutes: NotNegative = 10.0
@@ -324,7 +327,8 @@ def override(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
     Args:
         experiment: The experiment to start from; it is left as it is.
         assignments: For instance `["training.epochs=3", "method.options.scale=24", "seed=1"]`.
-            A value is read by the type of its field; options of networks and methods as JSON.
+            A value is read by the type of its field; options of networks and methods as JSON, one
+            by one, or all of them as a JSON object in the place of those that were there.
 
     Returns:
         A new experiment.
@@ -351,9 +355,13 @@ def _replace(part: Any, path: Sequence[str], text: str, key: str) -> Any:
             raise ConfigError(f"{key!r} is a group of keys. {did_you_mean(key, all_keys())}")
         value = _replace(getattr(part, name), rest, text, key)
     elif get_origin(hint) is Mapping:
-        if len(rest) != 1:
-            raise ConfigError(f"Expected {name}.OPTION=value. Received: {key!r}.")
-        value = {**getattr(part, name), rest[0]: _option_value(text)}
+        chosen = _option_value(text)
+        if len(rest) > 1 or (not rest and not isinstance(chosen, dict)):
+            raise ConfigError(
+                f"Expected {name}.OPTION=value, or {name}= and a JSON object, such as "
+                f"'{{\"OPTION\": 1}}', in place of all. Received: {key}={text}"
+            )
+        value = {**getattr(part, name), rest[0]: chosen} if rest else chosen
     elif rest:
         raise ConfigError(f"Unknown key {key!r}. {did_you_mean(key, all_keys())}")
     else:

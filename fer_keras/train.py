@@ -22,7 +22,7 @@ from fer_keras.common.errors import (
 )
 from fer_keras.common.installed import BACKENDS, TRAINING, require_keras
 from fer_keras.common.quiet import load_keras, load_tensorflow
-from fer_keras.config import list_experiments, load_experiment, override
+from fer_keras.config import list_experiments, load_experiment
 from fer_keras.training.backend_choice import choose_backend
 from fer_keras.training.distribution import Distribution
 from fer_keras.training.fallback import with_fallback
@@ -153,12 +153,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ["KERAS_BACKEND"] = arguments.backend
     require_keras("python -m fer_keras.train", *TRAINING)
     experiment = load_experiment(arguments.exp or str(arguments.run_dir))
-    experiment = override(experiment, [*arguments.set, *flag_changes(arguments)])
-    if not arguments.resume:
-        # Only now, so that --help is answered at once.
-        from fer_keras.training.as_weights import with_input_of_weights
-        from fer_keras.training.own_parts import with_full_paths
+    # Only now, so that --help is answered at once.
+    from fer_keras.training.as_weights import with_input_of_weights
+    from fer_keras.training.changes import with_changes
+    from fer_keras.training.own_parts import with_full_paths
 
+    experiment = with_changes(experiment, [*arguments.set, *flag_changes(arguments)])
+    if not arguments.resume:
         experiment = with_full_paths(with_input_of_weights(experiment))
 
     distribution = Distribution(

@@ -444,16 +444,17 @@ def test_nan_stops_the_run_and_names_the_steps(tiny: Experiment, tmp_path: Path)
             assert np.isfinite(array).all()
 
 
-def test_early_stopping(tiny: Experiment, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("keep", "behind"), [("best", 2), ("last", 0)])
+def test_early_stopping(tiny: Experiment, tmp_path: Path, keep: Any, behind: int) -> None:
     frozen = dataclasses.replace(
         tiny,
         training=dataclasses.replace(
-            tiny.training, epochs=6, learning_rate=0.0, early_stopping_patience=2
+            tiny.training, epochs=6, learning_rate=0.0, early_stopping_patience=2, keep=keep
         ),
     )
     result = run(frozen, tmp_path / "run", track=False)
     assert result["epochs"] < 6
-    assert result["epochs"] - result["best_epoch"] == 2
+    assert result["epochs"] - result["best_epoch"] == behind
 
 
 @pytest.mark.parametrize("option", ["class_weights", "sampling"])

@@ -118,6 +118,22 @@ def load_plugin(
     return importlib.import_module(f"{package}.{name}")
 
 
+def keyword_options(path: Path, function: str) -> tuple[str, ...]:
+    """The keyword-only parameters of a function at the top level of a file, which is not run.
+
+    Args:
+        path: A Python file.
+        function: Its name, such as `build`.
+
+    Returns:
+        Their names in order; empty where there is no such function.
+    """
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return tuple(argument.arg for argument in node.args.kwonlyargs)
+    return ()
+
+
 @cache
 def _run_file(path: Path, modified: int) -> ModuleType:
     """Runs a file of the user's own; a changed file is run again."""

@@ -212,8 +212,17 @@ def load_samples(
     )
 
 
+def label_rules(info: DatasetInfo) -> tuple[str, ...]:
+    """The rules by which a data set's labels are made, its default first.
+
+    Args:
+        info: Of the data set.
+    """
+    return (*RULES, "hard") if info.has_votes else ("hard",)
+
+
 def _checked_rule(info: DatasetInfo, label_rule: str | None) -> str:
-    allowed = (*RULES, "hard") if info.has_votes else ("hard",)
+    allowed = label_rules(info)
     rule = label_rule or allowed[0]
     if rule not in allowed:
         raise DataError(

@@ -5,7 +5,9 @@ the teachers' answers to a fixed number of augmented views of every picture are 
 costs no teacher's forward pass, and the student sees the very picture that its teachers saw. The
 views are mirrored from one round to the next as in Jordan, "94% on CIFAR-10 in 3.29 Seconds on a
 Single GPU" (2024), section 3.6; a teacher answers a picture and its mirror image alike, by the mean
-of both.
+of both. With no fixed views the teachers see the pictures themselves and the student sees them
+augmented anew in every step, as in Xie et al., "Self-training with Noisy Student improves ImageNet
+classification" (CVPR 2020): what a harmed picture hides from a teacher it does not hide here.
 """
 
 import hashlib
@@ -21,7 +23,7 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from fer_keras.common.constraints import Count, Positive, Share
+from fer_keras.common.constraints import CountOrZero, Positive, Share
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError
 from fer_keras.data.gathered import GatheredImages
@@ -63,15 +65,20 @@ class MultiTeacher(Method):
 
         The teachers are asked here, unless their answers lie in the cache.
         """
+        held_out = self._answers(
+            validation, validation.images, views_digest(validation, "none", 0), "validation"
+        )
+        fed_validation = replace(validation, facts={**validation.facts, **self._facts(held_out)})
+        if not self.views:
+            said = self._answers(train, train.images, views_digest(train, "none", 0), "training")
+            facts = {**train.facts, **self._facts(said)}
+            return Feed(replace(train, facts=facts), fed_validation, augmentation)
         pictures = fixed_views(train, augmentation, seed=seed, count=self.views)
         name = views_digest(train, augmentation, seed)
         asked = [
             self._answers(train, view, f"{name}-{number}", f"view {number + 1}/{self.views}")
             for number, view in enumerate(pictures)
         ]
-        held_out = self._answers(
-            validation, validation.images, views_digest(validation, "none", 0), "validation"
-        )
         images = pictures[0]
         if len(pictures) > 1:
             rows = np.arange(len(pictures) * len(train))
@@ -83,8 +90,7 @@ class MultiTeacher(Method):
             facts=self._facts(np.concatenate(asked)),
             fingerprint=f"{train.fingerprint}:views",
         )
-        answered = {**validation.facts, **self._facts(held_out)}
-        return Feed(fed, replace(validation, facts=answered), "none", len(pictures))
+        return Feed(fed, fed_validation, "none", len(pictures))
 
     def sample_losses(self, y: Any, outputs: dict[str, Any], training: bool) -> Any:
         """Both losses of each sample, `(batch,)`; evaluating, the one against the targets alone."""
@@ -234,7 +240,7 @@ def build(
     *,
     teachers: Sequence[Any],
     teacher_weights: Sequence[Positive] = (),
-    views: Count = 8,
+    views: CountOrZero = 8,
     temperature: Positive = 1.0,
     weight: Share = 0.7,
 ) -> MultiTeacher:
@@ -252,7 +258,8 @@ def build(
             one file of it: `ferplus/model_int8.tflite`). They may take pictures of other sizes and
             know other classes, see `mean_answer`.
         teacher_weights: Of their probabilities in the mean, above 0; none for equal ones.
-        views: Augmented views of every training picture; an epoch shows one of them.
+        views: Augmented views of every training picture; an epoch shows one of them. 0 for pictures
+            that are augmented anew in every step, of which the teachers saw the clean ones.
         temperature: Softens both distributions, above 0. The probabilities of a `.tflite` file are
             calibrated, and those of an int8 file coarse: 1 is for them.
         weight: Share of the teachers' loss, 0 to 1; the rest is that of the targets.

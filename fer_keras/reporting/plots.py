@@ -105,7 +105,7 @@ def plot_confusion_matrix(
     axes.spines[:].set_visible(False)
     axes.set_xlabel("Predicted")
     axes.set_ylabel("True")
-    axes.set_title(title, loc="left", fontsize=11, pad=12)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     bar = figure.colorbar(image, ax=axes, fraction=0.035, pad=0.02)
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     bar.outline.set_visible(False)
@@ -154,7 +154,7 @@ def plot_reliability(
     upper.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1, label="Perfect", zorder=4)
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Accuracy")
     upper.legend(loc="upper left", frameon=False, fontsize=9)
-    upper.set_title(title, loc="left", fontsize=11, pad=10)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     if note:
         # Below the axis it lies on no bar, wherever the confidences are.
         lower.annotate(

@@ -10,7 +10,6 @@ network, method, batch, precision, processor and these versions.
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import queue
 import subprocess
@@ -33,11 +32,12 @@ from fer_keras.training.run_folder import stored_backend
 
 # A training of fewer pictures than these is over before a trial has paid for itself.
 _WORTH_A_TRIAL = 200_000
-# Who has not taken the first step by then is left out, but one has to: it gets more time.
+# The whole trial by the clock on the wall: whoever waits for a training sees no other.
+_TRIAL_S = 20.0
+# Who has not taken the first step by then is left out, unless nobody has.
 _READY_S = 12.0
 # XLA compiles a large network for an accelerator for a minute, and is the fastest there.
-_READY_ACCELERATOR_S = 70.0
-_FIRST_READY_S = 180.0
+_MORE_FOR_ACCELERATOR_S = 58.0
 # Of rounds, from when they begin.
 _ROUNDS_S = 8.0
 _ROUND_S = 0.7
@@ -50,6 +50,9 @@ _BEYOND_HOPE = 0.6
 _START_ORDER = ("tensorflow", "torch", "jax")
 # Precision is advice only where it is clearly faster: rounds differ by a few per cent.
 _CLEARLY_FASTER = 1.1
+# A higher load for each core takes time from the backends, and not from each the same.
+_BUSY_LOAD = 0.5
+_NO_TIME = "no step within"
 _BFLOAT16 = "mixed_bfloat16"
 _WORKER = [sys.executable, "-m", "fer_keras.training.backend_choice"]
 
@@ -63,11 +66,13 @@ class Trial:
             `tensorflow mixed_bfloat16` where the processor multiplies such numbers.
         failed: Variant -> why it has no rate.
         day: ISO date of the trial.
+        load: Processes that ran or waited in the minute before it, for each core of the machine.
     """
 
     rates: dict[str, float]
     failed: dict[str, str]
     day: str
+    load: float
 
     @property
     def backend(self) -> str:
@@ -79,7 +84,13 @@ class Trial:
         ranked = sorted(self.rates.items(), key=lambda item: -item[1])
         rates = ", ".join(f"{name} {rate:.0f}" for name, rate in ranked)
         failed = "".join(f"; {name}: {reason}" for name, reason in self.failed.items())
-        return f"images/s measured here on {self.day}: {rates}{failed}"
+        busy = "; the machine was busy, so the next training tries again" if self.was_busy else ""
+        return f"images/s measured here on {self.day}: {rates}{failed}{busy}"
+
+    @property
+    def was_busy(self) -> bool:
+        """Whether other work took time from it, so that it is no answer for another day."""
+        return self.load > _BUSY_LOAD
 
 
 def choose_backend(
@@ -121,19 +132,21 @@ def choose_backend(
     if len(installed) < 2:
         return default
     trial = kept_trial(experiment)
-    if trial is None:
+    if trial is None or trial.was_busy:
         pictures = experiment.training.epochs * (0 if asked else num_pictures())
         if not asked and pictures < _WORTH_A_TRIAL:
             return default
-        limit = _ready_s() + _ROUNDS_S
-        report(f"trial  {', '.join(installed)} in turns, about {limit:.0f} s, once")
+        limit = _TRIAL_S + _more_s()
+        report(f"trial  {', '.join(installed)} in turns, {limit:.0f} s at most")
         trial = run_trial(experiment, installed)
         if not any(backend in trial.rates for backend in installed):
             reasons = "; ".join(f"{name}: {reason}" for name, reason in trial.failed.items())
-            if asked:
+            slow = [name for name in installed if trial.failed.get(name, "").startswith(_NO_TIME)]
+            if asked and not slow:
                 raise ConfigError(f"--backend auto: no backend ran. {reasons}. Name one.")
-            report(f"trial  no answer ({reasons}); {default} is taken")
-            return default
+            taken = slow[0] if slow else default
+            report(f"trial  no answer ({reasons}); {taken} is taken, the next training tries again")
+            return taken
         path = _kept(experiment)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(dataclasses.asdict(trial), indent=1))
@@ -142,7 +155,7 @@ def choose_backend(
 
 
 def kept_trial(experiment: Experiment) -> Trial | None:
-    """What an earlier trial of the same network on this machine found.
+    """What the last trial of the same network on this machine found, busy or not.
 
     Args:
         experiment: What will run.
@@ -195,33 +208,38 @@ def run_trial(experiment: Experiment, backends: list[str]) -> Trial:
         variants["tensorflow"].append(override(experiment, [f"training.precision={_BFLOAT16}"]))
     rates: dict[str, float] = {}
     failed: dict[str, str] = {}
+    load, end = os.getloadavg()[0] / (os.cpu_count() or 1), time.monotonic() + _TRIAL_S + _more_s()
     with _Workers(variants) as workers:
-        ready = workers.wait(failed)
-        until = time.monotonic() + _ROUNDS_S
+        ready = workers.wait(failed, end)
+        until = min(end, time.monotonic() + _ROUNDS_S)
         for turn in range(_MAX_ROUNDS):
             for name in ready:
                 left, best = until - time.monotonic(), max(rates.values(), default=0.0)
                 if turn and (left < _ROUND_S or rates[name] <= _BEYOND_HOPE * best):
                     continue
-                # The only one is waited for, however slow it is.
-                rate = workers.round(name, left if len(ready) > 1 and rates else None)
+                rate = workers.round(name, end - time.monotonic())
                 rates[name] = max(rate, rates.get(name, 0.0))
         if rates.get("tensorflow") and len(variants["tensorflow"]) > 1:
             rates[f"tensorflow {_BFLOAT16}"] = workers.next_round(
-                "tensorflow", max(_ROUNDS_S, until - time.monotonic())
+                "tensorflow", end - time.monotonic()
             )
-    failed |= {name: "stopped in the trial" for name, rate in rates.items() if not rate}
+    failed |= {
+        name: f"{_NO_TIME} the trial" if name in workers.late else "stopped in the trial"
+        for name, rate in rates.items()
+        if not rate
+    }
     order = [name for backend in BACKENDS for name in (backend, f"{backend} {_BFLOAT16}")]
     return Trial(
         {name: round(rates[name], 1) for name in order if rates.get(name)},
         {name: failed[name] for name in order if name in failed},
         date.today().isoformat(),
+        round(load, 2),
     )
 
 
-def _ready_s() -> float:
+def _more_s() -> float:
     devices = ("/dev/nvidia0", "/dev/kfd", "/dev/accel0")
-    return _READY_ACCELERATOR_S if any(map(os.path.exists, devices)) else _READY_S
+    return _MORE_FOR_ACCELERATOR_S if any(map(os.path.exists, devices)) else 0.0
 
 
 class _Workers:
@@ -229,12 +247,16 @@ class _Workers:
 
     Args:
         variants: Backend -> what it trains, one after the other.
+
+    Attributes:
+        late: Those that had no time to end a round.
     """
 
     def __init__(self, variants: dict[str, list[Experiment]]) -> None:
         self._variants = variants
         self._answers: queue.Queue[tuple[str, str]] = queue.Queue()
         self._processes: dict[str, Any] = {}
+        self.late: set[str] = set()
 
     def __enter__(self) -> "_Workers":
         return self
@@ -244,24 +266,25 @@ class _Workers:
             process.kill()
             process.wait()
 
-    def wait(self, failed: dict[str, str]) -> list[str]:
+    def wait(self, failed: dict[str, str], end: float) -> list[str]:
         """Starts all, as many at a time as there are cores, until they have taken a step.
 
         Args:
             failed: Gets the reason of each that has not.
+            end: Of the trial, by `time.monotonic`.
 
         Returns:
             Those that have.
         """
-        start, limit = time.monotonic(), _ready_s()
+        start, limit = time.monotonic(), _READY_S + _more_s()
         waiting, ready = list(self._variants), list[str]()
         while waiting:
             for name in waiting[: usable_cores()]:
                 if name not in self._processes:
                     self._start(name)
-            seconds = limit if ready else max(limit, _FIRST_READY_S)
+            until = start + limit if ready else end
             try:
-                name, line = self._answers.get(timeout=max(0.0, start + seconds - time.monotonic()))
+                name, line = self._answers.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 break
             waiting.remove(name)
@@ -270,12 +293,12 @@ class _Workers:
             else:
                 failed[name] = line
         for name in waiting:
-            failed[name] = f"no step within {limit if ready else _FIRST_READY_S:.0f} s"
+            failed[name] = f"{_NO_TIME} {limit if ready else end - start:.0f} s"
             if name in self._processes:
                 self._processes[name].kill()
         return ready
 
-    def round(self, name: str, timeout_s: float | None, word: str = "go") -> float:
+    def round(self, name: str, timeout_s: float, word: str = "go") -> float:
         """Images/s of one round of a worker that is ready; 0 where it died or took too long."""
         process = self._processes[name]
         try:
@@ -283,10 +306,10 @@ class _Workers:
             process.stdin.flush()
         except OSError:
             return 0.0
-        until = time.monotonic() + (timeout_s if timeout_s is not None else math.inf)
+        until = time.monotonic() + timeout_s
         while (left := until - time.monotonic()) > 0:
             try:
-                said, line = self._answers.get(timeout=None if left == math.inf else left)
+                said, line = self._answers.get(timeout=left)
             except queue.Empty:
                 break
             if said == name and line != "ready":
@@ -295,6 +318,7 @@ class _Workers:
                 except ValueError:
                     return 0.0
         process.kill()
+        self.late.add(name if word == "go" else f"{name} {_BFLOAT16}")
         return 0.0
 
     def next_round(self, name: str, timeout_s: float) -> float:

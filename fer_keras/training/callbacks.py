@@ -29,9 +29,9 @@ class Interrupted(Stopped):
 
 
 class RunState(keras.callbacks.Callback):
-    """Keeps a run safe: finite losses, checkpoints, the best weights, early stopping.
+    """Keeps a run safe: finite losses, checkpoints, the kept weights, early stopping.
 
-    At the end of an epoch, in this order: the best network is saved if the epoch is the best, then
+    At the end of an epoch, in this order: the network is saved if the epoch is to be kept, then
     the checkpoint, then `metrics.jsonl`. A kill between any two is harmless: the resumed run
     repeats the epoch with the same result and writes the same files.
 
@@ -118,7 +118,7 @@ class RunState(keras.callbacks.Callback):
             raise Interrupted
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Records the epoch, keeps the best weights, writes the checkpoint."""
+        """Records the epoch, keeps its weights if they are to be kept, writes the checkpoint."""
         self._check_loss(logs or {})
         row: dict[str, float] = {"epoch": epoch + 1}
         row.update({name: round(float(value), 6) for name, value in (logs or {}).items()})
@@ -128,9 +128,9 @@ class RunState(keras.callbacks.Callback):
         row["seconds"] = round(self._tick(), 2)
         history = self._progress.history
         history.append(row)
-        best = self._progress.best(self._training.select_by)
+        kept = self._progress.kept(self._training)
         if self._distribution.writes:
-            if best is row:
+            if kept is row:
                 with self._average.in_place():
                     self._save_network(self.model.network)
             self._save()

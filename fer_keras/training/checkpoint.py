@@ -48,6 +48,16 @@ class Progress:
         sign = -1.0 if monitor.endswith("loss") else 1.0
         return max(self.history, key=lambda row: (sign * row[monitor], -row["epoch"]))
 
+    def kept(self, training: TrainingConfig) -> dict[str, float] | None:
+        """The row of the epoch whose weights are kept.
+
+        Args:
+            training: The recipe, which says by what.
+        """
+        if training.keep == "last":
+            return self.history[-1] if self.history else None
+        return self.best(training.select_by)
+
     def stopped(self, training: TrainingConfig) -> bool:
         """Whether the epochs so far end the training early.
 

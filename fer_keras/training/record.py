@@ -125,7 +125,7 @@ class RunRecord:
             progress: Of the finished training.
         """
         experiment, training = self.experiment, self.experiment.training
-        best = progress.best(training.select_by) or {}
+        kept = progress.kept(training) or {}
         prior = training_prior(
             self.train,
             class_weights=self.task.class_weights,
@@ -139,7 +139,7 @@ class RunRecord:
             "fallback": bool(experiment.dataset.fallback_for),
             "network": self.task.method.network.name,
             "seed": experiment.seed,
-            "best_epoch": int(best["epoch"]),
+            "best_epoch": int(kept["epoch"]),
             "epochs": len(progress.history),
             "train_images": len(self.train),
             "train_label_rule": self.train.label_rule,
@@ -167,11 +167,12 @@ class RunRecord:
             result: Of `result`.
         """
         low, high = result["accuracy_interval"]
+        training = self.experiment.training
         return (
             f"{self.experiment.name} seed {self.experiment.seed}  {data_tag(self.experiment)}  "
             f"validation accuracy {result['accuracy']:.4f} [{low:.4f}, {high:.4f}], balanced "
-            f"{result['balanced_accuracy']:.4f}  n {result['n']} ({result['label_rule']})  best "
-            f"epoch {result['best_epoch']}/{self.experiment.training.epochs}  "
+            f"{result['balanced_accuracy']:.4f}  n {result['n']} ({result['label_rule']})  "
+            f"{training.keep} epoch {result['best_epoch']}/{training.epochs}  "
             f"{result['training_minutes']} min  {self.run_dir}"
         )
 

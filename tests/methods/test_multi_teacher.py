@@ -74,6 +74,29 @@ def test_the_student_is_fed_the_pictures_that_its_teachers_saw(
     np.testing.assert_allclose(held_out, answers, atol=2e-3)
 
 
+def test_without_views_the_teachers_see_clean_pictures_and_the_student_harmed_ones(
+    tiny_network: Any, pictures: Any
+) -> None:
+    train, validation = splits(pictures)
+    teacher = make_teacher()
+    method = build_method("multi_teacher", tiny_network, NAMES, teachers=[teacher], views=0)
+    feed = method.feed(train, validation, "standard", 7)
+    assert (feed.views, feed.augmentation) == (1, "standard")
+    batches = training_dataset(
+        feed.train,
+        batch_size=10,
+        seed=0,
+        augmentation=feed.augmentation,
+        target_facts=method.target_facts,
+    )
+    clean = answer_of(teacher, train.images)
+    for images, targets in batches.take(2).as_numpy_iterator():
+        assert np.abs(np.sort(images, axis=0) - np.sort(train.images, axis=0)).max() > 5
+        # The rows are shuffled: every answer is that of one clean picture.
+        nearest = np.abs(targets[:, None, 4:] - clean[None]).max(axis=2).min(axis=1)
+        assert nearest.max() < 2e-3
+
+
 def test_teachers_are_asked_once(
     tiny_network: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +115,7 @@ def test_teachers_are_asked_once(
         return np.stack([fed.facts[name] for name in method.target_facts], axis=1)
 
     first = feed()
-    assert asked == [10, 10, 4]
+    assert asked == [4, 10, 10]
     np.testing.assert_array_equal(feed(weight=0.2), first)
     assert asked == []
     np.testing.assert_array_equal(feed(views=3)[:20], first)
@@ -100,7 +123,7 @@ def test_teachers_are_asked_once(
     feed(seed=1)
     assert asked == [10, 10]
     feed(teachers=[make_teacher(seed=5)])
-    assert asked == [10, 10, 4]
+    assert asked == [4, 10, 10]
 
 
 def test_a_teacher_of_another_size_and_with_its_own_mirror(pictures: Any) -> None:

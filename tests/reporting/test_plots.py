@@ -45,6 +45,28 @@ def test_a_confusion_matrix_has_true_rows_and_predicted_columns(figures: list[An
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Predicted", "True")
 
 
+def test_titles_of_few_classes_are_not_cut(tmp_path: Path) -> None:
+    """The rows' names and the bar of colours left no room above the matrix of three classes."""
+    title = "folder validation (hard): 88.9% of 9, balanced 88.9%"
+    made: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        save = plots.save_figure
+
+        def keep(figure: Any, path: Path) -> None:
+            save(figure, path)
+            made.append(figure)
+
+        patch.setattr(plots, "save_figure", keep)
+        names = ["neutral", "happiness", "surprise"]
+        plots.plot_confusion_matrix(np.eye(3), names, tmp_path / "matrix.png", title=title)
+        bins = reliability_bins([0.95, 0.92, 0.65], [True, False, True], 10)
+        plots.plot_reliability(bins, tmp_path / "reliability.png", title=title)
+    for figure in made:
+        assert figure._suptitle.get_text().replace("\n", " ") == title
+        extent = figure._suptitle.get_window_extent()
+        assert 0 <= extent.x0 < extent.x1 <= figure.bbox.x1
+
+
 def test_a_reliability_diagram_has_the_accuracy_of_each_bin(figures: list[Any]) -> None:
     bins = reliability_bins([0.95, 0.92, 0.65], [True, False, True], 10)
     plots.plot_reliability(bins, NOWHERE, note="n 3")

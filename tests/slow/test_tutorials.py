@@ -79,8 +79,8 @@ class Workshop:
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
         }
         # The tutorials are written for a checkout, with the environment that its README makes.
-        (folder / ".venv").mkdir()
-        (folder / ".venv" / "bin").symlink_to(python)
+        # The whole of it: Python finds its packages by the pyvenv.cfg beside bin.
+        (folder / ".venv").symlink_to(python.parent)
         (folder / "saved_models").symlink_to(_ROOT / "saved_models")
         draw_photos(folder / "photos")
         shutil.copyfile(folder / "photos" / "happiness" / "person_00.jpg", folder / "photo.jpg")
@@ -106,10 +106,16 @@ class Workshop:
             )
 
 
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """Shared by the pages, since each goes on from what another has made."""
-    return Workshop(tmp_path_factory.mktemp("workshop"))
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    """One for each page: pages that stand alone give their runs the same names."""
+    return Workshop(tmp_path)
+
+
+def _faces(workshop: Workshop) -> None:
+    """The folder of faces that own-data.md makes, and finetune.md takes for granted."""
+    if not (workshop.folder / "faces").exists():
+        workshop.run("python -m fer_keras.data crop photos --out faces --size 112")
 
 
 def _people_of(workshop: Workshop) -> None:
@@ -128,6 +134,7 @@ def _model_on_the_pi(workshop: Workshop) -> None:
 # What a reader has before a line: the line's words -> what makes it.
 _BEFORE: dict[str, Callable[[Workshop], None]] = {
     "--csv people.csv": _people_of,
+    "dataset.source=faces": _faces,
     "fer_keras.benchmark ~/model": _model_on_the_pi,
 }
 

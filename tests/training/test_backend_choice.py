@@ -1,6 +1,7 @@
 """Which backend trains: what was asked for, what was measured, what is worth measuring."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -61,6 +62,7 @@ def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(backend_choice, "_WORKER", [sys.executable, "-c", WORKER])
     monkeypatch.setattr(backend_choice, "cpu_flags", frozenset)
     monkeypatch.setattr(backend_choice, "is_installed", lambda name: True)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
 
 
 @pytest.mark.backends
@@ -105,7 +107,7 @@ def test_who_is_far_behind_gets_no_second_round(
 def test_who_starts_slowly_is_left_out(workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = 'import os, time\nif os.environ["KERAS_BACKEND"] == "torch": time.sleep(60)\n' + WORKER
     monkeypatch.setattr(backend_choice, "_WORKER", [sys.executable, "-c", slow])
-    monkeypatch.setattr(backend_choice, "_ready_s", lambda: 2.0)
+    monkeypatch.setattr(backend_choice, "_READY_S", 2.0)
     start = time.monotonic()
     trial = run_trial(TINY, ["tensorflow", "torch"])
     assert time.monotonic() - start < 20
@@ -114,7 +116,7 @@ def test_who_starts_slowly_is_left_out(workers: None, monkeypatch: pytest.Monkey
 
 
 def test_a_fast_processor_format_is_no_backend() -> None:
-    trial = Trial({"tensorflow": 30.0, "tensorflow mixed_bfloat16": 45.0}, {}, "2026-01-01")
+    trial = Trial({"tensorflow": 30.0, "tensorflow mixed_bfloat16": 45.0}, {}, "2026-01-01", 0.0)
     assert trial.backend == "tensorflow"
 
 
@@ -169,6 +171,7 @@ def test_a_trial_without_an_answer(workers: None, monkeypatch: pytest.MonkeyPatc
     said: list[str] = []
     assert choose_backend(TINY, "", None, said.append, lambda: 10**9) == "tensorflow"
     assert "no answer (tensorflow: no; jax: no; torch: no); tensorflow is taken" in said[-1]
+    assert "the next training tries again" in said[-1]
     with pytest.raises(ConfigError, match="no backend ran"):
         choose_backend(TINY, "auto", None, said.append, lambda: 0)
     assert kept_trial(TINY) is None
@@ -180,3 +183,45 @@ def test_a_damaged_file_of_the_cache_is_measured_anew(workers: None) -> None:
     path.write_text("{", encoding="utf-8")
     assert kept_trial(TINY) is None
     assert choose_backend(TINY, "auto", None, print, lambda: 0) == "torch"
+
+
+def test_the_whole_trial_ends_in_time(workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is ready, or somebody never ends a round: the clock on the wall decides."""
+    monkeypatch.setattr(backend_choice, "_TRIAL_S", 3.0)
+    monkeypatch.setattr(backend_choice, "_READY_S", 2.0)
+    said: list[str] = []
+    for line in (
+        "import time; time.sleep(60)",
+        WORKER.replace("print(left.pop(0), flush=True)", "time.sleep(60)"),
+    ):
+        program = f"import time\n{line}"
+        monkeypatch.setattr(backend_choice, "_WORKER", [sys.executable, "-c", program])
+        start = time.monotonic()
+        assert choose_backend(TINY, "auto", None, said.append, lambda: 0) == "tensorflow"
+        assert time.monotonic() - start < 3 + 2
+        assert "3 s at most" in said[-2]
+        assert "no step within" in said[-1]
+        assert "tensorflow is taken, the next training tries again" in said[-1]
+        assert kept_trial(TINY) is None
+
+
+def test_what_a_busy_machine_says_is_tried_again(
+    workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def choose() -> str:
+        said.clear()
+        return choose_backend(TINY, "auto", None, said.append, lambda: 0)
+
+    monkeypatch.setattr(os, "getloadavg", lambda: (float(os.cpu_count() or 1), 0.0, 0.0))
+    assert choose() == "torch"
+    assert "the machine was busy, so the next training tries again" in said[-1]
+    # The device line of this training.
+    assert "the machine was busy" in trial_words(TINY)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    assert choose() == "torch"
+    assert "in turns" in said[0]
+    assert "busy" not in trial_words(TINY)
+    assert choose() == "torch"
+    assert len(said) == 1

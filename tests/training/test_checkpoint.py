@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fer_keras.common.errors import ModelFileError, TrainingError
+from fer_keras.config import TrainingConfig
 from fer_keras.methods import build_method
 from fer_keras.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
@@ -113,3 +114,5 @@ def test_best_prefers_the_earlier_of_equals() -> None:
     assert progress.best("val_accuracy") is rows[1]
     assert progress.best("val_loss") is rows[2]
     assert Progress().best("val_loss") is None
+    assert progress.kept(TrainingConfig()) is rows[1]
+    assert progress.kept(TrainingConfig(keep="last")) is rows[2]

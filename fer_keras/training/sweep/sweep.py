@@ -14,8 +14,9 @@ from typing import Any
 
 from fer_keras.common.errors import ConfigError, TrainingError
 from fer_keras.common.progress import progress
-from fer_keras.config import Experiment, load_experiment, override
+from fer_keras.config import Experiment, load_experiment
 from fer_keras.runtime.timing.machine import usable_cores
+from fer_keras.training.changes import with_changes
 from fer_keras.training.fallback import with_fallback
 from fer_keras.training.sweep.space import Value, parse_space, read_runs, table_choices
 from fer_keras.training.sweep.trials import (
@@ -112,7 +113,7 @@ def new_sweep(arguments: argparse.Namespace, command: str) -> tuple[Path, Sweep]
         raise ConfigError("--runs lists whole settings: leave out --grid and --search.")
     if arguments.trials and not arguments.search:
         raise ConfigError("--trials is for --search. --grid trains each combination once.")
-    experiment = override(load_experiment(arguments.experiment), arguments.set)
+    experiment = with_changes(load_experiment(arguments.experiment), arguments.set)
     parse_space(experiment, arguments.grid, arguments.search)
     runs, published = read_runs(arguments.runs) if arguments.runs else ([], [])
     if runs:

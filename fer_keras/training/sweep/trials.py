@@ -20,7 +20,8 @@ from typing import Any, Literal
 
 from fer_keras.common.errors import ConfigError, DataError, FerKerasError
 from fer_keras.common.files import write_text
-from fer_keras.config import Experiment, from_json, override, to_json
+from fer_keras.config import Experiment, from_json, to_json
+from fer_keras.training.changes import with_changes
 from fer_keras.training.sweep.space import (
     Choice,
     Range,
@@ -241,7 +242,7 @@ def _train(
     from fer_keras.training.run import run
 
     run_dir = trial_folder(folder, trial.number)
-    experiment = override(
+    experiment = with_changes(
         sweep.experiment, [assignment(key, value) for key, value in trial.params.items()]
     )
     started = (run_dir / "experiment.json").exists()

