@@ -45,7 +45,7 @@ _MAX_SHARED_PIXELS = 100_000
 # Networks that are kept, of all names and shapes, and the most pixels that one of them takes.
 _MAX_NETWORKS, _MAX_KEPT_PIXELS = 12, 300_000
 # Pixels of a pyramid level that go through the first network at a time: they take about 300 MB.
-_MAX_STRIP_PIXELS = 2_000_000
+_MAX_STRIP_PIXELS = 1_400_000
 
 
 class Mtcnn:
