@@ -27,6 +27,8 @@ _SETTINGS = {
     "mlflow.workflowType_v1": "machine_learning",
     "mlflow.settings.telemetry.enabled_v1": False,
     "mlflow.telemetry.info.alert.dismissed_v1": True,
+    # Praise of the registry's page, which lies over the champions at the first visit.
+    "_mlflow_model_registry_promo_modal_dismissed_v1": True,
 }
 # What it keeps too, and a user may change: the panel of the assistant opens by itself otherwise.
 _AT_FIRST = {
