@@ -237,6 +237,15 @@ def test_the_page_goes_to_the_mlflow_run(
     assert "report.html" in {f.path for f in mlflow.MlflowClient().list_artifacts(run_id)}
 
 
+def test_no_tick_stands_at_half_an_epoch() -> None:
+    for epochs in ((1, 2), tuple(range(1, 13))):
+        line = Line("a", epochs, (0.0,) * len(epochs))
+        chart = line_chart("t", [line], x_label="x", y_range=(0.0, 1.0))
+        named = re.findall(r'class="small middle">([^<]+)<', chart)
+        assert set(named) & {"1", "5"}
+        assert not any("." in name for name in named)
+
+
 def test_ticks_and_lines() -> None:
     assert nice_ticks(0, 1) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert nice_ticks(0.31, 0.88) == [0.4, 0.6, 0.8]

@@ -278,7 +278,7 @@ def plot_curves(metrics_path: str | Path, path: str | Path, *, title: str = "") 
         rates = [_number(row.get("learning_rate")) for row in rows]
         axes[2].plot(epochs, rates, color=INK, marker=marker, markersize=3.5)
         axes[2].set(xlabel="Epoch", ylabel="Learning rate")
-        axes[2].ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+        axes[2].ticklabel_format(axis="y", style="sci", scilimits=(-4, 4))
     for panel in axes:
         plain_axes(panel)
         panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)

@@ -104,6 +104,15 @@ def test_curves_are_those_of_the_metrics(figures: list[Any], tmp_path: Path) -> 
         plots.plot_curves(file, NOWHERE)
 
 
+def test_a_usual_learning_rate_is_written_out(figures: list[Any], tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    rows = [{"epoch": i, "loss": 1.0, "learning_rate": 0.01 / i} for i in (1, 2, 3)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plots.plot_curves(file, NOWHERE)
+    figures[0].draw_without_rendering()
+    assert figures[0].axes[2].yaxis.get_offset_text().get_text() == ""
+
+
 def test_the_curves_of_one_epoch_are_points_with_ticks_that_differ(
     figures: list[Any], tmp_path: Path
 ) -> None:
@@ -114,7 +123,7 @@ def test_the_curves_of_one_epoch_are_points_with_ticks_that_differ(
     _, accuracy, rate = figures[0].axes
     assert rate.lines[0].get_marker() == "o"
     assert [tick for tick in rate.get_xticks() if tick % 1 == 0] == list(rate.get_xticks())
-    figures[0].canvas.draw()
+    figures[0].draw_without_rendering()
     ticks = [label.get_text() for label in accuracy.get_yticklabels()]
     assert len(set(ticks)) == len(ticks) > 1
 

@@ -93,6 +93,9 @@ def line_chart(
     places = [(float(place), name) for place, name in enumerate(ticks)]
     if not ticks:
         values = nice_ticks(first, last)
+        if all(float(x).is_integer() for x in xs):
+            # There is no half epoch.
+            values = [value for value in values if value.is_integer()]
         places = [(v, f"{100 * v:g}%" if x_share else f"{v:g}") for v in values]
     grid = []
     for value in nice_ticks(low, high):
