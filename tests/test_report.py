@@ -237,6 +237,19 @@ def test_the_page_goes_to_the_mlflow_run(
     assert "report.html" in {f.path for f in mlflow.MlflowClient().list_artifacts(run_id)}
 
 
+def test_a_run_of_another_store_leaves_no_empty_one(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _write_run(tmp_path / "run")
+    (run / "mlflow_run_id.txt").write_text("0" * 32 + "\n")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/elsewhere.db")
+    assert main([str(run)]) == 0
+    said = capsys.readouterr()
+    assert f"no tracked runs at {tmp_path}/elsewhere.db" in said.err
+    assert "stored in the MLflow run" not in said.out
+    assert not (tmp_path / "elsewhere.db").exists()
+
+
 def test_no_tick_stands_at_half_an_epoch() -> None:
     for epochs in ((1, 2), tuple(range(1, 13))):
         line = Line("a", epochs, (0.0,) * len(epochs))

@@ -15,7 +15,7 @@ from typing import Any
 
 from fer_keras.common.errors import ConfigError, TrainingError
 from fer_keras.tracking.page_view import view_address
-from fer_keras.tracking.store import check_whole
+from fer_keras.tracking.store import check_whole, missing_database
 
 _HOST = "127.0.0.1"
 
@@ -37,14 +37,14 @@ def check_store(uri: str) -> None:
     """
     if uri.startswith(("http://", "https://")):
         raise ConfigError(f"The runs are tracked by a server, which has the page: open {uri}.")
-    path = Path(uri.removeprefix("sqlite:///")).absolute()
-    if uri.startswith("sqlite:///") and not path.is_file():
+    missing = missing_database(uri)
+    if missing:
         raise ConfigError(
-            f"No tracked runs at {path}. Change to the folder where you train, train "
+            f"No tracked runs at {missing}. Change to the folder where you train, train "
             "something first, or name the store in MLFLOW_TRACKING_URI."
         )
     if uri.startswith("sqlite:///"):
-        check_whole(path)
+        check_whole(Path(uri.removeprefix("sqlite:///")).absolute())
 
 
 def check_port(port: int) -> None:

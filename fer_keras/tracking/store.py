@@ -46,6 +46,21 @@ def prepare_store(uri: str) -> None:
         _make(database)
 
 
+def missing_database(uri: str) -> Path | None:
+    """The database file that MLflow would make anew.
+
+    Args:
+        uri: Of `tracker.store_uri`.
+
+    Returns:
+        Its absolute path; None where the store is there, or is no file.
+    """
+    if not uri.startswith(_SQLITE) or "?" in uri or ":memory:" in uri:
+        return None
+    database = Path(uri.removeprefix(_SQLITE)).absolute()
+    return None if database.is_file() else database
+
+
 def check_whole(database: Path) -> None:
     """Refuses a database file that MLflow cannot open, with what to do.
 

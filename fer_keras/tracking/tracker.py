@@ -19,7 +19,7 @@ from typing import Any
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.tracking.page_view import view_tags
-from fer_keras.tracking.store import prepare_store
+from fer_keras.tracking.store import missing_database, prepare_store
 
 # The validation figures of the kept epoch that are metrics of the run; result.json has all.
 TRACKED_FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", "ece")
@@ -133,6 +133,14 @@ class Tracker:
             The run id, empty where nothing is tracked or the run is not there.
         """
         if self._enabled:
+            database = missing_database(store_uri())
+            if database:
+                print(
+                    f"note: not added to the MLflow run: no tracked runs at {database}. To add it, "
+                    "name the store in MLFLOW_TRACKING_URI.",
+                    file=sys.stderr,
+                )
+                return ""
             self._guard(self._attach, run_id)
         return self.run_id
 
