@@ -44,7 +44,8 @@ class BinaryCrossEntropy(Method):
         logits = ops.cast(outputs["logits"], "float32")
         column = self.none_column
         margins = logits - logits[:, column : column + 1]
-        return ops.sum((ops.softplus(margins) - y * margins) * self.asked, axis=-1)
+        losses = ops.softplus(margins) - ops.multiply(y, margins)
+        return ops.sum(ops.multiply(losses, self.asked), axis=-1)
 
 
 def build(
