@@ -33,12 +33,17 @@ def open_port(host: str, port: int) -> socket.socket:
         host: An address of this machine.
         port: 0 takes a free one.
 
+    Returns:
+        A socket whose connections send at once. asyncio asks for that only where a socket names its
+        protocol, which `create_server` leaves open; without it the body of an answer waits 40 ms
+        for the receipt of its headers.
+
     Raises:
         ConfigError: The port is taken or not allowed, or the address is not this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         code = error.errno or 0
         # A name that is not known has a code of its own kind.
@@ -47,6 +52,8 @@ def open_port(host: str, port: int) -> socket.socket:
             f"--port: {host}:{port} cannot be used ({reason}). Choose another, or 0 for "
             "any free one"
         ) from error
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def serve(settings: Settings, listening: socket.socket, ready: Callable[[], None]) -> None:

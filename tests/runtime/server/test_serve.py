@@ -23,6 +23,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from fer_keras.runtime.recognizer import FaceResult, Recognizer
+from fer_keras.runtime.server.run import open_port
 
 FACES = [np.full((48, 48), grey, np.uint8) for grey in range(0, 250, 10)]
 
@@ -418,3 +419,14 @@ def test_answers_come_while_a_large_picture_is_read(server: ServerProcess) -> No
         time.sleep(0.05)
         assert client.get("/healthz").is_success
         busy.join()
+
+
+def test_connections_send_at_once() -> None:
+    """Or the body of every answer waits 40 ms for the receipt of its headers."""
+    with (
+        open_port("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+    ):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
