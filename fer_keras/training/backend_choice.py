@@ -111,7 +111,7 @@ def choose_backend(
         asked: A backend, `auto` or nothing.
         resumed: The run folder that goes on, if one does.
         report: Gets a line where there was a trial.
-        num_pictures: The number of training pictures, asked for only if it matters.
+        num_pictures: The number of training pictures, asked for before a trial.
 
     Returns:
         `tensorflow`, `jax` or `torch`.
@@ -133,7 +133,8 @@ def choose_backend(
         return default
     trial = kept_trial(experiment)
     if trial is None or trial.was_busy:
-        pictures = experiment.training.epochs * (0 if asked else num_pictures())
+        # Also if it does not matter: it prepares the data, for which a trial has no time.
+        pictures = experiment.training.epochs * num_pictures()
         if not asked and pictures < _WORTH_A_TRIAL:
             return default
         limit = _TRIAL_S + _more_s()

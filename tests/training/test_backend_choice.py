@@ -123,15 +123,20 @@ def test_a_fast_processor_format_is_no_backend() -> None:
 def test_auto_is_measured_once(workers: None) -> None:
     said: list[str] = []
 
+    def prepare() -> int:
+        said.append("prepared")
+        return 0
+
     def choose() -> str:
-        return choose_backend(TINY, "auto", None, said.append, lambda: 0)
+        return choose_backend(TINY, "auto", None, said.append, prepare)
 
     assert choose() == "torch"
-    assert "in turns" in said[0]
-    assert "torch 52, tensorflow 41; jax: RuntimeError: no device; taken: torch" in said[1]
+    assert said[0] == "prepared"
+    assert "in turns" in said[1]
+    assert "torch 52, tensorflow 41; jax: RuntimeError: no device; taken: torch" in said[2]
     backend_choice._WORKER[:] = ["no such program"]  # The fixture's list: put back after the test.
     assert choose() == "torch"
-    assert len(said) == 3
+    assert len(said) == 4
     kept = kept_trial(TINY)
     assert kept is not None
     assert kept.rates == {"tensorflow": 41.0, "torch": 52.0}
