@@ -30,7 +30,7 @@ def noise() -> Any:
     [
         (webcam.dim, 1 / 2),
         (webcam.coarsen, 1 / 6),
-        (webcam.pixelate, 1 / 7),
+        (webcam.pixelate, 1 / 5),
         (webcam.defocus, 1 / 6),
         (webcam.grain(0.3, 32), 0.3),
         (webcam.fade, 1 / 5),
