@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_keras.common.errors import run_command
+from fer_keras.common.installed import TRAINING, require_keras
 from fer_keras.common.quiet import load_keras
 
 _EXAMPLES = """examples:
@@ -56,8 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--robustness", type=Path, metavar="FILE", help="robustness.json of the study"
     )
     arguments = parser.parse_args(argv)
-    # Only now, so that --help is answered at once.
+    require_keras("python -m fer_keras.ship", *TRAINING)
     load_keras()
+    # Only now, so that --help is answered at once.
     from fer_keras.conversion.ship import add_network, refit, ship
 
     output = arguments.output or arguments.export
