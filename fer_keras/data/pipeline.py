@@ -101,6 +101,28 @@ def epoch_order(
     return rng.choice(len(labels), size=len(labels), p=weights / weights.sum())
 
 
+def harder_order(losses: np.ndarray, *, left_out: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of a pass that leaves out some of the pictures that are learned.
+
+    Left out are `left_out` of the `2 * left_out` with the smallest losses, drawn for the pass:
+    those that come back show whether they are still known, and none is gone for ever. The others
+    are visited in the order of `shuffle`.
+
+    Args:
+        losses: Of every picture, `(n,)`; among equal ones the draw decides.
+        left_out: How many, 0 to n / 2.
+        seed: The run's seed.
+        epoch: Number of the pass, from 0.
+
+    Returns:
+        Indices `(n - left_out,)`.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(losses))
+    learned = np.argsort(losses[order], kind="stable")[: 2 * left_out]
+    return np.delete(order, rng.choice(learned, left_out, replace=False))
+
+
 def block_order(num_samples: int, seed: int, epoch: int, window: int) -> np.ndarray:
     """One window of a shuffled pass over a file that is too large to be read in any order.
 
@@ -175,6 +197,8 @@ def training_dataset(
     with_rows: bool = False,
     target_facts: Sequence[str] = (),
     views: int = 1,
+    losses: np.ndarray | None = None,
+    left_out: int = 0,
 ) -> Any:
     """Batches for training, without end.
 
@@ -194,6 +218,8 @@ def training_dataset(
         target_facts: Facts of the samples that stand behind the classes in the targets.
         views: The samples are so many views of the same pictures, one view after the other. A pass
             visits one of them, the next pass the next; every second round is mirrored.
+        losses: With `left_out`, those of the pictures, `(pictures,)`, for `harder_order`.
+        left_out: So many pictures a pass does not visit; 0 for all of them.
 
     Returns:
         A `tf.data.Dataset` of images uint8 `(batch, height, width, channels)`, targets float32
@@ -219,6 +245,8 @@ def training_dataset(
         with_rows,
         targets,
         views,
+        losses,
+        left_out,
     )
 
 
@@ -234,13 +262,15 @@ def _batches(
     with_rows: bool = False,
     targets: np.ndarray | None = None,
     views: int = 1,
+    losses: np.ndarray | None = None,
+    left_out: int = 0,
 ) -> Any:
     """The batches of the steps that the data set `steps` numbers from the start of the run."""
     images = samples.images
     targets = samples.targets if targets is None else targets
     count = len(samples) // views
-    per_epoch = steps_per_epoch(count, batch_size)
-    rows = _rows_of_step(samples.labels[:count], batch_size, seed, sampling)
+    per_epoch = steps_per_epoch(count - left_out, batch_size)
+    rows = _rows_of_step(samples.labels[:count], batch_size, seed, sampling, losses, left_out)
     # Each part of a batch draws its own augmentation.
     policy_seed = tf.constant([seed, shard.index], tf.int32)
 
@@ -275,16 +305,24 @@ def _batches(
 
 
 def _rows_of_step(
-    labels: np.ndarray, batch_size: int, seed: int, sampling: Sampling
+    labels: np.ndarray,
+    batch_size: int,
+    seed: int,
+    sampling: Sampling,
+    losses: np.ndarray | None = None,
+    left_out: int = 0,
 ) -> Callable[[int], np.ndarray]:
     """A function from a step to the indices of its batch, that works out no other step."""
-    count, per_epoch = len(labels), steps_per_epoch(len(labels), batch_size)
+    count = len(labels) - left_out
+    per_epoch = steps_per_epoch(count, batch_size)
     held = _WINDOW_ROWS if sampling == "blocks" else count
 
     @functools.lru_cache(maxsize=2)
     def order(epoch: int, part: int) -> np.ndarray:
         if sampling == "blocks":
             return block_order(count, seed, epoch, part)
+        if losses is not None:
+            return harder_order(losses, left_out=left_out, seed=seed, epoch=epoch)
         return epoch_order(labels, seed=seed, epoch=epoch, sampling=sampling)
 
     def rows(step: int) -> np.ndarray:
