@@ -69,6 +69,19 @@ class Shard:
 WHOLE = Shard()
 
 
+@dataclass(frozen=True)
+class Pass:
+    """The pictures of one pass, where not all are visited.
+
+    Attributes:
+        rows: Numbers of the pictures in the order of the visits.
+        weights: Of every picture of the split, float32 `(pictures,)`.
+    """
+
+    rows: np.ndarray
+    weights: np.ndarray
+
+
 def steps_per_epoch(num_samples: int, batch_size: int) -> int:
     """Steps of one pass, the last partial batch included."""
     return -(-num_samples // batch_size)
@@ -99,28 +112,6 @@ def epoch_order(
     counts = np.bincount(labels)
     weights = 1.0 / counts[labels]
     return rng.choice(len(labels), size=len(labels), p=weights / weights.sum())
-
-
-def harder_order(losses: np.ndarray, *, left_out: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of a pass that leaves out some of the pictures that are learned.
-
-    Left out are `left_out` of the `2 * left_out` with the smallest losses, drawn for the pass:
-    those that come back show whether they are still known, and none is gone for ever. The others
-    are visited in the order of `shuffle`.
-
-    Args:
-        losses: Of every picture, `(n,)`; among equal ones the draw decides.
-        left_out: How many, 0 to n / 2.
-        seed: The run's seed.
-        epoch: Number of the pass, from 0.
-
-    Returns:
-        Indices `(n - left_out,)`.
-    """
-    rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(losses))
-    learned = np.argsort(losses[order], kind="stable")[: 2 * left_out]
-    return np.delete(order, rng.choice(learned, left_out, replace=False))
 
 
 def block_order(num_samples: int, seed: int, epoch: int, window: int) -> np.ndarray:
@@ -197,8 +188,7 @@ def training_dataset(
     with_rows: bool = False,
     target_facts: Sequence[str] = (),
     views: int = 1,
-    losses: np.ndarray | None = None,
-    left_out: int = 0,
+    only: Pass | None = None,
 ) -> Any:
     """Batches for training, without end.
 
@@ -218,12 +208,11 @@ def training_dataset(
         target_facts: Facts of the samples that stand behind the classes in the targets.
         views: The samples are so many views of the same pictures, one view after the other. A pass
             visits one of them, the next pass the next; every second round is mirrored.
-        losses: With `left_out`, those of the pictures, `(pictures,)`, for `harder_order`.
-        left_out: So many pictures a pass does not visit; 0 for all of them.
+        only: What every pass visits, in the place of all pictures in an order drawn anew.
 
     Returns:
         A `tf.data.Dataset` of images uint8 `(batch, height, width, channels)`, targets float32
-        `(batch, classes + facts)` and, with class weights, weights float32 `(batch,)`.
+        `(batch, classes + facts)` and, with class weights or `only`, weights float32 `(batch,)`.
 
     Raises:
         DataError: There are no samples.
@@ -245,8 +234,7 @@ def training_dataset(
         with_rows,
         targets,
         views,
-        losses,
-        left_out,
+        only,
     )
 
 
@@ -262,15 +250,15 @@ def _batches(
     with_rows: bool = False,
     targets: np.ndarray | None = None,
     views: int = 1,
-    losses: np.ndarray | None = None,
-    left_out: int = 0,
+    only: Pass | None = None,
 ) -> Any:
     """The batches of the steps that the data set `steps` numbers from the start of the run."""
     images = samples.images
     targets = samples.targets if targets is None else targets
     count = len(samples) // views
-    per_epoch = steps_per_epoch(count - left_out, batch_size)
-    rows = _rows_of_step(samples.labels[:count], batch_size, seed, sampling, losses, left_out)
+    visited = None if only is None else only.rows
+    rows = _rows_of_step(samples.labels[:count], batch_size, seed, sampling, visited)
+    per_epoch = steps_per_epoch(count if visited is None else len(visited), batch_size)
     # Each part of a batch draws its own augmentation.
     policy_seed = tf.constant([seed, shard.index], tf.int32)
 
@@ -292,11 +280,16 @@ def _batches(
             changed, mixed = policy(tf.cast(pixels, tf.float32), mixed, step_seed)
             pixels = tf.cast(tf.round(changed), tf.uint8)
         fed = (pixels, tf.cast(indices, tf.int32)) if with_rows else pixels
-        if class_weights is None:
+        if class_weights is None and only is None:
             return fed, mixed
-        # Of the targets that are trained on: a policy may have mixed them.
-        of_classes = tf.constant(class_weights, tf.float32)
-        return fed, mixed, tf.linalg.matvec(mixed[:, : len(class_weights)], of_classes)
+        weights = tf.ones(tf.shape(indices), tf.float32)
+        if class_weights is not None:
+            # Of the targets that are trained on: a policy may have mixed them.
+            of_classes = tf.constant(class_weights, tf.float32)
+            weights = tf.linalg.matvec(mixed[:, : len(class_weights)], of_classes)
+        if only is not None:
+            weights *= tf.gather(tf.constant(only.weights, tf.float32), indices % count)
+        return fed, mixed, weights
 
     # One step after the other: the next ones are in the part of the order that is held.
     dataset = steps.map(choose)
@@ -309,20 +302,19 @@ def _rows_of_step(
     batch_size: int,
     seed: int,
     sampling: Sampling,
-    losses: np.ndarray | None = None,
-    left_out: int = 0,
+    visited: np.ndarray | None = None,
 ) -> Callable[[int], np.ndarray]:
     """A function from a step to the indices of its batch, that works out no other step."""
-    count = len(labels) - left_out
+    count = len(labels if visited is None else visited)
     per_epoch = steps_per_epoch(count, batch_size)
     held = _WINDOW_ROWS if sampling == "blocks" else count
 
     @functools.lru_cache(maxsize=2)
     def order(epoch: int, part: int) -> np.ndarray:
+        if visited is not None:
+            return visited
         if sampling == "blocks":
             return block_order(count, seed, epoch, part)
-        if losses is not None:
-            return harder_order(losses, left_out=left_out, seed=seed, epoch=epoch)
         return epoch_order(labels, seed=seed, epoch=epoch, sampling=sampling)
 
     def rows(step: int) -> np.ndarray:

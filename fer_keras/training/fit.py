@@ -68,7 +68,7 @@ def fit(
 
     def fit_epochs(first: int, last: int, steps: int) -> None:
         bar = ProgressBar(training.epochs, steps, len(held_out))
-        starts = progress.step % task.steps_per_epoch == 0
+        begins = progress.step % task.steps_per_epoch == 0
         try:
             batches = training_dataset(
                 task.train,
@@ -82,8 +82,7 @@ def fit(
                 shard=distribution.shard,
                 with_rows=method.needs_rows,
                 target_facts=method.target_facts,
-                losses=task.learned.losses(starts),
-                left_out=task.learned.left_out,
+                only=task.learned.pass_of(first, experiment.seed, begins=begins),
             )
             method.fit(
                 batches,

@@ -13,12 +13,12 @@ from test_train import TINY, make_samples, stand_in, stop_at, weights_of
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.config import Experiment, MethodConfig, override
-from fer_keras.data.pipeline import harder_order, training_dataset
+from fer_keras.data.pipeline import Pass, training_dataset
 from fer_keras.methods import build_method
 from fer_keras.training import fit as fit_module
 from fer_keras.training.callbacks import Interrupted
 from fer_keras.training.distribution import Distribution
-from fer_keras.training.learned import LearnedPictures
+from fer_keras.training.learned import UNSEEN, LearnedPictures, harder_pass
 from fer_keras.training.run import run
 from fer_keras.training.task import build_task
 
@@ -33,35 +33,70 @@ def flat_network() -> Any:
     return keras.Model(image, outputs)
 
 
+def means(method: Any) -> np.ndarray:
+    (found,) = [each for each in method.variables if each.path.endswith("mean_losses")]
+    return np.asarray(keras.ops.convert_to_numpy(found.value))
+
+
 def skipping(share: float = 0.25, **training: Any) -> Experiment:
     recipe = dataclasses.replace(TINY.training, skip_learned=share, **training)
     return dataclasses.replace(TINY, training=recipe)
 
 
-def test_a_pass_leaves_out_half_of_the_easier_ones() -> None:
+def test_a_pass_leaves_out_half_of_the_easier_ones_and_the_other_half_counts_twice() -> None:
     losses = np.random.default_rng(0).permutation(40).astype(np.float32)
-    orders = [harder_order(losses, left_out=10, seed=3, epoch=epoch) for epoch in range(40)]
-    missing = [set(range(40)) - set(order.tolist()) for order in orders]
-    assert all(len(order) == len(set(order.tolist())) == 30 for order in orders)
-    assert all(losses[list(each)].max() < 20 for each in missing)
-    # Each of them comes back, about every other time.
+    passes = [harder_pass(losses, left_out=10, seed=3, epoch=epoch) for epoch in range(40)]
+    missing = [set(range(40)) - set(each.rows.tolist()) for each in passes]
+    assert all(len(each.rows) == len(set(each.rows.tolist())) == 30 for each in passes)
+    # Each of the easier ones comes back, about every other time.
     often = np.array([sum(row in each for each in missing) for row in range(40)])
     assert often[losses >= 20].max() == 0
     assert often[losses < 20].min() >= 8
     assert often[losses < 20].max() <= 32
     assert len({tuple(sorted(each)) for each in missing}) == 40
+    for each in passes:
+        np.testing.assert_array_equal(each.weights, np.where(losses < 20, 2, 1))
+        # As if all had been shown.
+        assert each.weights[each.rows].sum() == 40
     # What is shown stands in the order of the plain shuffle.
     shuffled = np.random.default_rng([3, 5]).permutation(40)
-    np.testing.assert_array_equal(orders[5], shuffled[np.isin(shuffled, orders[5])])
-    whole = harder_order(losses, left_out=0, seed=3, epoch=5)
-    np.testing.assert_array_equal(whole, shuffled)
+    expected = shuffled[np.isin(shuffled, passes[5].rows)]
+    np.testing.assert_array_equal(passes[5].rows, expected)
 
 
-def test_among_equal_ones_the_draw_decides() -> None:
+def test_what_was_never_seen_is_left_out_by_chance_and_only_where_all_else_is() -> None:
     seen = np.zeros(40)
     for epoch in range(100):
-        seen[harder_order(np.ones(40, np.float32), left_out=16, seed=0, epoch=epoch)] += 1
+        first = harder_pass(np.full(40, UNSEEN, np.float32), left_out=16, seed=0, epoch=epoch)
+        seen[first.rows] += 1
+        assert (first.weights == 1).all()
     assert 40 <= seen.min() <= seen.max() <= 80
+    losses = np.ones(40, np.float32)
+    losses[:8] = UNSEEN
+    assert set(range(8)) <= set(harder_pass(losses, left_out=16, seed=0, epoch=1).rows.tolist())
+
+
+def test_rows_and_weights_reach_the_batches() -> None:
+    samples = make_samples("train", 12)
+    images = np.concatenate([samples.images, samples.images[::-1]])
+    two_views = dataclasses.replace(
+        samples, images=images, targets=np.tile(samples.targets, (2, 1)), facts={}
+    )
+    only = Pass(np.array([4, 9, 1, 0, 7]), np.arange(12, dtype=np.float32))
+    for class_weights, factor in ((None, 1), (np.full(3, 0.5, np.float32), 0.5)):
+        batches = training_dataset(
+            two_views, batch_size=2, seed=0, first_step=1, views=2, with_rows=True,
+            class_weights=class_weights, only=only,
+        )  # fmt: skip
+        rows, weights = [], []
+        for (pictures, numbers), targets, weight in batches.take(5).as_numpy_iterator():
+            np.testing.assert_array_equal(targets, two_views.targets[numbers])
+            np.testing.assert_array_equal(pictures, images[numbers])
+            rows.append(numbers.tolist())
+            weights.append(weight.tolist())
+        # The rest of the first view, then the second view.
+        assert rows == [[1, 0], [7], [16, 21], [13, 12], [19]]
+        assert weights == [[factor * (row % 12) for row in batch] for batch in rows]
 
 
 @pytest.mark.backends
@@ -84,24 +119,27 @@ def test_the_training_step_remembers_what_each_picture_cost(name: str) -> None:
 
     logits = keras.ops.convert_to_numpy(method.network(images)["logits"])
     expected = -np.sum(targets * (logits - np.logaddexp.reduce(logits, axis=1)[:, None]), axis=1)
-    mean = learned.losses(first=True)
-    assert mean is not None
+    first = learned.pass_of(0, 0, begins=True)
+    assert first is not None
+    mean = means(method)
     np.testing.assert_allclose(mean[rows % 12], expected[rows % 12], rtol=1e-4)
-    unseen = np.setdiff1d(np.arange(12), rows % 12)
-    assert (mean[unseen] > 1e30).all()
+    assert (mean[np.setdiff1d(np.arange(12), rows % 12)] == UNSEEN).all()
+    np.testing.assert_array_equal(first.rows, harder_pass(mean, left_out=3, seed=0, epoch=0).rows)
     # The next pass moves the mean of what it saw by half, and leaves the others.
     other = np.roll(targets, 1, axis=1)
     method.fit((images[:2], np.array([1, 0], np.int32)), other[:2], batch_size=2, verbose=0)
-    again = learned.losses(first=False)
-    np.testing.assert_array_equal(again, mean)
+    within = learned.pass_of(0, 0, begins=False)
+    assert within is not None
+    np.testing.assert_array_equal(within.rows, first.rows)
     second = -np.sum(other * (logits - np.logaddexp.reduce(logits, axis=1)[:, None]), axis=1)
-    after = learned.losses(first=True)
-    assert after is not None
+    learned.pass_of(1, 0, begins=True)
+    after = means(method)
     np.testing.assert_allclose(after[1], (expected[1] + second[0]) / 2, rtol=1e-4)
     np.testing.assert_array_equal(after[2:], mean[2:])
     # Validation feeds pictures alone, and changes nothing.
     method.evaluate(images, targets, verbose=0)
-    np.testing.assert_array_equal(learned.losses(first=True), after)
+    learned.pass_of(2, 0, begins=True)
+    np.testing.assert_array_equal(means(method), after)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -159,12 +197,14 @@ def test_what_is_learned_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fit_module, "training_dataset", watched)
     run(skipping(epochs=4), tmp_path / "run", track=False)
     assert [each["first_step"] for each in shown] == [0, 4, 8, 12]
-    assert all(each["left_out"] == 9 and each["with_rows"] for each in shown)
-    losses = [each["losses"] for each in shown]
-    assert (losses[0] > 1e30).all()
-    # The first pass shows 27 of 36; the second what was not seen, so from then on all are known.
-    assert [int((each < 1e30).sum()) for each in losses] == [0, 27, 36, 36]
-    assert not np.array_equal(losses[2], losses[3])
+    assert all(each["with_rows"] for each in shown)
+    rows = [set(each["only"].rows.tolist()) for each in shown]
+    assert [len(each) for each in rows] == [27] * 4
+    # The first pass left nine out, which the second shows; then all are known.
+    assert set(range(36)) - rows[0] <= rows[1]
+    counted = [int((each["only"].weights == 2).sum()) for each in shown]
+    assert counted == [0, 18, 18, 18]
+    assert rows[2] != rows[3]
 
 
 def test_early_stopping_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +218,7 @@ def test_early_stopping_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_plain_training_has_no_such_variables() -> None:
     task = build_task(TINY, make_samples("train", 36), make_samples("validation", 12))
     assert task.learned.left_out == 0
-    assert task.learned.losses(first=True) is None
+    assert task.learned.pass_of(0, 0, begins=True) is None
     assert not task.method.needs_rows
     assert not [each for each in task.method.variables if "losses" in each.path]
 
