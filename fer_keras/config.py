@@ -183,6 +183,9 @@ class TrainingConfig:
         class_weights: `balanced` weighs the loss of a class by the inverse of its frequency.
         sampling: `balanced` draws classes with equal chance instead of a plain shuffle; `blocks`
             shuffles megabytes at a time, for data sets that are larger than the memory.
+        skip_learned: So large a share of the pictures is left out of each epoch, below 0.5: half of
+            the twice as many whose loss was smallest so far, drawn anew for each epoch; the other
+            half counts twice; see `fer_keras/training/learned.py` (0 = off).
         precision: `auto` is float32 on a CPU and mixed_float16 / mixed_bfloat16 on a GPU / TPU.
         jit_compile: `auto` uses XLA on a GPU or TPU only; on a CPU it is several times slower.
         early_stopping_patience: Epochs without a better `select_by` before stopping (0 = never).
@@ -217,6 +220,7 @@ class TrainingConfig:
     sam_statistics: Literal["once", "twice"] = "once"
     class_weights: Literal["none", "balanced"] = "none"
     sampling: Literal["shuffle", "balanced", "blocks"] = "shuffle"
+    skip_learned: Annotated[float, Range(low=0, below=0.5)] = 0.0
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     jit_compile: Literal["auto", "on", "off"] = "auto"
     early_stopping_patience: CountOrZero = 0

@@ -69,6 +69,19 @@ class Shard:
 WHOLE = Shard()
 
 
+@dataclass(frozen=True)
+class Pass:
+    """The pictures of one pass, where not all are visited.
+
+    Attributes:
+        rows: Numbers of the pictures in the order of the visits.
+        weights: Of every picture of the split, float32 `(pictures,)`.
+    """
+
+    rows: np.ndarray
+    weights: np.ndarray
+
+
 def steps_per_epoch(num_samples: int, batch_size: int) -> int:
     """Steps of one pass, the last partial batch included."""
     return -(-num_samples // batch_size)
@@ -175,6 +188,7 @@ def training_dataset(
     with_rows: bool = False,
     target_facts: Sequence[str] = (),
     views: int = 1,
+    only: Pass | None = None,
 ) -> Any:
     """Batches for training, without end.
 
@@ -194,10 +208,11 @@ def training_dataset(
         target_facts: Facts of the samples that stand behind the classes in the targets.
         views: The samples are so many views of the same pictures, one view after the other. A pass
             visits one of them, the next pass the next; every second round is mirrored.
+        only: What every pass visits, in the place of all pictures in an order drawn anew.
 
     Returns:
         A `tf.data.Dataset` of images uint8 `(batch, height, width, channels)`, targets float32
-        `(batch, classes + facts)` and, with class weights, weights float32 `(batch,)`.
+        `(batch, classes + facts)` and, with class weights or `only`, weights float32 `(batch,)`.
 
     Raises:
         DataError: There are no samples.
@@ -219,6 +234,7 @@ def training_dataset(
         with_rows,
         targets,
         views,
+        only,
     )
 
 
@@ -234,13 +250,15 @@ def _batches(
     with_rows: bool = False,
     targets: np.ndarray | None = None,
     views: int = 1,
+    only: Pass | None = None,
 ) -> Any:
     """The batches of the steps that the data set `steps` numbers from the start of the run."""
     images = samples.images
     targets = samples.targets if targets is None else targets
     count = len(samples) // views
-    per_epoch = steps_per_epoch(count, batch_size)
-    rows = _rows_of_step(samples.labels[:count], batch_size, seed, sampling)
+    visited = None if only is None else only.rows
+    rows = _rows_of_step(samples.labels[:count], batch_size, seed, sampling, visited)
+    per_epoch = steps_per_epoch(count if visited is None else len(visited), batch_size)
     # Each part of a batch draws its own augmentation.
     policy_seed = tf.constant([seed, shard.index], tf.int32)
 
@@ -262,11 +280,16 @@ def _batches(
             changed, mixed = policy(tf.cast(pixels, tf.float32), mixed, step_seed)
             pixels = tf.cast(tf.round(changed), tf.uint8)
         fed = (pixels, tf.cast(indices, tf.int32)) if with_rows else pixels
-        if class_weights is None:
+        if class_weights is None and only is None:
             return fed, mixed
-        # Of the targets that are trained on: a policy may have mixed them.
-        of_classes = tf.constant(class_weights, tf.float32)
-        return fed, mixed, tf.linalg.matvec(mixed[:, : len(class_weights)], of_classes)
+        weights = tf.ones(tf.shape(indices), tf.float32)
+        if class_weights is not None:
+            # Of the targets that are trained on: a policy may have mixed them.
+            of_classes = tf.constant(class_weights, tf.float32)
+            weights = tf.linalg.matvec(mixed[:, : len(class_weights)], of_classes)
+        if only is not None:
+            weights *= tf.gather(tf.constant(only.weights, tf.float32), indices % count)
+        return fed, mixed, weights
 
     # One step after the other: the next ones are in the part of the order that is held.
     dataset = steps.map(choose)
@@ -275,14 +298,21 @@ def _batches(
 
 
 def _rows_of_step(
-    labels: np.ndarray, batch_size: int, seed: int, sampling: Sampling
+    labels: np.ndarray,
+    batch_size: int,
+    seed: int,
+    sampling: Sampling,
+    visited: np.ndarray | None = None,
 ) -> Callable[[int], np.ndarray]:
     """A function from a step to the indices of its batch, that works out no other step."""
-    count, per_epoch = len(labels), steps_per_epoch(len(labels), batch_size)
+    count = len(labels if visited is None else visited)
+    per_epoch = steps_per_epoch(count, batch_size)
     held = _WINDOW_ROWS if sampling == "blocks" else count
 
     @functools.lru_cache(maxsize=2)
     def order(epoch: int, part: int) -> np.ndarray:
+        if visited is not None:
+            return visited
         if sampling == "blocks":
             return block_order(count, seed, epoch, part)
         return epoch_order(labels, seed=seed, epoch=epoch, sampling=sampling)

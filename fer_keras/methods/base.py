@@ -37,6 +37,7 @@ class Method(keras.Model):
         class_names: The ordered names of the classes.
         required_outputs: The named outputs the method consumes.
         target_facts: Facts of the samples that stand behind the classes in the targets.
+        last_losses: After `remember_losses`, of every picture the loss when it was last trained on.
         fed: What a batch is given to: the network, or the part of it behind its frozen encoder.
         needs_rows: Whether training feeds `(pictures, rows)`, the rows `(batch,)` int32 being the
             numbers of the pictures in the training split; for methods that remember something of
@@ -82,6 +83,7 @@ class Method(keras.Model):
         # The names travel inside the saved file.
         self.network = with_class_names(network, self.class_names)
         self.fed = self.network
+        self.last_losses: Any = None
         self.accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
         self.built = True
 
@@ -89,12 +91,15 @@ class Method(keras.Model):
         """The named outputs of the network.
 
         Args:
-            inputs: Raw pixels 0..255, `(batch, height, width, channels)`, or what `fed` takes.
+            inputs: Raw pixels 0..255, `(batch, height, width, channels)`, or what `fed` takes; with
+                `remember_losses` in training `(pixels, rows)`.
             training: Whether layers such as dropout act as in training.
 
         Returns:
             At least `logits` `(batch, classes)`.
         """
+        if training and self.last_losses is not None:
+            inputs, _ = inputs
         outputs: dict[str, Any] = self.fed(inputs, training=training)
         return outputs
 
@@ -110,6 +115,34 @@ class Method(keras.Model):
         Args:
             samples: What will be trained on.
         """
+
+    def remember_losses(self, count: int, start: float) -> None:
+        """Keeps what each picture cost in the training step, in a variable that a checkpoint has.
+
+        The loss is that of `sample_losses`, without weights. Of several views of a picture, whose
+        rows lie `count` apart, the last one that was seen counts.
+
+        Args:
+            count: Number of the pictures.
+            start: Stands in `last_losses` for a picture that was not trained on.
+
+        Raises:
+            ConfigError: The method has its own `call`: it mixes pictures, or compares them.
+        """
+        if type(self).call is not Method.call:
+            raise ConfigError(
+                f"training.skip_learned: {type(self).__name__} trains on more than the outputs for "
+                "a picture, so what a picture alone costs is not known. Set it to 0, or choose "
+                "cross_entropy, label_distribution or multi_teacher."
+            )
+        self.last_losses = self.add_weight(
+            name="last_losses",
+            shape=(count,),
+            initializer=keras.initializers.Constant(start),
+            trainable=False,
+            dtype="float32",
+        )
+        self.needs_rows = True
 
     def feed(self, train: Samples, validation: Samples, augmentation: str, seed: int) -> Feed:
         """What the method trains from, after `prepare`: as it is, unless a subclass changes it.
@@ -171,7 +204,7 @@ class Method(keras.Model):
         does not change the step, and a sample of weight 0 counts for nothing.
 
         Args:
-            x: Unused; part of Keras' signature.
+            x: What was fed; its rows are read where losses are remembered.
             y: Targets `(batch, classes)`, rows of sum 1.
             y_pred: The named outputs of the network.
             sample_weight: `(batch,)`, not negative; None for equal weights.
@@ -186,6 +219,10 @@ class Method(keras.Model):
         """
         y = self._targets(y)
         losses = ops.cast(self.sample_losses(y, y_pred, training), "float32")
+        if training and self.last_losses is not None:
+            places = ops.expand_dims(x[1] % self.last_losses.shape[0], -1)
+            known = ops.scatter_update(self.last_losses, places, ops.stop_gradient(losses))
+            self.last_losses.assign(known)
         replicas = _num_replicas()
         if sample_weight is None:
             loss = ops.mean(losses) / replicas

@@ -87,7 +87,9 @@ class RunState(keras.callbacks.Callback):
             self._stop_signal = number
 
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, note)
+            earlier = signal.signal(number, note)
+            # A run has many of these beginnings; what was there before the first is given back.
+            self._handlers.setdefault(number, earlier)
 
     def restore_signals(self) -> None:
         """Gives the signal handlers back, however the training ended."""

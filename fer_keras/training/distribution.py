@@ -183,6 +183,12 @@ class Distribution:
                 f"training.batch_size is that of all {self.total_devices} devices together: "
                 f"expected a multiple of {self.total_devices}. Received: {training.batch_size}."
             )
+        if training.skip_learned and self.total_devices > 1:
+            # Each device would know the losses of its own part of the batch.
+            raise ConfigError(
+                "training.skip_learned: expected 0 on several devices. Received: "
+                f"{training.skip_learned}. Set it to 0, or train on one device."
+            )
         if training.sam_rho and self.devices > 1 and backend == "tensorflow":
             # Each device would climb along the gradient of its own part of the batch.
             raise ConfigError(

@@ -68,6 +68,7 @@ def fit(
 
     def fit_epochs(first: int, last: int, steps: int) -> None:
         bar = ProgressBar(training.epochs, steps, len(held_out))
+        begins = progress.step % task.steps_per_epoch == 0
         try:
             batches = training_dataset(
                 task.train,
@@ -81,6 +82,7 @@ def fit(
                 shard=distribution.shard,
                 with_rows=method.needs_rows,
                 target_facts=method.target_facts,
+                only=task.learned.pass_of(first, experiment.seed, begins=begins),
             )
             method.fit(
                 batches,
@@ -101,8 +103,11 @@ def fit(
             if inside:  # A checkpoint within an epoch: first the rest of that epoch.
                 fit_epochs(epoch, epoch + 1, task.steps_per_epoch - inside)
                 epoch += 1
-            if epoch < training.epochs and not progress.stopped(training):
-                fit_epochs(epoch, training.epochs, task.steps_per_epoch)
+            while epoch < training.epochs and not progress.stopped(training):
+                # What a pass leaves out depends on the passes before it.
+                last = epoch + 1 if task.learned.left_out else training.epochs
+                fit_epochs(epoch, last, task.steps_per_epoch)
+                epoch = last
     except (Interrupted, KeyboardInterrupt):
         print(
             f"Interrupted at step {progress.step}; saved. Go on with: python -m fer_keras.train "

@@ -21,6 +21,7 @@ from fer_keras.models import build_network
 from fer_keras.training.as_weights import AS_WEIGHTS
 from fer_keras.training.device import use_xla
 from fer_keras.training.embedding_cache import feed_embeddings
+from fer_keras.training.learned import LearnedPictures
 from fer_keras.training.optimizers import build_optimizer, freeze_layers
 from fer_keras.training.start import (
     keeping_start,
@@ -49,6 +50,7 @@ class Task:
         teacher: From which files the teachers are; empty where there is none.
         save: Writes the network that is kept to a path.
         average: Of the weights, over the steps.
+        learned: Which pictures a pass leaves out.
     """
 
     method: Any
@@ -62,6 +64,7 @@ class Task:
     teacher: str
     save: Callable[[Any, Path], None]
     average: WeightAverage
+    learned: LearnedPictures
 
 
 def build_task(experiment: Experiment, train: Samples, validation: Samples) -> Task:
@@ -123,7 +126,9 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
     if training.cached_embeddings:
         # The augmentation is in the embeddings.
         feed = Feed(*feed_embeddings(method, train, validation, experiment), "none")
-    per_epoch = steps_per_epoch(len(feed.train) // feed.views, training.batch_size)
+    count = len(feed.train) // feed.views
+    learned = LearnedPictures(experiment, method, count)
+    per_epoch = steps_per_epoch(count - learned.left_out, training.batch_size)
     if not method.trainable_variables:
         print("note: this network has nothing to train; it is measured as it is")
         warnings.filterwarnings("ignore", message="The model does not have any trainable weights")
@@ -148,6 +153,7 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
         teacher,
         save_kept,
         WeightAverage(method, training.ema_momentum),
+        learned,
     )
 
 
