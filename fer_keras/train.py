@@ -180,12 +180,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.backend or "",
         arguments.run_dir if arguments.resume else None,
         print,
+        lambda: load_splits(part, experiment.seed)[0],
         # Several devices or processes have to begin at once: no trial but on demand.
-        lambda: (
-            0
-            if distribution.num_processes > 1 or distribution.devices > 1
-            else len(load_splits(part, experiment.seed)[0])
-        ),
+        unasked=distribution.num_processes == distribution.devices == 1,
     )
 
     load_keras()
