@@ -1,5 +1,6 @@
 """Keeps the log lines away that TensorFlow and LiteRT print before they can be told otherwise."""
 
+import gc
 import importlib
 import importlib.util
 import os
@@ -36,9 +37,10 @@ def load_keras() -> None:
 def load_tensorflow() -> None:
     """As `load_keras`, for what reads data before a backend is chosen.
 
-    TensorFlow would load Keras too, whose backend is then fixed, and JAX for its converter.
+    TensorFlow would load Keras too, whose backend is then fixed, JAX for its converter, and SciPy
+    for a data adapter of its own old Keras.
     """
-    _load("tensorflow", "loading TensorFlow", without=("jax", "keras"))
+    _load("tensorflow", "loading TensorFlow", without=("jax", "keras", "scipy"))
 
 
 @contextmanager
@@ -95,8 +97,21 @@ def _load(package: str, what: str, without: tuple[str, ...]) -> None:
     # Else it depends on the processor, and with it the last digits of every figure.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     quiet = without_log_lines() if unasked else nullcontext()
-    with progress(what), quiet, _hidden(without):
+    with progress(what), quiet, _hidden(without), _uncollected():
         importlib.import_module(package)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage while modules load, which make little of it; nor in them later on."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 def _hidden(packages: tuple[str, ...]) -> AbstractContextManager[None]:
