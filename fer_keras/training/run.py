@@ -16,6 +16,7 @@ from fer_keras.data.augmentation.policies import check_policy
 from fer_keras.data.load import tracked_name
 from fer_keras.tracking.run_names import data_tag
 from fer_keras.tracking.tracked import tracked
+from fer_keras.tracking.tracker import Tracker
 from fer_keras.training.backend_choice import trial_words
 from fer_keras.training.checkpoint import Progress, load_checkpoint
 from fer_keras.training.device import precision_note, prepare_backend
@@ -95,6 +96,10 @@ def run(
         epoch = progress.step // task.steps_per_epoch + 1
         print(f"resumed at step {progress.step} (epoch {epoch})")
 
+    def log_beginning(tracker: Tracker) -> None:
+        tracker.artifact(run_dir / "experiment.json")
+        tracker.log_data(record.tracked_data())
+
     with tracked(
         run_dir,
         tracked_name(experiment.dataset.name, experiment.dataset.source),
@@ -103,9 +108,8 @@ def run(
         record.tags(),
         enabled=track and distribution.writes,
         parent_run_id=parent_run_id,
+        first=log_beginning,
     ) as tracker:
-        tracker.artifact(run_dir / "experiment.json")
-        tracker.log_data(record.tracked_data())
         fit(experiment, task, run_dir, progress, tracker, on_epoch, distribution)
         if not distribution.writes:
             return {}
