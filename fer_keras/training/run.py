@@ -14,7 +14,7 @@ from fer_keras.config import Experiment, flatten
 from fer_keras.data import splits
 from fer_keras.data.augmentation.policies import check_policy
 from fer_keras.data.load import tracked_name
-from fer_keras.tracking.run_names import data_tag
+from fer_keras.tracking.run_names import headline
 from fer_keras.tracking.tracked import tracked
 from fer_keras.tracking.tracker import Tracker
 from fer_keras.training.backend_choice import trial_words
@@ -43,6 +43,7 @@ def run(
     part: str = "",
     on_epoch: Callable[[dict[str, float]], None] | None = None,
     distribution: Distribution = ONE_DEVICE,
+    announced: bool = False,
 ) -> dict[str, Any]:
     """Trains, selects by validation, evaluates and records one experiment.
 
@@ -57,6 +58,7 @@ def run(
         on_epoch: Called with the row of each finished epoch, after everything is saved; it may
             raise `Pruned`.
         distribution: The devices and processes that share the work.
+        announced: Whether the headline stands on the terminal already.
 
     Returns:
         The content of `result.json`: the validation figures of the kept epoch, and what the run
@@ -69,7 +71,8 @@ def run(
         fer_keras.training.callbacks.Interrupted: Ctrl-C or SIGTERM; `resume` goes on from there.
         Pruned: `on_epoch` gave the run up.
     """
-    print(f"{experiment.name} seed {experiment.seed}  {data_tag(experiment)}  {run_dir}")
+    if not announced:
+        print(headline(experiment, run_dir))
     distribution.start(experiment.training, experiment.seed)
     device = prepare_backend(experiment.training, distribution.description)
     device += trial_words(experiment)
