@@ -16,6 +16,8 @@ load_keras()
 import keras
 print(keras.backend.backend(), *(name in sys.modules for name in ("sklearn", "matplotlib", "jax")))
 import matplotlib, sklearn, jax
+# As keras-cv does.
+from tensorflow.keras import backend
 """
 
 
