@@ -46,7 +46,7 @@ class Setup:
         side: Height and width of the pictures, in pixels.
         channels: Of the pictures.
         batch_size: Pictures of a step.
-        steps: Of a round: seconds, of which the beginning of a `fit` is a small part.
+        steps: Of a round: several seconds, since the beginning of a `fit` takes a tenth of one.
         parameters: Trained ones, where a publication states it.
     """
 
@@ -70,12 +70,12 @@ NETWORKS = {
     "esr": Setup("esr", 96, 1, {"num_branches": BRANCHES}, batch_size=8),
     "manet, width 1/4": Setup("manet", 112, 4, {"width": 0.25}),
     "vit_se, ViT-S/16": Setup("vit_se", 112, 2, _VIT),
-    "compact": Setup("compact", 48, 16, channels=1, batch_size=64),
+    "compact": Setup("compact", 48, 96, channels=1, batch_size=64),
     "ferplus_camera": Setup(
-        "compact", 48, 5, {**_CAMERA, "widths": [48, 96, 160, 256]}, channels=1, batch_size=64
+        "compact", 48, 24, {**_CAMERA, "widths": [48, 96, 160, 256]}, channels=1, batch_size=64
     ),
     "ferplus_student": Setup(
-        "compact", 48, 6, {**_CAMERA, "stem_filters": 24, "widths": [32, 64, 128, 256]},
+        "compact", 48, 40, {**_CAMERA, "stem_filters": 24, "widths": [32, 64, 128, 256]},
         channels=1, batch_size=64,
     ),
 }  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_keras.common.errors import run_command
+from fer_keras.common.quiet import load_keras
 
 _EXAMPLES = """examples:
   python -m fer_keras.ship runs/NAME/export --output saved_models/ferplus
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     # Only now, so that --help is answered at once.
+    load_keras()
     from fer_keras.conversion.ship import add_network, refit, ship
 
     output = arguments.output or arguments.export
