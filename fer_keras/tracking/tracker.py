@@ -118,6 +118,13 @@ class Tracker:
             if self._failure is not None:
                 raise self._failure
 
+    def prepare_model(self) -> None:
+        """Does ahead what MLflow does before it writes the first model of a process."""
+        if self.active:
+            from mlflow.utils.requirements_utils import _init_packages_to_modules_map
+
+            _init_packages_to_modules_map()  # Goes through all installed packages.
+
     @property
     def run_id(self) -> str:
         """MLflow's run id; empty where nothing is tracked."""

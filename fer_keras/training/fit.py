@@ -138,3 +138,4 @@ def _load_ahead(tracker: Tracker) -> None:
     with contextlib.suppress(Exception):
         for module in _NEEDED_AT_THE_END:
             importlib.import_module(module)
+        tracker.prepare_model()
