@@ -18,6 +18,7 @@ from fer_keras.config import (
     NetworkConfig,
     TrainingConfig,
     load_experiment,
+    override,
     to_json,
 )
 from fer_keras.data.samples import Samples
@@ -234,6 +235,26 @@ def test_a_damaged_file_of_the_cache_is_measured_anew(workers: None) -> None:
     path.write_text("{", encoding="utf-8")
     assert kept_trial(TINY) is None
     assert choose_backend(TINY, "auto", None, print, lambda: FEW) == "torch"
+
+
+@pytest.mark.parametrize(
+    ("change", "is_new"),
+    [
+        ("training.learning_rate=0.5", False),
+        ("training.epochs=3", False),
+        ("augmentation=standard", False),
+        ("network.weights=ferplus", False),
+        ("seed=3", False),
+        ("training.batch_size=16", True),
+        ("training.precision=mixed_bfloat16", True),
+        ("training.sam_rho=0.1", True),
+        ("network.options.stem_filters=8", True),
+        ("dataset.image_size=64", True),
+        ("method.name=label_distribution", True),
+    ],
+)
+def test_a_trial_serves_all_experiments_with_the_same_step(change: str, is_new: bool) -> None:
+    assert (backend_choice._kept(override(TINY, [change])) != backend_choice._kept(TINY)) == is_new
 
 
 def test_the_whole_trial_ends_in_time(workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
