@@ -23,9 +23,11 @@ from fer_keras.common.errors import (
 from fer_keras.common.installed import BACKENDS, TRAINING, require_keras
 from fer_keras.common.quiet import load_keras, load_tensorflow
 from fer_keras.config import list_experiments, load_experiment
+from fer_keras.tracking.run_names import headline
 from fer_keras.training.backend_choice import choose_backend
 from fer_keras.training.distribution import Distribution
 from fer_keras.training.fallback import with_fallback
+from fer_keras.training.run_folder import new_run_dir
 
 _EXAMPLES = """examples:
   python -m fer_keras.train --list
@@ -171,6 +173,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if not arguments.resume:
         experiment = with_fallback(experiment, arguments.require_data)
+    # Before the seconds that TensorFlow takes to load. Several processes share a folder by name.
+    shared = distribution.num_processes > 1 or distribution.devices > 1
+    run_dir = arguments.run_dir or (None if shared else new_run_dir(experiment))
+    if run_dir is not None:
+        print(headline(experiment, run_dir), flush=True)
     load_tensorflow()
     # All folds are alike: the first one tells how long the training is, and is tried.
     dataset = experiment.dataset
@@ -180,12 +187,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.backend or "",
         arguments.run_dir if arguments.resume else None,
         print,
+        lambda: load_splits(part, experiment.seed)[0],
         # Several devices or processes have to begin at once: no trial but on demand.
-        lambda: (
-            0
-            if distribution.num_processes > 1 or distribution.devices > 1
-            else len(load_splits(part, experiment.seed)[0])
-        ),
+        unasked=not shared,
     )
 
     load_keras()
@@ -194,9 +198,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["python", "-m", "fer_keras.train", *words])
     record = {"command": command, "track": not arguments.no_mlflow, "resume": arguments.resume}
-    record["distribution"] = distribution
+    record |= {"distribution": distribution, "announced": run_dir is not None}
     return _run_and_report(
-        lambda: run_stages(experiment, arguments.run_dir, **record), distribution.num_processes > 1
+        lambda: run_stages(experiment, run_dir, **record), distribution.num_processes > 1
     )
 
 

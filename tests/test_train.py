@@ -41,12 +41,12 @@ from fer_keras.models.layers import with_class_names
 from fer_keras.tracking.tracker import Tracker
 from fer_keras.training import finish as finish_module
 from fer_keras.training.as_weights import AS_WEIGHTS
-from fer_keras.training.backend_choice import train_in_turns
 from fer_keras.training.callbacks import Interrupted, RunState
 from fer_keras.training.fallback import with_fallback
 from fer_keras.training.run import run
 from fer_keras.training.run_folder import stored_backend
 from fer_keras.training.start import with_earlier_stages
+from fer_keras.training.trial_worker import train_in_turns
 
 # The name of a registered data set; the samples below stand in for it.
 DATASET = "synthetic_faces"
@@ -686,7 +686,7 @@ def test_trial_of_backends_feeds_the_facts_that_a_method_asks_for(
 ) -> None:
     experiment = small_experiment("affectnet_esr_valence_arousal", tmp_path, monkeypatch)
     said: list[str] = []
-    train_in_turns(experiment, lambda: False, said.append)
+    train_in_turns(experiment, (48, 48, 1), NAMES, lambda: False, said.append)
     assert said == ["ready"]
 
 
@@ -694,8 +694,9 @@ def test_trial_of_backends_names_the_stage_that_is_not_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"train --exp affectnet_esr$"):
-        train_in_turns(load_experiment("affectnet_esr_valence_arousal"), lambda: False, print)
+    learning = load_experiment("ferplus_neighbours")
+    with pytest.raises(ConfigError, match=r"train --exp ferplus_tiny$"):
+        train_in_turns(learning, (48, 48, 1), NAMES, lambda: False, print)
 
 
 @pytest.mark.parametrize("name", _differing_experiments())

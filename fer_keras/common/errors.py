@@ -1,5 +1,6 @@
 """The errors a user can mend, and how a command reports them."""
 
+import gc
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -72,4 +73,6 @@ def run_command(main: Callable[[], int]) -> None:
         where = f": {error.filename}" if error.filename else ""
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
         code = 2
+    # Python looks through all objects once more before it ends: with TensorFlow loaded, a second.
+    gc.freeze()
     raise SystemExit(code)

@@ -292,8 +292,10 @@ def _batches(
         return fed, mixed, weights
 
     # One step after the other: the next ones are in the part of the order that is held.
-    dataset = steps.map(choose)
-    dataset = dataset.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = steps.map(_as_written(choose))
+    dataset = dataset.map(
+        _as_written(gather), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
     return dataset.prefetch(4)
 
 
@@ -369,7 +371,10 @@ def evaluation_dataset(
         return (*element, tf.ensure_shape(weights, [None]))
 
     starts = tf.data.Dataset.range(0, count, batch_size)
-    return starts.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+    batches = starts.map(
+        _as_written(gather), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    return batches.prefetch(2)
 
 
 def load_dataset(
@@ -421,6 +426,15 @@ def load_dataset(
             "Augmentation needs shuffle=True: held-out pictures are left as they are."
         )
     return evaluation_dataset(samples, batch_size)
+
+
+def _as_written(function: Any) -> Any:
+    """A function that is traced as it is.
+
+    TensorFlow would rewrite it for `if` and `for` over tensors, of which there are none; that takes
+    a second of every start.
+    """
+    return tf.autograph.experimental.do_not_convert(function)
 
 
 def _gather(images: Any, targets: Any, indices: Any) -> tuple[Any, Any]:

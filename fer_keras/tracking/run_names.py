@@ -26,3 +26,13 @@ def run_name(experiment: Experiment, part: str = "") -> str:
     """
     tag = f" {data_tag(experiment)}" if experiment.dataset.fallback_for else ""
     return f"{experiment.name}-seed{experiment.seed}{tag}{f' {part}' if part else ''}"
+
+
+def headline(experiment: Experiment, run_dir: Path) -> str:
+    """The line that a run begins with on the terminal.
+
+    Args:
+        experiment: What runs.
+        run_dir: The run folder.
+    """
+    return f"{experiment.name} seed {experiment.seed}  {data_tag(experiment)}  {run_dir}"

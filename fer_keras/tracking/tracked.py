@@ -1,6 +1,6 @@
 """One MLflow run around a block of work, and the file in a folder that remembers its id."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ def tracked(
     *,
     enabled: bool = True,
     parent_run_id: str = "",
+    first: Callable[[Tracker], None] | None = None,
 ) -> Iterator[Tracker]:
     """Opens the MLflow run of a folder, a new one or that of before, and ends it with its status.
 
@@ -32,6 +33,8 @@ def tracked(
         tags: Commit, data set, backend and the like.
         enabled: False tracks nothing.
         parent_run_id: The MLflow run that this one is nested in.
+        first: Logs what a run begins with. With it the run is not opened here but by
+            `Tracker.open`, which the block may call in a thread: MLflow takes seconds to load.
 
     Yields:
         The tracker. The run ends as FINISHED; as KILLED where the block is left by `Stopped` or
@@ -40,10 +43,19 @@ def tracked(
     tracker = Tracker(enabled)
     earlier = read_run_id(folder)
     known = {} if earlier else params
-    with progress("opening MLflow"):
+
+    def start() -> None:
         run_id = tracker.start(experiment, name, known, tags, earlier, parent_run_id)
-    if run_id:
-        write_text(folder / RUN_ID_FILE, run_id + "\n")
+        if run_id:
+            write_text(folder / RUN_ID_FILE, run_id + "\n")
+        if first is not None:
+            first(tracker)
+
+    if first is not None:
+        tracker.postpone(start)
+    else:
+        with progress("opening MLflow"):
+            start()
     status = "FAILED"
     try:
         yield tracker

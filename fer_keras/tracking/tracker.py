@@ -11,8 +11,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,47 @@ class Tracker:
         self._enabled = enabled
         self._client: Any = None
         self._monitor: Any = None
-        self.run_id = ""
+        self._run_id = ""
+        self._postponed: Callable[[], None] | None = None
+        self._failure: Exception | None = None
+        self._opening = threading.RLock()
+
+    def postpone(self, opening: Callable[[], None]) -> None:
+        """Lets the run be opened by `open`, at the latest when something is to be logged.
+
+        Args:
+            opening: Calls `start`.
+        """
+        self._postponed = opening
+
+    def open(self) -> None:
+        """Opens a run that was postponed, once; other threads wait for it.
+
+        Raises:
+            Exception: What the opening raised, in every thread that needs the run.
+        """
+        with self._opening:
+            opening, self._postponed = self._postponed, None
+            if opening is not None:
+                try:
+                    opening()
+                except Exception as error:
+                    self._failure = error
+            if self._failure is not None:
+                raise self._failure
+
+    def prepare_model(self) -> None:
+        """Does ahead what MLflow does before it writes the first model of a process."""
+        if self.active:
+            from mlflow.utils.requirements_utils import _init_packages_to_modules_map
+
+            _init_packages_to_modules_map()  # Goes through all installed packages.
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's run id; empty where nothing is tracked."""
+        self.open()
+        return self._run_id
 
     def start(
         self,
@@ -120,7 +161,7 @@ class Tracker:
         if self._enabled:
             self._guard(self._start, experiment_name, run_name, params, tags, run_id)
         if self._client is not None and watch_system:
-            self._guard(self._watch_system, self.run_id)
+            self._guard(self._watch_system, self._run_id)
         return self.run_id
 
     def attach(self, run_id: str) -> str:
@@ -147,6 +188,7 @@ class Tracker:
     @property
     def active(self) -> bool:
         """Whether a run is open and everything so far has reached it."""
+        self.open()
         return self._client is not None
 
     def log(self, figures: Mapping[str, float], step: int, time_s: float | None = None) -> None:
@@ -157,7 +199,7 @@ class Tracker:
             step: The epoch, from 1.
             time_s: When it ended, in seconds since 1970; None for now.
         """
-        if self._client is not None:
+        if self.active:
             self._guard(self._log, figures, step, time_s)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -166,7 +208,7 @@ class Tracker:
         Args:
             tags: Name -> value.
         """
-        if self._client is not None:
+        if self.active:
             self._guard(self._set_tags, tags)
 
     def artifact(self, path: Path, folder: str = "") -> None:
@@ -176,7 +218,7 @@ class Tracker:
             path: The file or folder.
             folder: Where among the artifacts.
         """
-        if self._client is not None and path.exists():
+        if self.active and path.exists():
             log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
             self._guard(log, self.run_id, str(path), folder or None)
 
@@ -186,7 +228,7 @@ class Tracker:
         Args:
             data: The splits.
         """
-        if self._client is not None:
+        if self.active:
             self._guard(self._log_data, data)
 
     def log_model(
@@ -202,7 +244,7 @@ class Tracker:
             data: What they were measured on; None where nobody has said.
             step: Its epoch.
         """
-        if self._client is not None:
+        if self.active:
             self._guard(self._log_model, run_dir, figures, data, step)
 
     def finish(self, status: str) -> None:
@@ -211,9 +253,10 @@ class Tracker:
         Args:
             status: `FINISHED`, `FAILED` or `KILLED`.
         """
+        is_open = self.active
         if self._monitor is not None:
             self._monitor.finish()
-        if self._client is not None:
+        if is_open:
             self._guard(self._client.set_terminated, self.run_id, status)
 
     def champion(self, model_name: str) -> dict[str, str] | None:
@@ -227,7 +270,7 @@ class Tracker:
             nothing is tracked.
         """
         found: list[dict[str, str]] = []
-        if self._client is not None:
+        if self.active:
             self._guard(lambda: found.extend(self._champion(model_name)))
         return found[0] if found else None
 
@@ -238,7 +281,7 @@ class Tracker:
             model_name: The registered model; made if missing.
             tags: What the next challenger is compared with.
         """
-        if self._client is not None:
+        if self.active:
             self._guard(self._register_champion, model_name, tags)
 
     def _champion(self, model_name: str) -> list[dict[str, str]]:
@@ -352,7 +395,7 @@ class Tracker:
     def _attach(self, run_id: str) -> None:
         client = self._connect()
         client.get_run(run_id)
-        self._client, self.run_id = client, run_id
+        self._client, self._run_id = client, run_id
 
     def _start(
         self,
@@ -379,7 +422,7 @@ class Tracker:
                 if experiment is None or experiment.tags.get(key) != value:
                     client.set_experiment_tag(experiment_id, key, value)
             run_id = client.create_run(experiment_id, run_name=run_name).info.run_id
-        self._client, self.run_id = client, run_id
+        self._client, self._run_id = client, run_id
         client.log_batch(
             run_id,
             params=[Param(_param_name(key), str(value)[:500]) for key, value in params.items()],

@@ -1,9 +1,9 @@
 """The fastest backend for an experiment on this machine, measured once and kept.
 
-Each installed backend builds the experiment and takes its first step in a process of its own, since
-Keras chooses its backend once per process; as many start side by side as there are cores. Then they
-train in turns, a moment at a time, while the others wait, and the fastest round of each counts:
-what else runs on the machine can only slow a round down. The answer is kept in the cache for this
+Each installed backend takes its first step in a process of its own (`trial_worker`), since Keras
+chooses its backend once per process. They start side by side. Then they train in turns, a moment at
+a time, while the others wait, and the fastest round of each counts: what else runs on the machine
+can only slow a round down. The answer, also a partial one or none, is kept in the cache for this
 network, method, batch, precision, processor and these versions.
 """
 
@@ -20,41 +20,51 @@ from collections.abc import Callable
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
 from fer_keras.common.installed import BACKENDS, is_installed
-from fer_keras.config import Experiment, from_json, override, to_json
+from fer_keras.config import Experiment, override, to_json
 from fer_keras.runtime.timing.machine import machine_name, usable_cores
-from fer_keras.training.device import bfloat16_unit, cpu_flags, prepare_backend
+from fer_keras.training.device import bfloat16_unit, cpu_flags
 from fer_keras.training.run_folder import stored_backend
+
+if TYPE_CHECKING:
+    from fer_keras.data.samples import Samples
 
 # A training of fewer pictures than these is over before a trial has paid for itself.
 _WORTH_A_TRIAL = 200_000
 # The whole trial by the clock on the wall: whoever waits for a training sees no other.
 _TRIAL_S = 20.0
 # Who has not taken the first step by then is left out, unless nobody has.
-_READY_S = 12.0
+_READY_S = 16.0
 # XLA compiles a large network for an accelerator for a minute, and is the fastest there.
 _MORE_FOR_ACCELERATOR_S = 58.0
-# Of rounds, from when they begin.
-_ROUNDS_S = 8.0
+# Less than that is no round.
 _ROUND_S = 0.7
 _MAX_ROUNDS = 3
-# More than any round takes: the callback stops the training.
-_MAX_STEPS = 1_000_000
 # Who reaches less than this share of the fastest gets no second round.
 _BEYOND_HOPE = 0.6
-# The ones that start the quickest first.
-_START_ORDER = ("tensorflow", "torch", "jax")
+# What takes longest to start goes first, on a single core what trains if nothing is known.
+_START_ORDER = ("tensorflow", "jax", "torch")
 # Precision is advice only where it is clearly faster: rounds differ by a few per cent.
 _CLEARLY_FASTER = 1.1
 # A higher load for each core takes time from the backends, and not from each the same.
 _BUSY_LOAD = 0.5
 _NO_TIME = "no step within"
 _BFLOAT16 = "mixed_bfloat16"
-_WORKER = [sys.executable, "-m", "fer_keras.training.backend_choice"]
+_WORKER = [sys.executable, "-m", "fer_keras.training.trial_worker"]
+# What no rate depends on: a worker draws its weights and asks no teacher.
+_UNTIMED_OPTIONS = ("teachers", "teacher_weights", "views")
+# The settings of a recipe that change a step, and those of a data set that change its shapes.
+_TIMED_TRAINING = (
+    "batch_size", "optimizer", "layer_rates", "clip_norm", "clip_value", "sam_rho",
+    "sam_statistics", "class_weights", "precision", "jit_compile", "deterministic",
+)  # fmt: skip
+_TIMED_DATASET = (
+    "name", "source", "image_size", "channels", "neutral", "clip_frames", "fallback_for",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +72,8 @@ class Trial:
     """What a trial found.
 
     Attributes:
-        rates: Variant -> images/s: backends at the precision of the experiment, and
-            `tensorflow mixed_bfloat16` where the processor multiplies such numbers.
+        rates: Variant -> images/s of the steps alone: backends at the precision of the experiment,
+            and `tensorflow mixed_bfloat16` where the processor multiplies such numbers.
         failed: Variant -> why it has no rate.
         day: ISO date of the trial.
         load: Processes that ran or waited in the minute before it, for each core of the machine.
@@ -76,16 +86,25 @@ class Trial:
 
     @property
     def backend(self) -> str:
-        """The fastest one."""
-        return max((each for each in self.rates if each in BACKENDS), key=self.rates.__getitem__)
+        """The fastest one; where none has a rate, the first that was only too slow."""
+        measured = [each for each in self.rates if each in BACKENDS]
+        return max(measured, key=self.rates.__getitem__) if measured else self.too_slow[0]
+
+    @property
+    def too_slow(self) -> list[str]:
+        """The backends that did not fail, but had no time for a step."""
+        return [name for name in BACKENDS if self.failed.get(name, "").startswith(_NO_TIME)]
 
     def __str__(self) -> str:
         """One line for people."""
         ranked = sorted(self.rates.items(), key=lambda item: -item[1])
-        rates = ", ".join(f"{name} {rate:.0f}" for name, rate in ranked)
+        rates = ", ".join(f"{name} {rate:.0f}" for name, rate in ranked) or "none"
         failed = "".join(f"; {name}: {reason}" for name, reason in self.failed.items())
-        busy = "; the machine was busy, so the next training tries again" if self.was_busy else ""
-        return f"images/s measured here on {self.day}: {rates}{failed}{busy}"
+        busy = "; the machine was busy, a training on an idle one tries again"
+        return (
+            f"images/s of the steps alone, measured here on {self.day}: {rates}{failed}"
+            f"{busy if self.was_busy else ''}"
+        )
 
     @property
     def was_busy(self) -> bool:
@@ -98,7 +117,8 @@ def choose_backend(
     asked: str,
     resumed: Path | None,
     report: Callable[[str], None],
-    num_pictures: Callable[[], int],
+    training_split: "Callable[[], Samples]",
+    unasked: bool = True,
 ) -> str:
     """The backend that a training uses.
 
@@ -111,7 +131,8 @@ def choose_backend(
         asked: A backend, `auto` or nothing.
         resumed: The run folder that goes on, if one does.
         report: Gets a line where there was a trial.
-        num_pictures: The number of training pictures, asked for before a trial.
+        training_split: The training pictures, asked for before a trial.
+        unasked: Whether there may be a trial where `auto` was not asked for.
 
     Returns:
         `tensorflow`, `jax` or `torch`.
@@ -131,23 +152,26 @@ def choose_backend(
     default = installed[0] if installed else BACKENDS[0]
     if len(installed) < 2:
         return default
+    if experiment.training.cached_embeddings:
+        return default  # What is trained is small, and its input is worked out first.
     trial = kept_trial(experiment)
-    if trial is None or trial.was_busy:
-        # Also if it does not matter: it prepares the data, for which a trial has no time.
-        pictures = experiment.training.epochs * num_pictures()
-        if not asked and pictures < _WORTH_A_TRIAL:
+    # A machine that is always busy is measured once too.
+    if trial is None or (trial.was_busy and _load() <= _BUSY_LOAD):
+        if not asked and not unasked:
+            return default
+        # Also if its length does not matter: a trial needs the shapes.
+        train = training_split()
+        if not asked and experiment.training.epochs * len(train) < _WORTH_A_TRIAL:
             return default
         limit = _TRIAL_S + _more_s()
         report(f"trial  {', '.join(installed)} in turns, {limit:.0f} s at most")
-        trial = run_trial(experiment, installed)
-        if not any(backend in trial.rates for backend in installed):
+        trial = run_trial(experiment, train, installed)
+        if not trial.rates and not trial.too_slow:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in trial.failed.items())
-            slow = [name for name in installed if trial.failed.get(name, "").startswith(_NO_TIME)]
-            if asked and not slow:
+            if asked:
                 raise ConfigError(f"--backend auto: no backend ran. {reasons}. Name one.")
-            taken = slow[0] if slow else default
-            report(f"trial  no answer ({reasons}); {taken} is taken, the next training tries again")
-            return taken
+            report(f"trial  no answer ({reasons}); {default} is taken, the next one tries again")
+            return default
         path = _kept(experiment)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(dataclasses.asdict(trial), indent=1))
@@ -168,7 +192,7 @@ def kept_trial(experiment: Experiment) -> Trial | None:
         trial = Trial(**json.loads(_kept(experiment).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return trial if set(trial.rates) & set(BACKENDS) else None
+    return trial if set(trial.rates) & set(BACKENDS) or trial.too_slow else None
 
 
 def trial_words(experiment: Experiment) -> str:
@@ -193,11 +217,12 @@ def trial_words(experiment: Experiment) -> str:
     return words
 
 
-def run_trial(experiment: Experiment, backends: list[str]) -> Trial:
+def run_trial(experiment: Experiment, train: "Samples", backends: list[str]) -> Trial:
     """Lets backends train the experiment in turns; nothing is written.
 
     Args:
-        experiment: What to try. Networks that it starts or learns from must be trained.
+        experiment: What to try. Networks that it learns from must be trained.
+        train: The training split, of which the shapes matter.
         backends: Installed ones.
 
     Returns:
@@ -209,17 +234,18 @@ def run_trial(experiment: Experiment, backends: list[str]) -> Trial:
         variants["tensorflow"].append(override(experiment, [f"training.precision={_BFLOAT16}"]))
     rates: dict[str, float] = {}
     failed: dict[str, str] = {}
-    load, end = os.getloadavg()[0] / (os.cpu_count() or 1), time.monotonic() + _TRIAL_S + _more_s()
-    with _Workers(variants) as workers:
-        ready = workers.wait(failed, end)
-        until = min(end, time.monotonic() + _ROUNDS_S)
+    load, end = _load(), time.monotonic() + _TRIAL_S + _more_s()
+    with _Workers(variants, train) as workers:
+        running = workers.wait(failed, end)
         for turn in range(_MAX_ROUNDS):
-            for name in ready:
-                left, best = until - time.monotonic(), max(rates.values(), default=0.0)
-                if turn and (left < _ROUND_S or rates[name] <= _BEYOND_HOPE * best):
-                    continue
-                rate = workers.round(name, end - time.monotonic())
-                rates[name] = max(rate, rates.get(name, 0.0))
+            for name in running:
+                left = end - time.monotonic()
+                if not turn or left > 2 * _ROUND_S:
+                    rates[name] = max(workers.round(name, left), rates.get(name, 0.0))
+            best = max(rates.values(), default=0.0)
+            running = [name for name in running if rates[name] > _BEYOND_HOPE * best]
+            if len(running) < 2:
+                break
         if rates.get("tensorflow") and len(variants["tensorflow"]) > 1:
             rates[f"tensorflow {_BFLOAT16}"] = workers.next_round(
                 "tensorflow", end - time.monotonic()
@@ -238,6 +264,11 @@ def run_trial(experiment: Experiment, backends: list[str]) -> Trial:
     )
 
 
+def _load() -> float:
+    """Processes that ran or waited in the minute before, for each core of the machine."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
 def _more_s() -> float:
     devices = ("/dev/nvidia0", "/dev/kfd", "/dev/accel0")
     return _MORE_FOR_ACCELERATOR_S if any(map(os.path.exists, devices)) else 0.0
@@ -248,13 +279,15 @@ class _Workers:
 
     Args:
         variants: Backend -> what it trains, one after the other.
+        train: The training split, of which the shapes matter.
 
     Attributes:
         late: Those that had no time to end a round.
     """
 
-    def __init__(self, variants: dict[str, list[Experiment]]) -> None:
+    def __init__(self, variants: dict[str, list[Experiment]], train: "Samples") -> None:
         self._variants = variants
+        self._shapes = [list(train.images.shape[1:]), list(train.class_names)]
         self._answers: queue.Queue[tuple[str, str]] = queue.Queue()
         self._processes: dict[str, Any] = {}
         self.late: set[str] = set()
@@ -268,7 +301,7 @@ class _Workers:
             process.wait()
 
     def wait(self, failed: dict[str, str], end: float) -> list[str]:
-        """Starts all, as many at a time as there are cores, until they have taken a step.
+        """Starts all until they have taken a step, three for two cores at a time.
 
         Args:
             failed: Gets the reason of each that has not.
@@ -279,8 +312,11 @@ class _Workers:
         """
         start, limit = time.monotonic(), _READY_S + _more_s()
         waiting, ready = list(self._variants), list[str]()
+        # One more than cores, since each waits for the disk now and then; on one core the first
+        # answer comes sooner if it has the core for itself.
+        at_once = usable_cores() * 3 // 2
         while waiting:
-            for name in waiting[: usable_cores()]:
+            for name in waiting[:at_once]:
                 if name not in self._processes:
                     self._start(name)
             until = start + limit if ready else end
@@ -345,7 +381,7 @@ class _Workers:
         reader.start()
         try:
             experiments = [to_json(experiment) for experiment in self._variants[name]]
-            process.stdin.write(json.dumps(experiments) + "\n")
+            process.stdin.write(json.dumps([experiments, *self._shapes]) + "\n")
             process.stdin.flush()
         except OSError:
             pass  # It ended; what it said follows.
@@ -356,84 +392,31 @@ class _Workers:
         self._answers.put((name, said[-1][:200] if said else "ended without a message"))
 
 
-def train_in_turns(
-    experiment: Experiment, ask: Callable[[], bool], say: Callable[[str], None]
-) -> None:
-    """What a worker does: the first step, then rounds whenever it is told to.
-
-    Args:
-        experiment: What to try.
-        ask: Waits for the next round; whether there is one.
-        say: Gets `ready` and then the images/s of each round.
-    """
-    import keras
-
-    from fer_keras.data.pipeline import training_dataset
-    from fer_keras.data.splits import load_splits
-    from fer_keras.training.start import with_earlier_stages
-    from fer_keras.training.task import build_task
-
-    training = experiment.training
-    prepare_backend(training)
-    experiment = with_earlier_stages(experiment, _not_trained)
-    train, validation, _ = load_splits(experiment.dataset, experiment.seed)
-    task = build_task(experiment, train, validation)
-    method = task.method
-    batches = training_dataset(
-        task.train,
-        batch_size=training.batch_size,
-        seed=experiment.seed,
-        augmentation=task.augmentation,
-        views=task.views,
-        class_weights=task.class_weights,
-        sampling=training.sampling,
-        with_rows=method.needs_rows,
-        target_facts=method.target_facts,
-    )
-
-    class Rounds(keras.callbacks.Callback):
-        """Waits between rounds; a round is at least one step."""
-
-        start = 0.0
-        steps = 0
-
-        def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-            float((logs or {})["loss"])  # Waits for the step.
-            seconds = time.perf_counter() - self.start
-            self.steps += 1
-            if batch and seconds < _ROUND_S:
-                return
-            # The first step compiles and is no measurement.
-            say(f"{self.steps * training.batch_size / seconds:.2f}" if batch else "ready")
-            if not ask():
-                self.model.stop_training = True
-            self.start, self.steps = time.perf_counter(), 0
-
-    method.fit(batches, steps_per_epoch=_MAX_STEPS, verbose=0, shuffle=False, callbacks=[Rounds()])
-
-
-def _not_trained(earlier: Experiment) -> Path:
-    raise ConfigError(
-        f"{earlier.name} has no finished run in runs, and a trial trains no earlier stage. "
-        f"Train it first: python -m fer_keras.train --exp {earlier.name}"
-    )
-
-
 def _kept(experiment: Experiment) -> Path:
     """The file of the cache for everything that the rates depend on."""
     # Only here: the help of `train` does without OpenCV.
     from fer_keras.data.prepared import cache_folder
+    from fer_keras.training.as_weights import AS_WEIGHTS
 
     packages = ("keras", *BACKENDS)
-    training = dataclasses.asdict(experiment.training)
-    for irrelevant in ("epochs", "early_stopping_patience"):
-        training.pop(irrelevant)
+    training, dataset = (
+        {name: getattr(part, name) for name in names}
+        for part, names in (
+            (experiment.training, _TIMED_TRAINING),
+            (experiment.dataset, _TIMED_DATASET),
+        )
+    )
+    options = dict(experiment.method.options)
+    for untimed in _UNTIMED_OPTIONS:
+        options.pop(untimed, None)
+    network = experiment.network
     facts = {
+        "measured": "steps alone",
         "training": training,
-        "network": dataclasses.asdict(experiment.network),
-        "method": dataclasses.asdict(experiment.method),
-        "dataset": dataclasses.asdict(dataclasses.replace(experiment.dataset, limit=0)),
-        "augmentation": experiment.augmentation,
+        "network": [network.name, network.options, network.name == AS_WEIGHTS and network.weights],
+        "growth": dataclasses.asdict(dataclasses.replace(experiment.growth, previous="")),
+        "method": [experiment.method.name, options],
+        "dataset": dataset,
         "machine": [machine_name(), usable_cores(), sorted(cpu_flags())],
         "versions": [_version(package) for package in packages],
     }
@@ -446,23 +429,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
-
-
-def _main() -> None:
-    # What libraries print must not stand among the answers.
-    answers, sys.stdout = sys.stdout, sys.stderr
-
-    def say(line: str) -> None:
-        answers.write(line + "\n")
-        answers.flush()
-
-    experiments = [from_json(each) for each in json.loads(sys.stdin.readline())]
-    try:
-        for experiment in experiments:
-            train_in_turns(experiment, lambda: sys.stdin.readline() == "go\n", say)
-    except Exception as error:
-        raise SystemExit(f"{type(error).__name__}: {error}".splitlines()[0]) from None
-
-
-if __name__ == "__main__":
-    _main()

@@ -41,7 +41,10 @@ def prepare_backend(training: TrainingConfig, distribution: str = "") -> str:
         import torch
 
         if training.deterministic:
-            torch.use_deterministic_algorithms(True, warn_only=True)
+            if use_xla(training.jit_compile):
+                torch.use_deterministic_algorithms(True, warn_only=True)
+            else:  # The same, but for the compiler, whose import takes seconds.
+                torch.set_deterministic_debug_mode("warn")
         details.append(f"{torch.get_num_threads()} threads")
     details += [precision, f"XLA {'on' if use_xla(training.jit_compile) else 'off'}"]
     return f"device {kind}  backend {backend}  {'  '.join(details)}"

@@ -1,8 +1,14 @@
 """The epochs of a run, from wherever it is."""
 
+import contextlib
+import importlib
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from keras.callbacks import LambdaCallback
 
 from fer_keras.common.errors import Stopped
 from fer_keras.config import Experiment
@@ -12,6 +18,9 @@ from fer_keras.training.callbacks import Interrupted, ProgressBar, RunState, epo
 from fer_keras.training.checkpoint import Progress
 from fer_keras.training.distribution import Distribution
 from fer_keras.training.task import Task
+
+# Slow imports.
+_NEEDED_AT_THE_END = ("matplotlib.figure", "matplotlib.backends.backend_agg", "scipy.optimize")
 
 
 class Pruned(Stopped):
@@ -62,6 +71,13 @@ def fit(
         task.average,
         distribution,
     )
+    # Beside the steps, which leave Python idle.
+    beside = threading.Thread(target=_load_ahead, args=(tracker,), daemon=True)
+
+    def after_step(batch: int, logs: dict[str, Any] | None = None) -> None:
+        if beside.ident is None:
+            beside.start()
+
     held_out = evaluation_dataset(
         task.validation, shard=distribution.shard, target_facts=method.target_facts
     )
@@ -90,7 +106,7 @@ def fit(
                 epochs=last,
                 steps_per_epoch=steps,
                 validation_data=held_out,
-                callbacks=[bar, state],
+                callbacks=[bar, state, LambdaCallback(on_train_batch_end=after_step)],
                 verbose=0,
                 shuffle=False,
             )
@@ -117,3 +133,14 @@ def fit(
         raise
     finally:
         state.restore_signals()
+
+
+def _load_ahead(tracker: Tracker) -> None:
+    """Opens the MLflow run, and imports what the end of a run needs."""
+    # What fails here fails again where it is needed, and is reported there.
+    with contextlib.suppress(Exception):
+        tracker.open()
+    with contextlib.suppress(Exception):
+        for module in _NEEDED_AT_THE_END:
+            importlib.import_module(module)
+        tracker.prepare_model()

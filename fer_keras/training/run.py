@@ -14,8 +14,9 @@ from fer_keras.config import Experiment, flatten
 from fer_keras.data import splits
 from fer_keras.data.augmentation.policies import check_policy
 from fer_keras.data.load import tracked_name
-from fer_keras.tracking.run_names import data_tag
+from fer_keras.tracking.run_names import headline
 from fer_keras.tracking.tracked import tracked
+from fer_keras.tracking.tracker import Tracker
 from fer_keras.training.backend_choice import trial_words
 from fer_keras.training.checkpoint import Progress, load_checkpoint
 from fer_keras.training.device import precision_note, prepare_backend
@@ -42,6 +43,7 @@ def run(
     part: str = "",
     on_epoch: Callable[[dict[str, float]], None] | None = None,
     distribution: Distribution = ONE_DEVICE,
+    announced: bool = False,
 ) -> dict[str, Any]:
     """Trains, selects by validation, evaluates and records one experiment.
 
@@ -56,6 +58,7 @@ def run(
         on_epoch: Called with the row of each finished epoch, after everything is saved; it may
             raise `Pruned`.
         distribution: The devices and processes that share the work.
+        announced: Whether the headline stands on the terminal already.
 
     Returns:
         The content of `result.json`: the validation figures of the kept epoch, and what the run
@@ -68,7 +71,8 @@ def run(
         fer_keras.training.callbacks.Interrupted: Ctrl-C or SIGTERM; `resume` goes on from there.
         Pruned: `on_epoch` gave the run up.
     """
-    print(f"{experiment.name} seed {experiment.seed}  {data_tag(experiment)}  {run_dir}")
+    if not announced:
+        print(headline(experiment, run_dir))
     distribution.start(experiment.training, experiment.seed)
     device = prepare_backend(experiment.training, distribution.description)
     device += trial_words(experiment)
@@ -95,6 +99,10 @@ def run(
         epoch = progress.step // task.steps_per_epoch + 1
         print(f"resumed at step {progress.step} (epoch {epoch})")
 
+    def log_beginning(tracker: Tracker) -> None:
+        tracker.artifact(run_dir / "experiment.json")
+        tracker.log_data(record.tracked_data())
+
     with tracked(
         run_dir,
         tracked_name(experiment.dataset.name, experiment.dataset.source),
@@ -103,9 +111,8 @@ def run(
         record.tags(),
         enabled=track and distribution.writes,
         parent_run_id=parent_run_id,
+        first=log_beginning,
     ) as tracker:
-        tracker.artifact(run_dir / "experiment.json")
-        tracker.log_data(record.tracked_data())
         fit(experiment, task, run_dir, progress, tracker, on_epoch, distribution)
         if not distribution.writes:
             return {}

@@ -67,13 +67,17 @@ class Task:
     learned: LearnedPictures
 
 
-def build_task(experiment: Experiment, train: Samples, validation: Samples) -> Task:
+def build_task(
+    experiment: Experiment, train: Samples, validation: Samples, *, as_it_is: bool = False
+) -> Task:
     """Puts a training together; the trial of the backends times what a run trains.
 
     Args:
         experiment: The networks that it names are paths.
         train: The training split.
         validation: The validation split.
+        as_it_is: For a trial: the method is fed the splits as they are, for what it would work out
+            of them takes time, and nothing is seeded.
 
     Returns:
         All that `fit` needs.
@@ -83,7 +87,8 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
         ModelFileError: A trained network is missing, damaged or refused.
     """
     training = dataclasses.replace(experiment.training, layer_rates=stage_rates(experiment))
-    keras.utils.set_random_seed(experiment.seed)
+    if not as_it_is:  # It loads TensorFlow beside every backend.
+        keras.utils.set_random_seed(experiment.seed)
     image_shape = train.images.shape[1:]
     network_options, encoders = with_encoders(dict(experiment.network.options), image_shape)
     network_options, bases = with_bases(network_options, train.class_names)
@@ -122,7 +127,9 @@ def build_task(experiment: Experiment, train: Samples, validation: Samples) -> T
     if start.keep_start:
         save_kept = keeping_start(save_network, method.network, start.keep_start)
         weights_from += f"; they are {start.keep_start:.0%} of the kept weights"
-    feed = method.feed(train, validation, experiment.augmentation, experiment.seed)
+    feed = Feed(train, validation, experiment.augmentation)
+    if not as_it_is:
+        feed = method.feed(train, validation, experiment.augmentation, experiment.seed)
     if training.cached_embeddings:
         # The augmentation is in the embeddings.
         feed = Feed(*feed_embeddings(method, train, validation, experiment), "none")

@@ -23,6 +23,7 @@ def run_stages(
     parent_run_id: str = "",
     part: str = "",
     distribution: Distribution = ONE_DEVICE,
+    announced: bool = False,
 ) -> dict[str, Any]:
     """Trains an experiment, by folds or stages if it says so, and first what it starts from.
 
@@ -35,6 +36,7 @@ def run_stages(
         parent_run_id: See `run`.
         part: See `run`.
         distribution: See `run`.
+        announced: See `run`.
 
     Returns:
         The result of the last stage, or of
@@ -55,19 +57,22 @@ def run_stages(
     record: dict[str, Any] = {"resume": resume, "command": command, "track": track}
     if distribution != ONE_DEVICE:
         experiment = experiment if resume else one_run(experiment, run_dir)
-        result = run(experiment, folder, distribution=distribution, **record)
+        result = run(experiment, folder, distribution=distribution, announced=announced, **record)
         if distribution.writes:
             drop_checkpoint(folder)
         return result
     if experiment.dataset.every_fold:
         return cross_validate(experiment, folder, run_stages, report=print, **record)
     if not resume:  # A run that was started names the networks of its earlier stages.
-        experiment = train_earlier_stages(experiment, command, track)
+        whole = experiment
+        experiment = train_earlier_stages(whole, command, track)
+        # The lines of earlier stages may stand in between.
+        announced = announced and experiment == whole
     record |= {"parent_run_id": parent_run_id, "part": part}
     if experiment.growth.first:
         result = grow(experiment, folder, run, report=print, **record)
     else:
-        result = run(experiment, folder, **record)
+        result = run(experiment, folder, announced=announced, **record)
     drop_checkpoint(folder)
     return result
 
