@@ -8,7 +8,7 @@ are left out. The run took the exported int8 file of `ferplus_webcam` for the te
 Command: python -m fer_keras.train --exp ferplus_student
 Cost: 40 epochs, 84 minutes on two CPU cores that other work shared, 17 for the teachers.
 Result: 0.8684, balanced 0.6520, on PublicTest = validation, majority label (n 3,199, seed 0, epoch
-30 of 40, chosen on it); its int8 file is `saved_models/ferplus_fast`.
+30 of 40, chosen on it); `ferplus_student_webcam` trains it on.
 """
 
 from fer_keras.config import MethodConfig, based_on
