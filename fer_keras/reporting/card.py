@@ -518,7 +518,9 @@ def _robustness(record: Mapping[str, Any]) -> str:
                 ratio,
             )
         )
-    reference = record["points"][0]["reference"] if record["points"] else ""
+    reference = record["points"][0]["reference"]
+    theirs = record["reference_accuracy"][reference]
+    rows.insert(0, ("clean", f"{record['accuracy']:.4f}", "", f"{theirs:.4f}", "", ""))
     head = (
         "Picture",
         "Accuracy",
@@ -527,9 +529,6 @@ def _robustness(record: Mapping[str, Any]) -> str:
         "Lost",
         "Ratio of the losses",
     )
-    if reference:
-        theirs = record["reference_accuracy"][reference]
-        rows.insert(0, ("clean", f"{record['accuracy']:.4f}", "", f"{theirs:.4f}", "", ""))
     return (
         f"{_table(head, rows)}\n\nThe {record['precision']} file on {record['dataset']} "
         f"{record['split']}, label rule `{record['label_rule']}`, n = {record['n']:,}, seed "
