@@ -49,7 +49,7 @@ def test_the_pictures_get_the_size_of_the_network(trained: Path) -> None:
     assert with_input_of_weights(other) == other
     shipped = with_input_of_weights(starting_with(weights="ferplus"))
     assert (shipped.network.name, shipped.dataset.image_size) == ("compact", 48)
-    assert shipped.network.options["widths"] == [48, 96, 160, 256]
+    assert shipped.network.options["widths"] == [32, 64, 128, 256]
     earlier = load_experiment("ferplus_camera").dataset
     experiment = with_input_of_weights(starting_with(weights="ferplus_camera"))
     assert experiment.dataset.image_size == earlier.image_size
