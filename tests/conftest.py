@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before Keras and TensorFlow are imported, which read these once.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -55,13 +57,29 @@ def few_faces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FER_KERAS_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def _same_precision() -> Iterator[None]:
+    """The next test's networks are of float32, whatever this one has trained in."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].config.set_dtype_policy("float32")
+
+
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made and left empty files: to draw the three of a run takes two seconds."""
     # In matplotlib: a module that is first imported in this test would keep a stand-in of ours.
-    monkeypatch.setattr(
-        "matplotlib.figure.Figure.savefig", lambda figure, path, **settings: Path(path).touch()
-    )
+    from matplotlib.figure import Figure
+
+    draw = Figure.savefig
+
+    def save(figure: Any, path: Path, **settings: Any) -> None:
+        if settings.get("format") == "png":  # As `save_figure` has it; a sweep's is drawn.
+            path.touch()
+        else:
+            draw(figure, path, **settings)
+
+    monkeypatch.setattr(Figure, "savefig", save)
 
 
 @pytest.fixture(scope="session")

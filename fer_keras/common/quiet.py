@@ -32,10 +32,8 @@ def load_keras() -> None:
     if os.environ.get("KERAS_BACKEND") != "jax":
         unused += ("jax",)
     _load("keras", "loading Keras", without=unused)
-    tensorflow, parts = (
-        sys.modules.get("tensorflow"),
-        f"{sys.modules['keras'].__path__[0]}/_tf_keras",
-    )
+    tensorflow = sys.modules.get("tensorflow")
+    parts = f"{sys.modules['keras'].__path__[0]}/_tf_keras"
     if tensorflow is not None and parts not in getattr(tensorflow, "__path__", [parts]):
         # Keras was hidden when TensorFlow looked for it; keras-cv imports tensorflow.keras.
         tensorflow.__path__.insert(0, parts)

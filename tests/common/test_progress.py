@@ -98,6 +98,7 @@ _LOAD = (
     "from fer_keras.common import quiet\n"
     # In the place of TensorFlow, which takes half a minute on a busy machine.
     "def load(name):\n"
+    "    sys.modules[name] = types.SimpleNamespace(__path__=['nowhere'])\n"
     "    os.write(2, b'WARNING: All log messages before absl::InitializeLog() is called\\n')\n"
     "    os.write(2, b'I0000 00:00:17 123 port.cc:153] oneDNN custom operations are on.\\n')\n"
     "    os.write(2, b'F0000 00:00:17 123 cpu.cc:9] This processor lacks AVX.\\n')\n"
