@@ -136,9 +136,9 @@ def _camera_hard(image_shape: tuple[int, int, int]) -> list[Any]:
 
 
 def _camera_worst(image_shape: tuple[int, int, int]) -> list[Any]:
-    """Wide warps and heads turned away; half the pictures are harmed in every way we know.
+    """Wide warps and heads turned away for all; half the pictures get a draw of all the harms.
 
-    To what `camera_hard` has come light from a side, haze, gamma, blocks and JPEG's losses.
+    These are the harms of `camera_hard`, light from a side, haze, gamma, blocks and JPEG's losses.
     """
     return [
         layers.RandomFlip("horizontal"),
