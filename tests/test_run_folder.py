@@ -12,36 +12,42 @@ from fer_keras.config import DatasetConfig, Experiment, load_experiment
 from fer_keras.training.run_folder import open_run_dir
 
 
-def _open(folder: Path, seed: int, start: Any, answers: Any) -> None:
+ATTEMPTS = 20
+
+
+def _open(parent: Path, seed: int, start: Any, answers: Any) -> None:
     experiment = Experiment("little", seed=seed, dataset=DatasetConfig("fer2013"))
-    start.wait()
-    try:
-        open_run_dir(folder, experiment, resume=False)
-        answers.put((seed, "opened"))
-    except ConfigError as error:
-        answers.put((seed, str(error)))
+    got = []
+    for attempt in range(ATTEMPTS):
+        start.wait()
+        try:
+            open_run_dir(parent / f"run{attempt}", experiment, resume=False)
+            got.append("opened")
+        except ConfigError as error:
+            got.append(str(error))
+    answers.put((seed, got))
 
 
 @pytest.mark.parametrize("same", [True, False])
 def test_one_of_two_processes_gets_a_new_run_folder(tmp_path: Path, same: bool) -> None:
-    context = multiprocessing.get_context("fork")
-    for attempt in range(20):
-        folder = tmp_path / f"run{attempt}"
-        start, answers = context.Barrier(2), context.Queue()
-        seeds = (0, 0 if same else 1)
-        both = [
-            context.Process(target=_open, args=(folder, seed, start, answers)) for seed in seeds
-        ]
-        for process in both:
-            process.start()
-        got = [answers.get(timeout=60) for _ in both]
-        for process in both:
-            process.join(60)
-        opened = [seed for seed, answer in got if answer == "opened"]
-        assert len(opened) == 1, got
-        (refused,) = [answer for _, answer in got if answer != "opened"]
+    # Never by fork: the threads of a TensorFlow that other tests loaded do not come along.
+    context = multiprocessing.get_context("spawn")
+    start, answers = context.Barrier(2, timeout=100), context.Queue()
+    seeds = (0, 0 if same else 1)
+    both = [context.Process(target=_open, args=(tmp_path, seed, start, answers)) for seed in seeds]
+    for process in both:
+        process.start()
+    (first, of_first), (second, of_second) = [answers.get(timeout=100) for _ in both]
+    for process in both:
+        process.join(60)
+    assert len(of_first) == len(of_second) == ATTEMPTS
+    for attempt, got in enumerate(zip(of_first, of_second, strict=True)):
+        assert got.count("opened") == 1, got
+        (refused,) = [answer for answer in got if answer != "opened"]
         assert ("already holds this run" if same else "holds another experiment") in refused
-        assert load_experiment(str(folder / "experiment.json")).seed == opened[0]
+        folder = tmp_path / f"run{attempt}"
+        opened = first if got[0] == "opened" else second
+        assert load_experiment(str(folder / "experiment.json")).seed == opened
         assert [path.name for path in folder.iterdir()] == ["experiment.json"]
 
 

@@ -29,8 +29,9 @@ def test_exports_to_one_place_leave_one_of_them_whole(tmp_path: Path, there: boo
     if there:
         (tmp_path / "export").mkdir()
         (tmp_path / "export" / "manifest.json").write_text("earlier")
-    context = multiprocessing.get_context("fork")
-    start, answers = context.Barrier(3), context.Queue()
+    # Never by fork: the threads of a TensorFlow that other tests loaded do not come along.
+    context = multiprocessing.get_context("spawn")
+    start, answers = context.Barrier(3, timeout=100), context.Queue()
     names = ("a", "b", "c")
     workers = [
         context.Process(target=_publish, args=(tmp_path, name, 40, start, answers))
@@ -38,7 +39,7 @@ def test_exports_to_one_place_leave_one_of_them_whole(tmp_path: Path, there: boo
     ]
     for worker in workers:
         worker.start()
-    assert [answers.get(timeout=60) for _ in workers] == ["", "", ""]
+    assert [answers.get(timeout=100) for _ in workers] == ["", "", ""]
     for worker in workers:
         worker.join(60)
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
