@@ -230,6 +230,11 @@ def test_with_nothing_to_train_a_network_is_measured_as_it_is(
     assert "nothing to train" in capsys.readouterr().out
 
 
+def history_of(run_dir: Path) -> list[dict[str, float]]:
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
 @pytest.mark.parametrize("step", [2, pytest.param(8, marks=pytest.mark.backends), 10])
 def test_interrupted_and_resumed_is_never_interrupted(
     tiny: Experiment, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
@@ -246,6 +251,8 @@ def test_interrupted_and_resumed_is_never_interrupted(
     assert resumed["accuracy"] == result["accuracy"]
     assert resumed["best_epoch"] == result["best_epoch"]
     assert resumed["command"] == "the first"
+    # An epoch in two parts has the accuracy and loss of all its steps.
+    assert history_of(straight) == history_of(tmp_path / "cut")
 
 
 @pytest.mark.backends

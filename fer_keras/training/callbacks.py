@@ -75,11 +75,16 @@ class RunState(keras.callbacks.Callback):
         self._stop_signal = 0
         self._handlers: dict[int, Any] = {}
         self._averaged = contextlib.ExitStack()
+        self._figures: list[Any] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Lets Ctrl-C and SIGTERM end the run after the step that is under way."""
         self._clock = self._saved = time.monotonic()
         self._distribution.synchronize_batch_norm(self.model.network)
+        if self._progress.step % self._steps_per_epoch:
+            self._figures = [
+                keras.ops.convert_to_numpy(each) for each in self.model.metrics_variables
+            ]
 
         def note(number: int, frame: FrameType | None) -> None:
             if self._stop_signal:  # The second time, at once.
@@ -96,6 +101,12 @@ class RunState(keras.callbacks.Callback):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Gives the rest of an epoch the figures of its beginning, which `fit` has just reset."""
+        for variable, value in zip(self.model.metrics_variables, self._figures, strict=False):
+            variable.assign(value)
+        self._figures = []
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Makes dropout on PyTorch a function of the step, as it is elsewhere by its state."""

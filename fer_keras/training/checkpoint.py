@@ -1,7 +1,7 @@
 """The complete state of a training, written so that a kill at any moment costs nothing.
 
-One file holds all: weights, moving statistics, seed generators, optimizer state, the step, and the
-history from which the choice of the best epoch and early stopping are worked out. It is written to
+One file holds all: weights, moving statistics, seed generators, optimizer state, the figures of an
+epoch that is under way, the step, and the history from which the choice of the best epoch and early stopping are worked out. It is written to
 a temporary file, flushed to the disk and renamed, and the one before it is kept until then. Order
 and augmentation are functions of (seed, step), so step and variables are all there is to restore.
 
@@ -21,6 +21,8 @@ from fer_keras.common.errors import ModelFileError, TrainingError
 from fer_keras.common.files import atomic_path
 from fer_keras.config import TrainingConfig
 from fer_keras.training.run_folder import STATE_FILE
+
+_METRIC = "metric"
 
 
 @dataclass
@@ -135,20 +137,28 @@ def load_checkpoint(folder: Path, method: Any) -> Progress | None:
         for name in shapes.keys() | stored.keys()
         if name not in shapes or name not in stored or stored[name].shape != shapes[name]
     )
+    # A file of an earlier version has no metrics: the row of its epoch is then that of its rest.
+    if not any(name.startswith(_METRIC) for name in stored):
+        differing = [name for name in differing if not name.startswith(_METRIC)]
     if differing:
         raise ModelFileError(
             "The checkpoint belongs to another network, method or optimizer. Differing: "
             f"{', '.join(differing[:3])} ({len(differing)} in all). Path: {path}."
         )
-    for name, variable in variables.items():
-        variable.assign(stored[name])
+    for name in stored:
+        variables[name].assign(stored[name])
     return progress
 
 
 def state_variables(method: Any) -> dict[str, Any]:
-    """Every variable of network, method and optimizer under a name that is the same in each run."""
+    """Every variable of a compiled method under a name that is the same in each run."""
     named = {}
-    for group, variables in (("model", method.variables), ("opt", method.optimizer.variables)):
+    groups = (
+        ("model", method.variables),
+        ("opt", method.optimizer.variables),
+        (_METRIC, method.metrics_variables),
+    )
+    for group, variables in groups:
         for index, variable in enumerate(variables):
             # The last part of a path is its role; the rest is numbered per process.
             role = variable.path.rsplit("/", 1)[-1] if group == "model" else "slot"

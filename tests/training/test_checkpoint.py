@@ -105,6 +105,17 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path, tiny_method(width=5))
 
 
+def test_a_file_of_before_the_metrics_were_kept_is_read(tmp_path: Path) -> None:
+    method = tiny_method()
+    path = save_checkpoint(tmp_path, method, Progress(step=3))
+    with np.load(path) as file:
+        older = {name: file[name] for name in file.files if not name.startswith("metric")}
+        assert len(older) < len(file.files)
+    with path.open("wb") as file:
+        np.savez(file, **older)
+    assert load_checkpoint(tmp_path, tiny_method(seed=9)) == Progress(step=3)
+
+
 def test_best_prefers_the_earlier_of_equals() -> None:
     rows = [
         {"epoch": e, "val_accuracy": a, "val_loss": loss}
