@@ -11,7 +11,6 @@ from fer_keras.common.files import write_new_text
 from fer_keras.config import DatasetConfig, Experiment, load_experiment
 from fer_keras.training.run_folder import open_run_dir
 
-
 ATTEMPTS = 20
 
 

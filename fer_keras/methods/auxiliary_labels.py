@@ -24,56 +24,92 @@ from fer_keras.methods.base import Method, soft_cross_entropy
 _FACT = "auxiliary_"
 
 
+class SecondClassifier(keras.layers.Layer):
+    """A classifier on the embedding that learns another data set's labels of the same pictures.
+
+    It is a part of the method, not of the network that is saved.
+
+    Attributes:
+        facts: Names of the labels among the facts of the samples, for `Method.target_facts`.
+    """
+
+    def __init__(self, network: keras.Model, dataset: str, label_rule: str, weight: float) -> None:
+        """Builds it for a network with the output `embedding`; the rest as in `build`."""
+        super().__init__(name="second_classifier")
+        self.dataset = dataset
+        self.label_rule = label_rule
+        self.weight = weight
+        self.facts = tuple(f"{_FACT}{name}" for name in describe(dataset).class_names)
+        self.dense = keras.layers.Dense(len(self.facts), name="auxiliary_logits")
+        self.dense.build((None, network.output["embedding"].shape[-1]))
+        self.built = True
+
+    def losses_of(self, labels: Any, embedding: Any) -> Any:
+        """The weighted cross-entropy of each sample.
+
+        Args:
+            labels: `(batch, other classes)`: rows of sum 1, or of zeros, which cost nothing.
+            embedding: The network's output.
+
+        Returns:
+            `(batch,)` float32.
+        """
+        return self.weight * soft_cross_entropy(labels, self.dense(embedding))
+
+    def label(self, train: Samples, validation: Samples) -> tuple[Samples, Samples]:
+        """Both splits with the other labels among their facts; those of validation are zeros.
+
+        Without the other data set's files, as with drawn faces, all are zeros and a line says so.
+
+        Raises:
+            ConfigError: The other data set labels none of the pictures.
+        """
+        labels = np.zeros((len(train), len(self.facts)), np.float32)
+        # No label of the other set is asked for while evaluating.
+        none = np.zeros((len(validation), len(self.facts)), np.float32)
+        if find_source(self.dataset) is None:
+            print(
+                f"auxiliary labels: {self.dataset} is not there, only the targets are learned "
+                f"(python -m fer_keras.data describe {self.dataset})"
+            )
+        else:
+            other = load_samples(self.dataset, "train", label_rule=self.label_rule or None)
+            labels = labels_of_the_same_pictures(train, other)
+            if not labels.any():
+                raise ConfigError(
+                    f"auxiliary labels: expected a data set with the same pictures as "
+                    f"{train.name}, pixel by pixel. Received: {self.dataset!r}, which has none of "
+                    f"the {len(train)}."
+                )
+        return self._with(train, labels), self._with(validation, none)
+
+    def _with(self, samples: Samples, labels: np.ndarray) -> Samples:
+        facts = dict(zip(self.facts, labels.T, strict=True))
+        return replace(samples, facts={**samples.facts, **facts})
+
+
 class AuxiliaryLabels(Method):
     """Trains `logits` by the targets, and a classifier beside them by another data set's labels."""
 
     required_outputs = ("logits", "embedding")
 
     def __init__(
-        self, network: keras.Model, class_names: Sequence[str], *, dataset: str, weight: float
+        self,
+        network: keras.Model,
+        class_names: Sequence[str],
+        *,
+        dataset: str,
+        label_rule: str,
+        weight: float,
     ) -> None:
         """Builds the method; see `build`."""
         super().__init__(network, class_names)
-        self.dataset = dataset
-        self.weight = weight
-        self.auxiliary_names = describe(dataset).class_names
-        self.target_facts = tuple(f"{_FACT}{name}" for name in self.auxiliary_names)
-        self.classifier = keras.layers.Dense(len(self.auxiliary_names), name="auxiliary_logits")
-        self.classifier.build((None, network.output["embedding"].shape[-1]))
-
-    def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
-        """The network's outputs, and while training those of the second classifier."""
-        outputs = super().call(inputs, training=training)
-        if training:
-            outputs["auxiliary_logits"] = self.classifier(outputs["embedding"])
-        return outputs
+        self.second = SecondClassifier(self.network, dataset, label_rule, weight)
+        self.target_facts = self.second.facts
 
     def feed(self, train: Samples, validation: Samples, augmentation: str, seed: int) -> Feed:
-        """The training split with the other labels of its pictures; see `Method.feed`.
-
-        Without the other data set's files, as with drawn faces, the targets are learned alone and a
-        line says so.
-
-        Raises:
-            ConfigError: The other data set labels none of the pictures.
-        """
-        labels = np.zeros((len(train), len(self.target_facts)), np.float32)
-        # No label of the other set is asked for while evaluating.
-        none = np.zeros((len(validation), len(self.target_facts)), np.float32)
-        if find_source(self.dataset) is None:
-            print(
-                f"auxiliary_labels: {self.dataset} is not there, only the targets are learned "
-                f"(python -m fer_keras.data describe {self.dataset})"
-            )
-        else:
-            labels = labels_of_the_same_pictures(train, load_samples(self.dataset, "train"))
-            if not labels.any():
-                raise ConfigError(
-                    f"method.options.dataset: expected one with the same pictures as {train.name}, "
-                    f"pixel by pixel. Received: {self.dataset!r}, which has none of the "
-                    f"{len(train)}."
-                )
-        return Feed(self._with(train, labels), self._with(validation, none), augmentation)
+        """Both splits with the other labels of their pictures; see `SecondClassifier.label`."""
+        return Feed(*self.second.label(train, validation), augmentation)
 
     def sample_losses(self, y: Any, outputs: dict[str, Any], training: bool) -> Any:
         """Both losses of each sample, `(batch,)`; evaluating, the one against the targets alone."""
@@ -81,13 +117,7 @@ class AuxiliaryLabels(Method):
         losses = soft_cross_entropy(y[:, :classes], outputs["logits"])
         if not training:
             return losses
-        # A row of zeros, of a picture without such a label, adds nothing.
-        others = soft_cross_entropy(y[:, classes:], outputs["auxiliary_logits"])
-        return losses + self.weight * others
-
-    def _with(self, samples: Samples, labels: np.ndarray) -> Samples:
-        facts = dict(zip(self.target_facts, labels.T, strict=True))
-        return replace(samples, facts={**samples.facts, **facts})
+        return losses + self.second.losses_of(y[:, classes:], outputs["embedding"])
 
 
 def labels_of_the_same_pictures(samples: Samples, other: Samples) -> np.ndarray:
@@ -116,6 +146,7 @@ def build(
     class_names: Sequence[str],
     *,
     dataset: str = "fer2013",
+    label_rule: str = "",
     weight: NotNegative = 0.5,
 ) -> AuxiliaryLabels:
     """Training by the targets and by another data set's labels of the same pictures.
@@ -128,6 +159,8 @@ def build(
         class_names: The ordered names of the classes.
         dataset: Name of the other data set, which must be found like any other. Its labels count
             for the training pictures that have the same pixels; the others go without.
+        label_rule: How its votes become labels (`fer_keras.data.votes`), for instance
+            `crossentropy` with `ferplus`; the data set's default if empty.
         weight: Of the second loss, 0 or more.
 
     Returns:
@@ -135,6 +168,8 @@ def build(
 
     Raises:
         ConfigError: The network has no embedding.
-        DataError: No such data set.
+        DataError: No such data set, or no such rule.
     """
-    return AuxiliaryLabels(network, class_names, dataset=dataset, weight=weight)
+    return AuxiliaryLabels(
+        network, class_names, dataset=dataset, label_rule=label_rule, weight=weight
+    )

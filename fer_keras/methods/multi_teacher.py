@@ -8,6 +8,7 @@ Single GPU" (2024), section 3.6; a teacher answers a picture and its mirror imag
 of both. With no fixed views the teachers see the pictures themselves and the student sees them
 augmented anew in every step, as in Xie et al., "Self-training with Noisy Student improves ImageNet
 classification" (CVPR 2020): what a harmed picture hides from a teacher it does not hide here.
+Another data set may label the same pictures beside them (`fer_keras.methods.auxiliary_labels`).
 """
 
 import hashlib
@@ -23,7 +24,7 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from fer_keras.common.constraints import CountOrZero, Positive, Share
+from fer_keras.common.constraints import CountOrZero, NotNegative, Positive, Share
 from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError
 from fer_keras.data.gathered import GatheredImages
@@ -31,7 +32,8 @@ from fer_keras.data.prepared import cache_folder
 from fer_keras.data.samples import Samples
 from fer_keras.data.views import BLOCK, Feed, fixed_views, stored_once, views_digest
 from fer_keras.loading.classifier import LoadedModel, from_network
-from fer_keras.methods.base import Method, soft_cross_entropy
+from fer_keras.methods.auxiliary_labels import SecondClassifier
+from fer_keras.methods.base import Method, check_outputs, soft_cross_entropy
 
 _FACT = "teacher_"
 # An int8 file counts probabilities in steps of 1/256; 0 has no logarithm.
@@ -50,10 +52,21 @@ class MultiTeacher(Method):
         views: int,
         temperature: float,
         weight: float,
+        auxiliary: str,
+        auxiliary_rule: str,
+        auxiliary_weight: float,
     ) -> None:
         """Builds the method; see `build`."""
         super().__init__(network, class_names)
-        self.target_facts = tuple(f"{_FACT}{name}" for name in self.class_names)
+        self._answered = tuple(f"{_FACT}{name}" for name in self.class_names)
+        self.target_facts = self._answered
+        self.second: SecondClassifier | None = None
+        if auxiliary:
+            check_outputs(network, ("logits", "embedding"), "multi_teacher with auxiliary labels")
+            self.second = SecondClassifier(
+                self.network, auxiliary, auxiliary_rule, auxiliary_weight
+            )
+            self.target_facts += self.second.facts
         self.views = views
         self.temperature = temperature
         self.weight = weight
@@ -65,6 +78,8 @@ class MultiTeacher(Method):
 
         The teachers are asked here, unless their answers lie in the cache.
         """
+        if self.second is not None:
+            train, validation = self.second.label(train, validation)
         held_out = self._answers(
             validation, validation.images, views_digest(validation, "none", 0), "validation"
         )
@@ -83,30 +98,38 @@ class MultiTeacher(Method):
         if len(pictures) > 1:
             rows = np.arange(len(pictures) * len(train))
             images = GatheredImages(pictures, rows).as_array()
+        kept = () if self.second is None else self.second.facts
         fed = replace(
             train,
             images=images,
             targets=np.tile(train.targets, (len(pictures), 1)),
-            facts=self._facts(np.concatenate(asked)),
+            facts={
+                **{name: np.tile(train.facts[name], len(pictures)) for name in kept},
+                **self._facts(np.concatenate(asked)),
+            },
             fingerprint=f"{train.fingerprint}:views",
         )
         return Feed(fed, fed_validation, "none", len(pictures))
 
     def sample_losses(self, y: Any, outputs: dict[str, Any], training: bool) -> Any:
-        """Both losses of each sample, `(batch,)`; evaluating, the one against the targets alone."""
+        """All losses of each sample, `(batch,)`; evaluating, the one against the targets alone."""
         classes = len(self.class_names)
         label_losses = soft_cross_entropy(y[:, :classes], outputs["logits"])
         if not training:
             return label_losses
         t = self.temperature
-        soft = ops.softmax(ops.log(ops.maximum(y[:, classes:], _LOWEST)) / t, axis=-1)
+        said, labels = y[:, classes : 2 * classes], y[:, 2 * classes :]
+        soft = ops.softmax(ops.log(ops.maximum(said, _LOWEST)) / t, axis=-1)
         student = ops.cast(outputs["logits"], "float32") / t
         # The gradient of a softened softmax shrinks by 1 / t^2.
         teacher_losses = t * t * soft_cross_entropy(soft, student)
-        return (1 - self.weight) * label_losses + self.weight * teacher_losses
+        losses = (1 - self.weight) * label_losses + self.weight * teacher_losses
+        if self.second is not None:
+            losses = losses + self.second.losses_of(labels, outputs["embedding"])
+        return losses
 
     def _facts(self, answers: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(self.target_facts, answers.T, strict=True))
+        return dict(zip(self._answered, answers.T, strict=True))
 
     def _answers(self, samples: Samples, pictures: np.ndarray, key: str, title: str) -> np.ndarray:
         """The teachers' mean of some pictures `(n, h, w, c)`, `(n, classes)` float32."""
@@ -243,6 +266,9 @@ def build(
     views: CountOrZero = 8,
     temperature: Positive = 1.0,
     weight: Share = 0.7,
+    auxiliary: str = "",
+    auxiliary_rule: str = "",
+    auxiliary_weight: NotNegative = 0.5,
 ) -> MultiTeacher:
     """Training by teachers whose answers are stored.
 
@@ -263,12 +289,17 @@ def build(
         temperature: Softens both distributions, above 0. The probabilities of a `.tflite` file are
             calibrated, and those of an int8 file coarse: 1 is for them.
         weight: Share of the teachers' loss, 0 to 1; the rest is that of the targets.
+        auxiliary: Name of another data set with the same pictures, whose labels a second classifier
+            learns beside them, see `fer_keras.methods.auxiliary_labels`; none if empty.
+        auxiliary_rule: How its votes become labels; its default if empty.
+        auxiliary_weight: Of the second classifier's loss, 0 or more.
 
     Returns:
         The method, to be compiled with an optimizer.
 
     Raises:
-        ConfigError: No teacher, or weights that do not fit.
+        ConfigError: No teacher, weights that do not fit, or auxiliary labels for a network without
+            the output `embedding`.
         ModelFileError: A network without named classes.
     """
     weights = list(teacher_weights) or [1.0] * len(teachers)
@@ -288,6 +319,9 @@ def build(
         views=views,
         temperature=temperature,
         weight=weight,
+        auxiliary=auxiliary,
+        auxiliary_rule=auxiliary_rule,
+        auxiliary_weight=auxiliary_weight,
     )
 
 

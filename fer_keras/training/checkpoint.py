@@ -1,9 +1,10 @@
 """The complete state of a training, written so that a kill at any moment costs nothing.
 
 One file holds all: weights, moving statistics, seed generators, optimizer state, the figures of an
-epoch that is under way, the step, and the history from which the choice of the best epoch and early stopping are worked out. It is written to
-a temporary file, flushed to the disk and renamed, and the one before it is kept until then. Order
-and augmentation are functions of (seed, step), so step and variables are all there is to restore.
+epoch that is under way, the step, and the history from which the choice of the best epoch and early
+stopping are worked out. It is written to a temporary file, flushed to the disk and renamed, and the
+one before it is kept until then. Order and augmentation are functions of (seed, step), so step and
+variables are all there is to restore.
 
 Keras' `BackupAndRestore` stores the epoch only, and writes two files in place.
 """

@@ -50,7 +50,9 @@ def test_the_second_loss_is_that_of_the_pictures_with_a_second_label(
 ) -> None:
     x, y = pictures
     train = with_hashes(as_samples(x, y))
-    monkeypatch.setattr(auxiliary_labels, "load_samples", lambda *_: others(x[:4], [0, 1, 1, 6]))
+    monkeypatch.setattr(
+        auxiliary_labels, "load_samples", lambda *_, **__: others(x[:4], [0, 1, 1, 6])
+    )
     method: Any = build_method("auxiliary_labels", tiny_network, NAMES, weight=2.0)
     feed = method.feed(train, replace(train, split="validation"), "standard", 0)
     assert feed.augmentation == "standard"
@@ -64,15 +66,14 @@ def test_the_second_loss_is_that_of_the_pictures_with_a_second_label(
     outputs = method(x, training=True)
     losses = keras.ops.convert_to_numpy(method.sample_losses(targets, outputs, True))
     log_p, log_q = (
-        keras.ops.convert_to_numpy(keras.ops.log_softmax(outputs[name]))
-        for name in ("logits", "auxiliary_logits")
+        keras.ops.convert_to_numpy(keras.ops.log_softmax(each))
+        for each in (outputs["logits"], method.second.dense(outputs["embedding"]))
     )
     expected = -(y * log_p).sum(axis=1)
     expected[:4] -= 2.0 * log_q[np.arange(4), [0, 1, 1, 6]]
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
     plain = method(x, training=False)
-    assert "auxiliary_logits" not in plain
     losses = keras.ops.convert_to_numpy(method.sample_losses(targets, plain, False))
     log_p = keras.ops.convert_to_numpy(keras.ops.log_softmax(plain["logits"]))
     np.testing.assert_allclose(losses, -(y * log_p).sum(axis=1), rtol=1e-5)
@@ -80,11 +81,30 @@ def test_the_second_loss_is_that_of_the_pictures_with_a_second_label(
     assert not any("auxiliary" in variable.path for variable in method.network.variables)
 
 
+@pytest.mark.backends
+def test_both_classifiers_are_trained(
+    tiny_network: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = pictures
+    train = with_hashes(as_samples(x, y))
+    monkeypatch.setattr(auxiliary_labels, "load_samples", lambda *_, **__: others(x[:4], [0] * 4))
+    method: Any = build_method("auxiliary_labels", tiny_network, NAMES)
+    feed = method.feed(train, train, "none", 0)
+    facts = np.stack([feed.train.facts[name] for name in method.target_facts], axis=1)
+    before = [np.array(each) for each in method.second.get_weights()]
+    method.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile="auto")
+    method.fit(x, np.hstack([y, facts]), batch_size=5, verbose=0)
+    for old, new in zip(before, method.second.get_weights(), strict=True):
+        assert np.abs(new - old).max() > 1e-4
+
+
 def test_a_data_set_of_other_pictures_is_refused(
     tiny_network: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, y = pictures
-    monkeypatch.setattr(auxiliary_labels, "load_samples", lambda *_: others(255 - x[:2], [0, 1]))
+    monkeypatch.setattr(
+        auxiliary_labels, "load_samples", lambda *_, **__: others(255 - x[:2], [0, 1])
+    )
     method: Any = build_method("auxiliary_labels", tiny_network, NAMES)
     train = with_hashes(as_samples(x, y))
     with pytest.raises(ConfigError, match=r"the same pictures as x.*'fer2013'.*none of the 10\."):

@@ -13,7 +13,7 @@ from fer_keras.data.pipeline import training_dataset
 from fer_keras.data.samples import Samples
 from fer_keras.data.views import fixed_views
 from fer_keras.loading.classifier import LoadedModel, from_network
-from fer_keras.methods import build_method
+from fer_keras.methods import auxiliary_labels, build_method
 from fer_keras.methods.multi_teacher import MultiTeacher, Teacher, mean_answer
 from fer_keras.models.layers import with_class_names
 
@@ -188,6 +188,48 @@ def test_the_loss_is_that_of_the_formula(tiny_network: Any, pictures: Any) -> No
     np.testing.assert_allclose(received, expected, rtol=1e-5)
     evaluated = method.sample_losses(both, {"logits": ours}, False)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(evaluated), labels, rtol=1e-5)
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_another_label_of_the_same_pictures_is_learned_beside_the_teachers(
+    tiny_network: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch, views: int
+) -> None:
+    x, y = pictures
+    train, validation = splits(pictures)
+    labels = np.eye(7, dtype=np.float32)[np.arange(len(x)) % 7]
+    monkeypatch.setattr(auxiliary_labels, "find_source", lambda _: "somewhere")
+    monkeypatch.setattr(auxiliary_labels, "load_samples", lambda *_, **__: None)
+    monkeypatch.setattr(auxiliary_labels, "labels_of_the_same_pictures", lambda *_: labels)
+    method: Any = build_method(
+        "multi_teacher",
+        tiny_network,
+        NAMES,
+        teachers=[make_teacher()],
+        views=views,
+        auxiliary="fer2013",
+        auxiliary_weight=2.0,
+    )
+    feed = method.feed(train, validation, "standard", 0)
+    facts = [
+        np.stack([each.facts[name] for name in method.target_facts], axis=1)
+        for each in (feed.train, feed.validation)
+    ]
+    classes = len(NAMES)
+    rounds = max(views, 1)
+    np.testing.assert_array_equal(facts[0][:, classes:], np.tile(labels, (rounds, 1)))
+    np.testing.assert_allclose(facts[0][:, :classes].sum(axis=1), 1, atol=1e-3)
+    assert not facts[1][:, classes:].any()
+
+    outputs = method.network(x, training=False)
+    targets = np.hstack([y, facts[0][: len(x)]]).astype(np.float32)
+    received = keras.ops.convert_to_numpy(method.sample_losses(targets, outputs, True))
+    plain = build_method(
+        "multi_teacher", tiny_network, NAMES, teachers=[make_teacher()], views=views
+    )
+    taught = plain.sample_losses(targets[:, : 2 * classes], outputs, True)
+    others = keras.ops.convert_to_numpy(method.second.dense(outputs["embedding"]))
+    expected = keras.ops.convert_to_numpy(taught) - 2.0 * (labels * log_softmax(others)).sum(-1)
+    np.testing.assert_allclose(received, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 1.0, 1.0]])
