@@ -52,20 +52,18 @@ class MultiTeacher(Method):
         views: int,
         temperature: float,
         weight: float,
-        auxiliary: str,
-        auxiliary_rule: str,
-        auxiliary_weight: float,
+        second_dataset: str,
+        second_rule: str,
+        second_weight: float,
     ) -> None:
         """Builds the method; see `build`."""
         super().__init__(network, class_names)
         self._answered = tuple(f"{_FACT}{name}" for name in self.class_names)
         self.target_facts = self._answered
         self.second: SecondClassifier | None = None
-        if auxiliary:
+        if second_dataset:
             check_outputs(network, ("logits", "embedding"), "multi_teacher with auxiliary labels")
-            self.second = SecondClassifier(
-                self.network, auxiliary, auxiliary_rule, auxiliary_weight
-            )
+            self.second = SecondClassifier(self.network, second_dataset, second_rule, second_weight)
             self.target_facts += self.second.facts
         self.views = views
         self.temperature = temperature
@@ -266,9 +264,9 @@ def build(
     views: CountOrZero = 8,
     temperature: Positive = 1.0,
     weight: Share = 0.7,
-    auxiliary: str = "",
-    auxiliary_rule: str = "",
-    auxiliary_weight: NotNegative = 0.5,
+    second_dataset: str = "",
+    second_rule: str = "",
+    second_weight: NotNegative = 0.5,
 ) -> MultiTeacher:
     """Training by teachers whose answers are stored.
 
@@ -289,10 +287,10 @@ def build(
         temperature: Softens both distributions, above 0. The probabilities of a `.tflite` file are
             calibrated, and those of an int8 file coarse: 1 is for them.
         weight: Share of the teachers' loss, 0 to 1; the rest is that of the targets.
-        auxiliary: Name of another data set with the same pictures, whose labels a second classifier
+        second_dataset: Name of another data set with the same pictures, whose labels a second classifier
             learns beside them, see `fer_keras.methods.auxiliary_labels`; none if empty.
-        auxiliary_rule: How its votes become labels; its default if empty.
-        auxiliary_weight: Of the second classifier's loss, 0 or more.
+        second_rule: How its votes become labels; its default if empty.
+        second_weight: Of the second classifier's loss, 0 or more.
 
     Returns:
         The method, to be compiled with an optimizer.
@@ -319,9 +317,9 @@ def build(
         views=views,
         temperature=temperature,
         weight=weight,
-        auxiliary=auxiliary,
-        auxiliary_rule=auxiliary_rule,
-        auxiliary_weight=auxiliary_weight,
+        second_dataset=second_dataset,
+        second_rule=second_rule,
+        second_weight=second_weight,
     )
 
 

@@ -206,8 +206,8 @@ def test_another_label_of_the_same_pictures_is_learned_beside_the_teachers(
         NAMES,
         teachers=[make_teacher()],
         views=views,
-        auxiliary="fer2013",
-        auxiliary_weight=2.0,
+        second_dataset="fer2013",
+        second_weight=2.0,
     )
     feed = method.feed(train, validation, "standard", 0)
     facts = [
