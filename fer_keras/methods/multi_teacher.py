@@ -287,8 +287,8 @@ def build(
         temperature: Softens both distributions, above 0. The probabilities of a `.tflite` file are
             calibrated, and those of an int8 file coarse: 1 is for them.
         weight: Share of the teachers' loss, 0 to 1; the rest is that of the targets.
-        second_dataset: Name of another data set with the same pictures, whose labels a second classifier
-            learns beside them, see `fer_keras.methods.auxiliary_labels`; none if empty.
+        second_dataset: Name of another data set with the same pictures, whose labels a second
+            classifier learns beside them (`fer_keras.methods.auxiliary_labels`); none if empty.
         second_rule: How its votes become labels; its default if empty.
         second_weight: Of the second classifier's loss, 0 or more.
 
