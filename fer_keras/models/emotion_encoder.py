@@ -39,7 +39,6 @@ def build(
     identity: Any = "resnet50_vggface2",
     identity_options: Mapping[str, Any] | None = None,
     identity_weights: str = "none",
-    unit_identity: bool = False,
     hidden: Sequence[Count] = (256, 128, 64, 32),
 ) -> Any:
     """Builds the network.
@@ -59,9 +58,6 @@ def build(
             control without it.
         identity_options: Options of the identity encoder.
         identity_weights: `"none"`, or in an experiment a file.
-        unit_identity: Whether the classifier reads the identity embedding scaled to length 1, as
-            face features are compared. Needed for features far from 0, such as `face_resnet`'s,
-            which are never negative: one step would silence its ReLUs. The source does not.
         hidden: Units of the dense layers (ReLU) before the classifier.
 
     Returns:
@@ -79,10 +75,8 @@ def build(
     x = embedding
     if identity != "none":
         frozen = build_encoder(identity, image_shape, identity_options, identity_weights)
-        known = outputs["identity_embedding"] = FrozenEncoder(frozen, name="identity")(image)
-        if unit_identity:
-            known = keras.layers.UnitNormalization(name="unit_identity")(known)
-        x = keras.layers.Concatenate(name="both")([embedding, known])
+        outputs["identity_embedding"] = FrozenEncoder(frozen, name="identity")(image)
+        x = keras.layers.Concatenate(name="both")([embedding, outputs["identity_embedding"]])
     for layer, units in enumerate(hidden, start=1):
         x = keras.layers.Dense(units, activation="relu", name=f"dense{layer}")(x)
     outputs["logits"] = keras.layers.Dense(num_classes, name="logits")(x)

@@ -142,23 +142,6 @@ def test_the_second_stage_takes_the_embedding_of_the_first(tmp_path: Path):
     assert trained(again) == trained(second)
 
 
-def test_the_classifier_reads_an_identity_of_length_one():
-    networks = []
-    for chosen in (False, True):
-        keras.utils.set_random_seed(0)
-        networks.append(build_network(
-            "emotion_encoder", SHAPE, 3, encoder="compact", encoder_options=TINY,
-            identity="compact", identity_options=TINY, hidden=[], unit_identity=chosen,
-        ))  # fmt: skip
-    images = pairs()[:, 1]
-    bare, found = (outputs(network, images) for network in networks)
-    known = bare["identity_embedding"]
-    np.testing.assert_array_equal(found["identity_embedding"], known)
-    read = np.hstack([bare["embedding"], known / np.linalg.norm(known, axis=1, keepdims=True)])
-    kernel, bias = networks[0].get_layer("logits").get_weights()
-    np.testing.assert_allclose(found["logits"], read @ kernel + bias, rtol=1e-4, atol=1e-5)
-
-
 def torch_resnet(width: int):
     """One block a stage of the VGGFace2 network, written from its description."""
     from torch import nn
