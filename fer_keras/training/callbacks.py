@@ -16,7 +16,7 @@ from fer_keras.common.errors import Stopped, TrainingError
 from fer_keras.common.files import write_text
 from fer_keras.common.progress import open_progress
 from fer_keras.config import TrainingConfig
-from fer_keras.training.checkpoint import Progress, save_checkpoint
+from fer_keras.training.checkpoint import Progress, as_array, save_checkpoint
 from fer_keras.training.distribution import ONE_DEVICE, Distribution
 from fer_keras.training.weight_average import WeightAverage
 
@@ -82,9 +82,7 @@ class RunState(keras.callbacks.Callback):
         self._clock = self._saved = time.monotonic()
         self._distribution.synchronize_batch_norm(self.model.network)
         if self._progress.step % self._steps_per_epoch:
-            self._figures = [
-                keras.ops.convert_to_numpy(each) for each in self.model.metrics_variables
-            ]
+            self._figures = [as_array(each) for each in self.model.metrics_variables]
 
         def note(number: int, frame: FrameType | None) -> None:
             if self._stop_signal:  # The second time, at once.

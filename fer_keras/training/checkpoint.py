@@ -167,15 +167,17 @@ def state_variables(method: Any) -> dict[str, Any]:
     return named
 
 
+def as_array(variable: Any) -> np.ndarray:
+    """The value of a Keras variable, also of one that several devices share."""
+    # TensorFlow keeps such a variable in parts; a copy is one array.
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.copy(variable.value)))
+
+
 def _arrays(method: Any) -> dict[str, np.ndarray]:
     # On JAX the values live outside the variables while `fit` runs.
     if hasattr(method, "jax_state_sync"):
         method.jax_state_sync()
-    # TensorFlow keeps a variable of several devices in parts; a copy is one array.
-    return {
-        name: np.asarray(keras.ops.convert_to_numpy(keras.ops.copy(variable.value)))
-        for name, variable in state_variables(method).items()
-    }
+    return {name: as_array(variable) for name, variable in state_variables(method).items()}
 
 
 def _finite(array: np.ndarray) -> bool:
