@@ -6,9 +6,13 @@ in no other. The neutral face is another picture of the person, in another pose 
 rows take one of the same session, which only the built-in faces have. By default all is small and
 on the built-in faces; the published figures beside it are for another data set.
 
+With --identity-weights a second table tells what it brings that the encoder of emotions is trained
+beside one that knows the person: none, a random one as the control, and dlib's face features.
+
 examples:
   python -m fer_keras.study embeddings
   python -m fer_keras.study embeddings --seed 1 --output runs/embeddings-1
+  python -m fer_keras.study embeddings --identity-weights vladmandic-face-api-1.7.15.tgz
   python -m fer_keras.study embeddings --published --imagenet    AffectNet, 224 pixels
 
 files:
@@ -18,18 +22,21 @@ files:
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.common.files import write_text
 from fer_keras.reporting.tables import markdown_table
 from fer_keras.studies.shared.output import output_folder
 from fer_keras.studies.shared.trained_rows import (
     BUILT_IN,
-    HEADER,
     SMALL_ENCODER,
     Outcome,
     Row,
     add_training_arguments,
+    header,
     outcome_cells,
     studied_on,
     train_row,
@@ -50,6 +57,8 @@ _SMALL_DIFFERENCE = (
 _SMALL_HEAD = ("network.options.hidden=[64,32]", "training.batch_size=64")
 _IMAGENET = ("network.options.encoder_weights=imagenet",)
 _FACE = "face alone"
+_RANDOM = "random features"
+_IDENTITY = {"none": "no identity encoder", "random": _RANDOM, "face_features": "face features"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +76,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--imagenet", action="store_true",
         help="with --published: encoders start from the ImageNet weights that Keras downloads",
     )  # fmt: skip
+    parser.add_argument(
+        "--identity-weights", type=Path, metavar="FILE",
+        help="dlib's face-recognition network: the package @vladmandic/face-api, or its folder",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -79,8 +92,16 @@ def run(arguments: argparse.Namespace) -> str:
         The table, as Markdown.
 
     Raises:
-        FerKerasError: The data set is missing, or a training failed.
+        FerKerasError: The data set or the file of weights is missing, or a training failed.
     """
+    weights: Path | None = arguments.identity_weights
+    if weights and arguments.published:
+        raise ConfigError(
+            "--identity-weights: expected the small networks on the built-in faces. Received: "
+            "--published too. Leave one of them out."
+        )
+    if weights and not weights.exists():
+        raise DataError(f"--identity-weights: no such file: {weights}")
     folder = output_folder(arguments, "embeddings")
     track = not arguments.no_mlflow
 
@@ -95,7 +116,15 @@ def run(arguments: argparse.Namespace) -> str:
     heads = {
         name: trained(name, row) for name, row in head_rows(encoder, arguments.published).items()
     }
-    return write_report(folder, networks, heads)
+    persons: list[Outcome] = []
+    for name, row in (identity_rows(weights) if weights else {}).items():
+        first = trained(f"identity_{name}", row)
+        found = head_rows(first.run_dir, published=False)
+        persons.append(first)
+        for head in ("disentangled", "session"):
+            of_head = replace(found[head], label=f"{row.label}; {found[head].label}", published="")
+            persons.append(trained(f"identity_{name}_{head}", of_head))
+    return write_report(folder, networks, heads, persons)
 
 
 def network_rows(published: bool, imagenet: bool) -> dict[str, Row]:
@@ -167,9 +196,52 @@ def head_rows(encoder: Path, published: bool) -> dict[str, Row]:
     return rows
 
 
-def write_report(folder: Path, networks: dict[str, Outcome], heads: dict[str, Outcome]) -> str:
-    """Writes the table, and returns it."""
-    everything = [*networks.values(), *heads.values()]
+def identity_rows(weights: Path) -> dict[str, Row]:
+    """Emotion encoders beside nothing, beside a random encoder and beside face features.
+
+    All at a quarter of the rate of the other rows: at theirs a network beside face features learns
+    nothing (docs/neutral.md).
+
+    Args:
+        weights: Of dlib's face-recognition network.
+
+    Returns:
+        Name -> row; in `SMALL_ENCODER` the identity encoder is a random one.
+    """
+    changes = {
+        "none": ("network.options.identity=none",),
+        "random": (),
+        "face_features": (
+            "network.options.identity=face_resnet",
+            "network.options.identity_options={}",
+            f"network.options.identity_weights={weights}",
+        ),
+    }
+    common = (*BUILT_IN, *SMALL_ENCODER, "training.learning_rate=0.001")
+    return {
+        name: Row(label, "affectnet_small_emotion_encoder", (*common, *changes[name]))
+        for name, label in _IDENTITY.items()
+    }
+
+
+def write_report(
+    folder: Path,
+    networks: Mapping[str, Outcome],
+    heads: Mapping[str, Outcome],
+    persons: Sequence[Outcome],
+) -> str:
+    """Writes the tables, and returns them.
+
+    Args:
+        folder: Where to.
+        networks: Of `network_rows`.
+        heads: Of `head_rows`.
+        persons: Of `identity_rows`, of each the first stage and its two heads; none without them.
+
+    Returns:
+        Markdown.
+    """
+    everything = [*networks.values(), *heads.values(), *persons]
     face = heads["face"]
     rows = [outcome_cells(each, None) for each in networks.values()]
     rows += [outcome_cells(each, face) for each in heads.values()]
@@ -177,17 +249,32 @@ def write_report(folder: Path, networks: dict[str, Outcome], heads: dict[str, Ou
         f"Measured on {studied_on(everything)}. Heads on the emotion encoder are compared with the "
         "one that reads the face alone, in points on the same pictures (p: McNemar's exact test). "
         "Published figures are those of AffectNet's validation pictures.\n\n"
-        f"{markdown_table(HEADER, rows)}"
+        f"{markdown_table(header(_FACE), rows)}"
     )
+    if persons:
+        stages = len(persons) // len(_IDENTITY)
+        controls = persons[stages : 2 * stages]
+        cells = [
+            outcome_cells(each, control)
+            for each, control in zip(persons, controls * len(_IDENTITY), strict=True)
+        ]
+        text += (
+            "\n\nThe encoder of emotions beside one that knows the person, and heads on it, at a "
+            "rate of 0.001; compared with the row beside random features.\n\n"
+            f"{markdown_table(header(_RANDOM), cells)}"
+        )
     commands = "\n".join(each.command for each in everything)
     write_text(folder / "embeddings.md", f"{text}\n\nEach row alone:\n\n```bash\n{commands}\n```\n")
     record = {
         name: {
             "label": each.row.label, "command": each.command, "accuracy": each.figures["accuracy"],
-            "accuracy_interval": each.figures["accuracy_interval"], "n": each.figures["n"],
+            "accuracy_interval": each.figures["accuracy_interval"],
+            "balanced_accuracy": each.figures["balanced_accuracy"], "n": each.figures["n"],
             "published": each.row.published,
         }
-        for name, each in {**networks, **heads}.items()
+        for name, each in {
+            **networks, **heads, **{each.run_dir.name: each for each in persons}
+        }.items()
     }  # fmt: skip
     write_text(folder / "embeddings.json", json.dumps(record, indent=2) + "\n")
     return f"{text}\n\nwritten to {folder}"

@@ -33,11 +33,11 @@ from fer_keras.reporting.plots import plot_intervals
 from fer_keras.reporting.tables import markdown_table, write_csv
 from fer_keras.studies.shared.output import output_folder
 from fer_keras.studies.shared.trained_rows import (
-    HEADER,
     SMALL_ENCODER,
     Outcome,
     Row,
     add_training_arguments,
+    header,
     outcome_cells,
     studied_on,
     train_row,
@@ -178,7 +178,7 @@ def write_report(
     Returns:
         Markdown.
     """
-    header = (*HEADER[:3], "other partners: mean ± spread (n)")
+    columns = (*header("face alone")[:4], "other partners: mean ± spread (n)")
     table, records = [], []
     for name, outcome in outcomes.items():
         found = spreads.get(name, [])
@@ -186,11 +186,12 @@ def write_report(
         if len(found) > 1:
             mean, deviation = statistics.fmean(found), statistics.stdev(found)
             spread = f"{mean:.3f} ± {deviation:.3f} ({len(found)})"
-        table.append([*outcome_cells(outcome, outcomes["face"])[:3], spread])
+        table.append([*outcome_cells(outcome, outcomes["face"])[:4], spread])
         low, high = outcome.figures["accuracy_interval"]
         records.append(
             {
                 "rule": name, "accuracy": outcome.figures["accuracy"], "low": low, "high": high,
+                "balanced_accuracy": outcome.figures["balanced_accuracy"],
                 "n": outcome.figures["n"], "partners": " ".join(f"{value:.4f}" for value in found),
                 "command": outcome.command,
             }
@@ -199,7 +200,7 @@ def write_report(
     text = (
         f"Measured on {subject}. Each head is compared with the one that reads the face alone, in "
         "points on the same pictures (p: McNemar's exact test). Published for CTBC at 128 pixels "
-        f"as a picture only, so no figure stands beside these.\n\n{markdown_table(header, table)}"
+        f"as a picture only, so no figure stands beside these.\n\n{markdown_table(columns, table)}"
     )
     write_text(folder / "pairing.md", text + "\n")
     write_csv(folder / "pairing.csv", records)

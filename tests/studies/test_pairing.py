@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fer_keras.common.errors import ConfigError
+from fer_keras.common.errors import ConfigError, DataError
 from fer_keras.config import load_experiment, override
 from fer_keras.studies import embeddings, pairing
 from fer_keras.studies.shared.trained_rows import Outcome, Row
@@ -17,6 +17,7 @@ def outcome(row: Row, run_dir: Path, right: int) -> Outcome:
     """A made-up run that is right on the first pictures of ten."""
     figures = {
         "accuracy": right / 10, "accuracy_interval": [right / 10 - 0.1, right / 10 + 0.1], "n": 10,
+        "balanced_accuracy": right / 20,
         "dataset": "synthetic_faces", "split": "test", "label_rule": "majority",
     }  # fmt: skip
     training = {"trainable_parameters": 1234, "training_minutes": 0.5}
@@ -62,6 +63,35 @@ def test_embeddings_has_every_control_beside_the_published_figures(
     record = json.loads((tmp_path / "embeddings.json").read_text())
     assert record["disentangled"]["accuracy"] == 0.6
     assert "train face alone" in (tmp_path / "embeddings.md").read_text()
+
+
+def test_embeddings_beside_an_encoder_that_knows_the_person(
+    trained: dict[str, Row], tmp_path: Path
+) -> None:
+    weights = tmp_path / "face-api.tgz"
+    with pytest.raises(DataError, match=r"no such file: .*face-api\.tgz"):
+        embeddings.run(arguments(embeddings, tmp_path, "--identity-weights", str(weights)))
+    weights.touch()
+    words = ("--identity-weights", str(weights))
+    with pytest.raises(ConfigError, match="Leave one of them out"):
+        embeddings.run(arguments(embeddings, tmp_path, "--published", *words))
+    assert not trained
+    text = embeddings.run(arguments(embeddings, tmp_path, *words))
+    rows = {name: row for name, row in trained.items() if name.startswith("identity_")}
+    assert len(rows) == 9
+    encoders = {"none": "none", "random": "compact", "face_features": "face_resnet"}
+    for name, identity in encoders.items():
+        first = rows[f"identity_{name}"]
+        network = override(load_experiment(first.experiment), first.changes).network
+        assert network.options["identity"] == identity
+        for head in ("disentangled", "session"):
+            changes = rows[f"identity_{name}_{head}"].changes
+            assert f"network.options.encoder={tmp_path / f'identity_{name}'}" in changes
+    # It is the 19th row, right on 9 of 10 pictures, and its control is the 16th.
+    line = next(line for line in text.splitlines() if "| face features;" in line)
+    assert "| 0.900 [0.800, 1.000] | 0.450 | +30.0 (p 0.25) |" in " ".join(line.split())
+    record = json.loads((tmp_path / "embeddings.json").read_text())
+    assert record["identity_random_session"]["balanced_accuracy"] == pytest.approx(0.25)
 
 
 def test_the_published_embeddings_change_nothing_but_the_weights(

@@ -148,15 +148,16 @@ def _is_finished(run_dir: Path, experiment: Experiment) -> bool:
 
 
 def outcome_cells(outcome: Outcome, baseline: Outcome | None) -> list[str]:
-    """The cells of an outcome: accuracy, difference to a baseline, what was trained.
+    """The cells of an outcome: accuracies, difference to a baseline, what was trained.
 
     Args:
         outcome: Of `train_row`.
         baseline: What it is compared with on the same pictures; None for no comparison.
 
     Returns:
-        Label, accuracy with its 95 % Wilson interval, difference in points with the p value of
-        McNemar's exact test, trained parameters, minutes, published figure.
+        Label, accuracy with its 95 % Wilson interval, balanced accuracy, difference of accuracy in
+        points with the p value of McNemar's exact test, trained parameters, minutes, published
+        figure.
     """
     low, high = outcome.figures["accuracy_interval"]
     difference = ""
@@ -166,6 +167,7 @@ def outcome_cells(outcome: Outcome, baseline: Outcome | None) -> list[str]:
     return [
         outcome.row.label,
         f"{outcome.figures['accuracy']:.3f} [{low:.3f}, {high:.3f}]",
+        f"{outcome.figures['balanced_accuracy']:.3f}",
         difference,
         f"{outcome.training['trainable_parameters']:,}",
         f"{outcome.training['training_minutes']:.1f}",
@@ -188,7 +190,14 @@ def paired_difference(outcome: Outcome, baseline: Outcome) -> tuple[float, float
     return 100 * (gained - lost) / len(outcome.right), mcnemar(gained, lost)
 
 
-HEADER = ("", "accuracy [95 %]", "against face alone", "trained", "minutes", "published")
+def header(baseline: str) -> tuple[str, ...]:
+    """The header over `outcome_cells`.
+
+    Args:
+        baseline: With what the outcomes are compared.
+    """
+    compared = f"against {baseline}"
+    return ("", "accuracy [95 %]", "balanced", compared, "trained", "minutes", "published")
 
 
 def studied_on(outcomes: Sequence[Outcome]) -> str:
