@@ -261,6 +261,21 @@ def accuracy_report(correct: npt.ArrayLike) -> dict[str, Any]:
     }
 
 
+def balanced_accuracy(correct: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """The mean of the recalls of the classes that have pictures.
+
+    Args:
+        correct: `(n,)` booleans.
+        labels: `(n,)`, what each picture shows.
+
+    Returns:
+        0..1; 0 without pictures.
+    """
+    right, shown = np.asarray(correct, bool), np.asarray(labels)
+    recalls = [right[shown == label].mean() for label in np.unique(shown)]
+    return float(np.mean(recalls)) if recalls else 0.0
+
+
 def affect_agreement(predicted: npt.ArrayLike, rated: npt.ArrayLike) -> dict[str, float]:
     """How near valence and arousal are to the ratings of people.
 

@@ -10,7 +10,7 @@ examples:
   python -m fer_keras.study branches runs/NAME --split test --sheet
 
 files:
-  branches.md, .csv     accuracy with 95 % Wilson interval by the number of branches
+  branches.md, .csv     accuracy, balanced accuracy by the number of branches
   branches.png          the same as curves, with every single branch
   NAME_drawn.png        class activation maps of each branch over drawn faces; --sheet adds pictures
                         of the data set, which may be passed on only where those may
@@ -29,7 +29,7 @@ from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError, ModelFileError
 from fer_keras.common.files import read_json, write_text
 from fer_keras.common.labels import EMOTIONS, name_mapping
-from fer_keras.common.metrics import wilson_interval
+from fer_keras.common.metrics import balanced_accuracy, wilson_interval
 from fer_keras.data.datasets.synthetic_faces import generate
 from fer_keras.evaluation.run_data import run_samples
 from fer_keras.loading.keras_files import load_network
@@ -59,12 +59,14 @@ class Measured:
         branches: Number of the branch, or of the branches together.
         right: Pictures answered right, of `n`.
         n: Pictures.
+        balanced: Balanced accuracy, 0..1.
     """
 
     kind: str
     branches: int
     right: int
     n: int
+    balanced: float
 
     @property
     def accuracy(self) -> float:
@@ -126,7 +128,7 @@ def run(arguments: argparse.Namespace) -> str:
             {
                 "run": name, "kind": each.kind, "branches": each.branches,
                 "accuracy": each.accuracy, "low": each.interval[0], "high": each.interval[1],
-                "n": each.n,
+                "balanced_accuracy": each.balanced, "n": each.n,
             }
             for each in found
         ]  # fmt: skip
@@ -166,11 +168,12 @@ def _measure_run(
             figures = read_json(stage / result)
             count = int(stage.name.split("-")[1])
             right = round(figures["accuracy"] * figures["n"])
-            found.append(Measured("stage", count, right, figures["n"]))
+            balanced = figures["balanced_accuracy"]
+            found.append(Measured("stage", count, right, figures["n"], balanced))
     _draw_maps(folder, path, network, samples if arguments.sheet else None)
     subject = (
-        f"{samples.name} {samples.split} ({samples.label_rule}), n {len(samples):,}; branch "
-        f"{best + 1} is the best on validation"
+        f"{samples.name} {samples.split} ({samples.label_rule}), n {len(samples):,}; accuracy with "
+        f"its 95 % Wilson interval, balanced accuracy; branch {best + 1} is the best on validation"
     )
     if not fused:
         subject += "; the network's own answer weighs its branches, the mean here does not"
@@ -251,15 +254,20 @@ def measure(logits: Logits, labels: npt.NDArray[np.int64], best: int) -> list[Me
         `branch` for each; `vote` and `mean` for each number of branches; `best branch`; `any
         branch`, pictures that at least one branch has right.
     """
-    n, count = len(labels), logits.shape[1]
+    count = logits.shape[1]
+
+    def measured(kind: str, branches: int, right: npt.NDArray[np.bool_]) -> Measured:
+        balanced = balanced_accuracy(right, labels)
+        return Measured(kind, branches, int(right.sum()), len(labels), balanced)
+
     right = logits.argmax(axis=2) == labels[:, np.newaxis]
-    found = [Measured("branch", b + 1, int(right[:, b].sum()), n) for b in range(count)]
+    found = [measured("branch", b + 1, right[:, b]) for b in range(count)]
     for together in range(1, count + 1):
         part = logits[:, :together]
         for kind, answers in (("vote", vote(part)), ("mean", part.mean(axis=1).argmax(axis=1))):
-            found.append(Measured(kind, together, int((answers == labels).sum()), n))
-    found.append(Measured("best branch", best + 1, int(right[:, best].sum()), n))
-    found.append(Measured("any branch", count, int(right.any(axis=1).sum()), n))
+            found.append(measured(kind, together, answers == labels))
+    found.append(measured("best branch", best + 1, right[:, best]))
+    found.append(measured("any branch", count, right.any(axis=1)))
     return found
 
 
@@ -296,7 +304,7 @@ def table(found: Sequence[Measured]) -> str:
 
 def _cell(each: Measured) -> str:
     low, high = each.interval
-    return f"{each.accuracy:.4f} [{low:.4f}, {high:.4f}]"
+    return f"{each.accuracy:.4f} [{low:.4f}, {high:.4f}], {each.balanced:.4f}"
 
 
 def _draw(path: Path, curves: Mapping[str, Sequence[Measured]]) -> None:

@@ -22,7 +22,7 @@ files:
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -228,7 +228,7 @@ def write_report(
     folder: Path,
     networks: Mapping[str, Outcome],
     heads: Mapping[str, Outcome],
-    persons: Sequence[Outcome],
+    persons: list[Outcome],
 ) -> str:
     """Writes the tables, and returns them.
 

@@ -34,7 +34,7 @@ from fer_keras.common.decode import resize
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
 from fer_keras.common.labels import EMOTIONS
-from fer_keras.common.metrics import accuracy_report
+from fer_keras.common.metrics import accuracy_report, balanced_accuracy
 from fer_keras.data.datasets.synthetic_faces import generate
 from fer_keras.data.samples import Samples, one_hot
 from fer_keras.loading.classifier import LoadedModel
@@ -188,11 +188,13 @@ def measure(model: LoadedModel, explainer: "Explainer", samples: "Samples") -> d
         eyes, mouth = np.concatenate(shares[name]).mean(axis=0).tolist()
         row: dict[str, Any] = {"model": model.name, "map": name, "n": len(base)}
         row["accuracy"] = float(base.mean())
+        row["balanced_accuracy"] = balanced_accuracy(base, samples.labels)
         for what in ("highest", "other", "lowest"):
             outcome = np.concatenate(right[f"{name}/{what}"])
             figures = accuracy_report(outcome)
             row[f"accuracy_{what}"] = figures["accuracy"]
             row[f"{what}_low"], row[f"{what}_high"] = figures["accuracy_interval"]
+            row[f"balanced_{what}"] = balanced_accuracy(outcome, samples.labels)
         # Paired: the pictures are the same.
         difference = np.concatenate(right[f"{name}/other"]).astype(float) - np.concatenate(
             right[f"{name}/highest"]
@@ -271,11 +273,11 @@ def report(about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "# Heatmaps",
         "",
-        f"{about['studied_on']}, commit {about['git_commit']}. Accuracy where {HIDDEN_SHARE:.0%} "
-        "of the picture are hidden: where its map is highest, where that of another picture is, "
-        "where its own is lowest. Needed: what the own highest quarter costs more than another "
-        f"picture's, ± half a 95 % interval. A flat map has {eyes:.0%} on the rows of the eyes and "
-        f"{mouth:.0%} on those of the mouth.",
+        f"{about['studied_on']}, commit {about['git_commit']}. Accuracy and balanced accuracy "
+        f"where {HIDDEN_SHARE:.0%} of the picture are hidden: where its map is highest, where that "
+        "of another picture is, where its own is lowest. Needed: what its highest quarter costs "
+        "more accuracy than another picture's, ± half a 95 % interval. A flat map has "
+        f"{eyes:.0%} on the rows of the eyes and {mouth:.0%} on those of the mouth.",
     ]
     header = ["Map", "Highest hidden", "Another's", "Lowest", "Needed", "On eyes", "On mouth"]
     for model in about["models"]:
@@ -283,14 +285,20 @@ def report(about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
         table = [
             [
                 row["map"],
-                *(f"{row[f'accuracy_{what}']:.4f}" for what in ("highest", "other", "lowest")),
+                *(
+                    f"{row[f'accuracy_{what}']:.4f}, {row[f'balanced_{what}']:.4f}"
+                    for what in ("highest", "other", "lowest")
+                ),
                 f"{row['needed']:+.4f} ± {row['needed_margin']:.4f}",
                 f"{row['eyes']:.0%}",
                 f"{row['mouth']:.0%}",
             ]
             for row in own
         ]
-        accuracy = f"Accuracy with nothing hidden {own[0]['accuracy']:.4f}."
+        accuracy = (
+            f"With nothing hidden accuracy {own[0]['accuracy']:.4f}, balanced "
+            f"{own[0]['balanced_accuracy']:.4f}."
+        )
         lines += ["", f"## {model['name']}", "", accuracy, "", markdown_table(header, table)]
     return "\n".join(lines)
 

@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
-from fer_keras.common.metrics import accuracy_report
+from fer_keras.common.metrics import accuracy_report, balanced_accuracy
 from fer_keras.common.opencv import cv2
 from fer_keras.loading.classifier import LoadedModel
 from fer_keras.reporting.plots import Line, Panel, plot_panels
@@ -165,17 +165,19 @@ def measure(
                     images = through_size(block, size, down, up)
                     for model in models:
                         scores = model.probabilities(images, samples.class_names)
-                        right = scores.argmax(axis=1) == labels[start : start + _BLOCK]
-                        correct[model.name].append(right)
+                        answered = scores.argmax(axis=1)
+                        correct[model.name].append(answered == labels[start : start + _BLOCK])
                         bar.update(len(images))
                 for name, blocks in correct.items():
-                    figures = accuracy_report(np.concatenate(blocks))
+                    right = np.concatenate(blocks)
+                    figures = accuracy_report(right)
                     low, high = figures["accuracy_interval"]
                     rows.append(
                         {
                             "model": name, "pair": pair, "size": size, "n": figures["n"],
                             "accuracy": figures["accuracy"], "accuracy_low": low,
                             "accuracy_high": high,
+                            "balanced_accuracy": balanced_accuracy(right, labels),
                         }
                     )  # fmt: skip
     return rows
@@ -201,13 +203,15 @@ def report(
         "",
         f"{about['studied_on']}; pictures of {about['image_size']} pixels shrunk to each size and "
         f"enlarged again, commit {about['git_commit']}. Half the width of a 95 % interval is at "
-        f"most {_half_width(rows):.4f}.",
+        f"most {_half_width(rows):.4f}. First accuracy, then balanced accuracy.",
     ]
     header = ["Down-up", *(f"{size} px" for size in sizes)]
     for model in about["models"]:
         by_pair = _by_pair(rows, model["name"])
-        table = [[pair, *(f"{row['accuracy']:.4f}" for row in by_pair[pair])] for pair in PAIRS]
-        lines += ["", f"## {model['name']}", "", markdown_table(header, table)]
+        lines += ["", f"## {model['name']}"]
+        for key in ("accuracy", "balanced_accuracy"):
+            table = [[pair, *(f"{row[key]:.4f}" for row in by_pair[pair])] for pair in PAIRS]
+            lines += ["", markdown_table(header, table)]
     published = [
         [pair, *(f"{values[SIZES.index(size)] / 100:.4f}" for size in sizes)]
         for pair, values in PUBLISHED.items()

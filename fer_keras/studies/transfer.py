@@ -22,14 +22,14 @@ On validation by default, which also chose the epochs; --split test reads the te
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
 from fer_keras.common.labels import class_name
-from fer_keras.common.metrics import wilson_interval
+from fer_keras.common.metrics import balanced_accuracy, wilson_interval
 from fer_keras.data.load import describe
 from fer_keras.evaluation.run_data import run_samples
 from fer_keras.loading.classifier import in_channels
@@ -40,8 +40,23 @@ from fer_keras.studies.shared.output import output_folder
 from fer_keras.studies.shared.series import parent_run
 from fer_keras.studies.shared.trained_rows import Row, train_row
 
-# (source, target) -> accuracy and number of pictures.
-Matrix = dict[tuple[str, str], tuple[float, int]]
+
+class Score(NamedTuple):
+    """How well one network answers.
+
+    Attributes:
+        accuracy: 0..1.
+        balanced: Balanced accuracy, 0..1.
+        n: Pictures.
+    """
+
+    accuracy: float
+    balanced: float
+    n: int
+
+
+# (source, target) -> score.
+Matrix = dict[tuple[str, str], Score]
 
 _PUBLISHED = (
     "Published (Siqueira et al. 2020, ESR-9 of full width): AffectNet to FER+ 57.92 % as it is, "
@@ -125,7 +140,9 @@ def run(arguments: argparse.Namespace) -> str:
                     )
                     outcome = train_row(row, folder / f"{source}-to-{target}", seed, **options)
                     figures = outcome.figures
-                    tuned[pair] = (figures["accuracy"], figures["n"])
+                    tuned[pair] = Score(
+                        figures["accuracy"], figures["balanced_accuracy"], figures["n"]
+                    )
         text = write_report(folder, arguments, zero_shot, tuned)
     return f"{text}\n\nwritten to {folder}"
 
@@ -150,7 +167,7 @@ def changes(arguments: argparse.Namespace, dataset: str) -> tuple[str, ...]:
     return (*made, *arguments.set)
 
 
-def score(source: Path, target: Path, split: str) -> tuple[float, int]:
+def score(source: Path, target: Path, split: str) -> Score:
     """How many held-out pictures of one run's data the network of another answers right.
 
     Args:
@@ -159,7 +176,7 @@ def score(source: Path, target: Path, split: str) -> tuple[float, int]:
         split: `"validation"` or `"test"`.
 
     Returns:
-        Accuracy 0..1 and the number of pictures.
+        Accuracy, balanced accuracy and the number of pictures.
     """
     model = load_model(source)
     samples, _ = run_samples(target, split, model.image_shape[0])
@@ -169,7 +186,9 @@ def score(source: Path, target: Path, split: str) -> tuple[float, int]:
     for column, name in enumerate(samples.class_names):
         if class_name(name) in own:
             aligned[:, column] = logits[:, own.index(class_name(name))]
-    return float((aligned.argmax(axis=1) == samples.labels).mean()), len(samples)
+    correct = aligned.argmax(axis=1) == samples.labels
+    balanced = balanced_accuracy(correct, samples.labels)
+    return Score(float(correct.mean()), balanced, len(samples))
 
 
 def write_report(
@@ -180,8 +199,8 @@ def write_report(
     Args:
         folder: Where to.
         arguments: Parsed options.
-        zero_shot: Accuracies without fine-tuning.
-        tuned: Accuracies after it, with those of the data set alone on the diagonal.
+        zero_shot: Scores without fine-tuning.
+        tuned: Scores after it, with those of the data set alone on the diagonal.
 
     Returns:
         Markdown.
@@ -195,19 +214,20 @@ def write_report(
         "",
         f"{arguments.experiment} on the {arguments.split} splits"
         f"{', which also chose the epochs' if arguments.split == 'validation' else ''}; learned "
-        "first (rows), measured on (columns), 95 % Wilson interval. On the diagonal: the data set "
-        f"alone. {_PUBLISHED}.",
+        "first (rows), measured on (columns): accuracy, 95 % Wilson interval, balanced accuracy. "
+        f"On the diagonal: the data set alone. {_PUBLISHED}.",
     ]
     records = []
     for kind, matrix in kinds.items():
         rows = [[source, *(_cell(matrix[source, target]) for target in names)] for source in names]
         lines += ["", f"{kind}:", "", markdown_table(["Learned first", *names], rows)]
-        for (source, target), (accuracy, n) in matrix.items():
-            low, high = wilson_interval(round(accuracy * n), n)
+        for (source, target), value in matrix.items():
+            low, high = _interval(value)
             records.append(
                 {
-                    "kind": kind, "source": source, "target": target, "accuracy": accuracy,
-                    "low": low, "high": high, "n": n,
+                    "kind": kind, "source": source, "target": target,
+                    "accuracy": value.accuracy, "low": low, "high": high,
+                    "balanced_accuracy": value.balanced, "n": value.n,
                 }
             )  # fmt: skip
     text = "\n".join(lines)
@@ -217,10 +237,13 @@ def write_report(
     return text
 
 
-def _cell(value: tuple[float, int]) -> str:
-    accuracy, n = value
-    low, high = wilson_interval(round(accuracy * n), n)
-    return f"{accuracy:.4f} [{low:.4f}, {high:.4f}]"
+def _interval(value: Score) -> tuple[float, float]:
+    return wilson_interval(round(value.accuracy * value.n), value.n)
+
+
+def _cell(value: Score) -> str:
+    low, high = _interval(value)
+    return f"{value.accuracy:.4f} [{low:.4f}, {high:.4f}], {value.balanced:.4f}"
 
 
 def _draw(path: Path, names: Sequence[str], kinds: Mapping[str, Matrix], subject: str) -> None:
@@ -228,12 +251,11 @@ def _draw(path: Path, names: Sequence[str], kinds: Mapping[str, Matrix], subject
     for kind, matrix in kinds.items():
         for target in names:
             for source in [target, *(name for name in names if name != target)]:
-                accuracy, n = matrix[source, target]
-                ends = wilson_interval(round(accuracy * n), n)
+                value = matrix[source, target]
                 label = f"{target} from {source}" if source != target else f"{target} alone"
                 # The diagonal is the same in both.
                 if source != target or kind == "As it is":
-                    groups[kind][label] = (accuracy, *ends)
+                    groups[kind][label] = (value.accuracy, *_interval(value))
     plot_intervals(
         groups, path, title="From one data set to another", note=f"Accuracy, 95 %; {subject}"
     )

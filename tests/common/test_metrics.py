@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from fer_keras.common.errors import DataError
 from fer_keras.common.metrics import (
     accuracy_report,
+    balanced_accuracy,
     brier_score,
     evaluate_predictions,
     expected_calibration_error,
@@ -163,6 +164,11 @@ def test_all_figures_of_a_small_case_by_hand() -> None:
     assert result["without_duplicates"]["n"] == 4
     assert result["without_duplicates"]["accuracy"] == pytest.approx(3 / 4)
     assert result["ece"] == pytest.approx(0.8 - 4 / 6)
+
+
+def test_balanced_accuracy_is_the_mean_of_the_recalls() -> None:
+    assert balanced_accuracy([True, True, False, True], [4, 4, 4, 2]) == pytest.approx(5 / 6)
+    assert balanced_accuracy([], []) == 0.0
 
 
 def test_everything_a_duplicate_leaves_no_accuracy() -> None:

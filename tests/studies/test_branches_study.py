@@ -53,7 +53,9 @@ def grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "grown"
     (folder / "branches-1").mkdir(parents=True)
     save_network(with_class_names(network, NAMES), folder / "best.keras")
-    (folder / "branches-1" / "result.json").write_text(json.dumps({"accuracy": 0.25, "n": 12}))
+    (folder / "branches-1" / "result.json").write_text(
+        json.dumps({"accuracy": 0.25, "balanced_accuracy": 0.3, "n": 12})
+    )
     rng = np.random.default_rng(0)
     samples = Samples(
         "synthetic_faces", "validation", NAMES[::-1], "hard",
@@ -75,7 +77,7 @@ def test_the_study(grown: Path, tmp_path: Path) -> None:
     text = branches.run(arguments(str(grown), "--sheet", "--output", str(out)))
     assert "synthetic_faces validation (hard), n 12" in text
     assert "Stage of k branches" in text
-    assert "0.2500 [" in text
+    assert "0.2500 [0.0889, 0.5323], 0.3000" in text
     names = {path.name for path in out.iterdir()}
     assert names == {
         "branches.md", "branches.csv", "branches.png", "grown_drawn.png",

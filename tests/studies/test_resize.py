@@ -68,7 +68,7 @@ def test_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads((out / "resize.json").read_text())["image_size"] == 48
     shown = capsys.readouterr().out
     assert "| cubic-linear | 0.8130 | 0.7867 | 0.7755 | 0.5793 | 0.5220 |" in shown
-    assert shown.count("1.0000") == 5 * len(PAIRS)
+    assert shown.count("1.0000") == 2 * 5 * len(PAIRS)
 
     with pytest.raises(ConfigError, match=r"at least 14\. Received: 10"):
         main([*words, "--size", "10"])

@@ -224,10 +224,12 @@ def test_losses_and_their_ratio() -> None:
 
 def test_the_figures_of_a_model() -> None:
     known = np.arange(1000) >= 50
-    rows = figures("ours", _outcomes(light=100), known)
+    labels = (np.arange(1000) < 100).astype(np.int64)
+    rows = figures("ours", _outcomes(light=100), labels, known)
     by_condition = {(r["corruption"], r["severity"]): r for r in rows}
     row = by_condition["light", 4]
     assert (row["accuracy"], row["loss"]) == (0.9, 0.1)
+    assert row["balanced_accuracy"] == 0.5
     assert row["loss_margin"] == pytest.approx(1.96 * np.sqrt(0.1 * 0.9 / 1000))
     assert (row["n_known"], row["accuracy_known"]) == (950, pytest.approx(900 / 950))
     assert row["ece"] == pytest.approx(0.0)

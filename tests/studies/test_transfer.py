@@ -32,10 +32,12 @@ def test_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def train(row: Row, run_dir: Path, seed: int, **_: Any) -> Outcome:
         override(load_experiment(row.experiment), row.changes)
         trained[run_dir.name] = row
-        return Outcome(row, run_dir, {"accuracy": 0.8, "n": 100}, {}, {}, "")
+        return Outcome(
+            row, run_dir, {"accuracy": 0.8, "balanced_accuracy": 0.6, "n": 100}, {}, {}, ""
+        )
 
-    def score(source: Path, target: Path, split: str) -> tuple[float, int]:
-        return (0.7 if source == target else 0.4), 100
+    def score(source: Path, target: Path, split: str) -> transfer.Score:
+        return transfer.Score(0.7 if source == target else 0.4, 0.5, 100)
 
     monkeypatch.setattr(transfer, "train_row", train)
     monkeypatch.setattr(transfer, "score", score)
@@ -49,7 +51,7 @@ def test_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "dataset.name=rafdb" in tuned
     zero_shot, fine = text.split("Fine-tuned, 3 epochs:")
     assert zero_shot.count("0.4000 [") == 2
-    assert fine.count("0.8000 [") == 2
+    assert fine.count("0.8000 [0.7112, 0.8666], 0.6000") == 2
     assert fine.count("0.7000 [") == 2
     with (out / "transfer.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 8
@@ -94,7 +96,9 @@ def test_classes_are_matched_by_name_and_unknown_ones_count_as_wrong(
         {"source": np.arange(5).astype(str), "sha256": np.arange(5).astype(str)},
     )  # fmt: skip
     monkeypatch.setattr(transfer, "run_samples", lambda *_: (samples, samples))
-    assert transfer.score(tmp_path / "best.keras", tmp_path, "validation") == (0.8, 5)
+    assert transfer.score(tmp_path / "best.keras", tmp_path, "validation") == (
+        0.8, pytest.approx((1 + 1 + 0) / 3), 5
+    )  # fmt: skip
 
 
 def test_pictures_are_grey_by_the_weights_of_the_runtime() -> None:

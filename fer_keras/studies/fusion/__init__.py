@@ -182,6 +182,7 @@ def measure(
             {
                 "answer": name, "views": int(views), "is_base": name in names, "n": figures["n"],
                 "accuracy": figures["accuracy"], "accuracy_low": low, "accuracy_high": high,
+                "balanced_accuracy": figures["balanced_accuracy"],
                 "without_duplicates": figures["without_duplicates"]["accuracy"],
                 "macro_f1": figures["macro_f1"], "nll": figures["nll"], "ece": figures["ece"],
                 "best_base": best, "gained": gained, "lost": lost,
@@ -249,13 +250,14 @@ def report(about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     cross = f"cross-fitted in {about['folds']} folds of it"
     fitted = cross if about["split"] == "validation" else "fitted on the validation split"
     header = [
-        "Answer", "Views", "Accuracy [95 %]", "Without duplicates", "Macro F1", "NLL", "ECE",
-        "Gained / lost", "p", "Published",
+        "Answer", "Views", "Accuracy [95 %]", "Balanced", "Without duplicates", "Macro F1", "NLL",
+        "ECE", "Gained / lost", "p", "Published",
     ]  # fmt: skip
     table = [
         [
             row["answer"], str(row["views"]),
             f"{row['accuracy']:.4f} [{row['accuracy_low']:.4f}, {row['accuracy_high']:.4f}]",
+            f"{row['balanced_accuracy']:.4f}",
             "" if row["without_duplicates"] is None else f"{row['without_duplicates']:.4f}",
             f"{row['macro_f1']:.4f}", f"{row['nll']:.4f}", f"{row['ece']:.3f}",
             "" if row["answer"] == row["best_base"] else f"{row['gained']} / {row['lost']}",

@@ -33,7 +33,11 @@ import numpy.typing as npt
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.common.files import write_text
-from fer_keras.common.metrics import accuracy_report, expected_calibration_error
+from fer_keras.common.metrics import (
+    accuracy_report,
+    balanced_accuracy,
+    expected_calibration_error,
+)
 from fer_keras.loading.classifier import LoadedModel
 from fer_keras.reporting.tables import write_csv
 from fer_keras.studies.robustness.corruptions import CORRUPTIONS, STANDARD_POINTS, corrupt
@@ -121,7 +125,11 @@ def run(arguments: argparse.Namespace) -> str:
 
     missing = [n for n in samples.class_names if not all(model.knows(n) for model in models)]
     known = ~np.isin(np.array(samples.class_names)[samples.labels], missing)
-    rows = [row for model in models for row in figures(model.name, outcomes[model.name], known)]
+    rows = [
+        row
+        for model in models
+        for row in figures(model.name, outcomes[model.name], samples.labels, known)
+    ]
     reference = next((model.name for model in models if model.is_peer), models[0].name)
     others = [model.name for model in models if model.name != reference]
     points = [row for name in others for row in compare(name, reference, outcomes, arguments.seed)]
@@ -184,12 +192,15 @@ def measure(
     return found
 
 
-def figures(name: str, outcomes: Outcomes, known: Bools) -> list[dict[str, Any]]:
+def figures(
+    name: str, outcomes: Outcomes, labels: npt.NDArray[np.int64], known: Bools
+) -> list[dict[str, Any]]:
     """The figures of one model under each condition.
 
     Args:
         name: Of the model.
         outcomes: Of `measure`.
+        labels: `(n,)`, what the pictures show.
         known: `(n,)`, the pictures whose class every model of the study knows.
 
     Returns:
@@ -216,6 +227,7 @@ def figures(name: str, outcomes: Outcomes, known: Bools) -> list[dict[str, Any]]
                 "accuracy": overall["accuracy"],
                 "accuracy_low": overall["accuracy_interval"][0],
                 "accuracy_high": overall["accuracy_interval"][1],
+                "balanced_accuracy": balanced_accuracy(outcome.correct, labels),
                 "n_known": of_known["n"],
                 "accuracy_known": of_known["accuracy"],
                 "ece": expected_calibration_error(outcome.confidences, outcome.correct),

@@ -49,7 +49,10 @@ def report(
         f"{about['studied_on']}; pictures of {about['image_size']} pixels, seed {about['seed']}, "
         f"commit {about['git_commit']}. Intervals are 95 %.",
     ]
-    header = ["Model", "Clean accuracy", "ECE", "Mean of all corruptions", "Mean loss", "Mean ECE"]
+    header = [
+        "Model", "Clean accuracy", "Balanced", "ECE", "Mean of all corruptions", "Mean balanced",
+        "Mean loss", "Mean ECE",
+    ]  # fmt: skip
     if missing:
         lines[-1] += (
             f" Pictures of {', '.join(missing)} are errors of a model that does not know the class."
@@ -59,11 +62,13 @@ def report(
     for name in names:
         clean = by_key[name, *CLEAN]
         corrupted = [row for row in rows if row["model"] == name and row["severity"]]
-        cells = [name, _with_interval(clean), f"{clean['ece']:.3f}"]
+        balanced = f"{clean['balanced_accuracy']:.4f}"
+        cells = [name, _with_interval(clean), balanced, f"{clean['ece']:.3f}"]
         if missing:
             cells.insert(2, f"{clean['accuracy_known']:.4f} (n {clean['n_known']:,})")
         cells += [
-            f"{np.mean([row[key] for row in corrupted]):.4f}" for key in ("accuracy", "loss", "ece")
+            f"{np.mean([row[key] for row in corrupted]):.4f}"
+            for key in ("accuracy", "balanced_accuracy", "loss", "ece")
         ]
         table.append(cells)
     lines += ["", markdown_table(header, table), "", "## Standard points", ""]
