@@ -2,18 +2,20 @@
 
 python benchmarks/training.py                                    the networks, float32 and bfloat16
 python benchmarks/training.py --networks compact ddamfn --precision float32 --rounds 8
+python benchmarks/training.py --networks mobilenet_v3_large --alone            one process at a time
 
 Every variant is a process of its own that builds the network once and then trains a round of steps
 whenever it is told to, so all of them take turns on the same machine and an idle one uses no
-processor. The fastest of a variant's rounds counts: what else runs on the machine can only slow a
-round down. Batches are random pictures that are in memory already; the optimizer is SGD with
-momentum in both. The ratio is that to the fastest plain PyTorch of the same precision (both memory
-formats are tried); the load is that of the machine over the last minute. With `--one-core` every
-variant has one thread, and the processor time of its process counts, which other work on the
-machine touches little. Ours trains as `fer_keras.train` does: `Method.fit` on the network of this
-project, ESR by the losses of its branches; MobileNetV3-Large is the encoder of `keras.applications`
-and a dense layer. Trained parameters have to be as many in both, and those of DDAMFN the published
-4,106,512.
+processor. With `--alone` a process ends before the next one begins, and every round has one of its
+own, which warms up first: nothing else lies in memory. The fastest of a variant's rounds counts:
+what else runs on the machine can only slow a round down. Batches are random pictures that are in
+memory already; the optimizer is SGD with momentum in both. The ratio is that to the fastest plain
+PyTorch of the same precision (both memory formats are tried); the load is that of the machine over
+the last minute. With `--one-core` every variant has one thread, and the processor time of its
+process counts, which other work on the machine touches little. Ours trains as `fer_keras.train`
+does: `Method.fit` on the network of this project, ESR by the losses of its branches;
+MobileNetV3-Large is the encoder of `keras.applications` and a dense layer. Trained parameters have
+to be as many in both, and those of DDAMFN the published 4,106,512.
 """
 
 import argparse
@@ -129,8 +131,6 @@ class Worker:
             "TF_ENABLE_ONEDNN_OPTS": settings.get("onednn", "1"),
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
-        self.task = task
-        self.seconds: list[float] = []
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).resolve()), "--worker", json.dumps(asdict(task))],
             env=environment,
@@ -140,19 +140,15 @@ class Worker:
             text=True,
         )
         self.parameters = int(self._read()["parameters"])
+        self.round()  # It builds the graph.
 
-    def round(self) -> None:
-        """Trains one round and notes its time."""
+    def round(self) -> float:
+        """Trains one round, and returns its seconds."""
         if self._process.stdin is None:
             raise RuntimeError("The process has no input.")
         self._process.stdin.write("round\n")
         self._process.stdin.flush()
-        self.seconds.append(float(self._read()["seconds"]))
-
-    @property
-    def images_per_second(self) -> float:
-        """That of the fastest round."""
-        return self.task.batch_size * self.task.steps / min(self.seconds)
+        return float(self._read()["seconds"])
 
     def stop(self) -> None:
         """Ends the process."""
@@ -166,7 +162,7 @@ class Worker:
             if line.startswith("{"):
                 answer: dict[str, Any] = json.loads(line)
                 return answer
-        raise RuntimeError(f"The process ended early: {self.task}")
+        raise RuntimeError("The process ended early.")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -183,6 +179,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, help="default: that of the network")
     parser.add_argument("--steps", type=int, help="of a round; default: that of the network")
     parser.add_argument("--rounds", type=int, default=3, help="after one to warm up")
+    parser.add_argument("--alone", action="store_true", help="one process at a time")
     parser.add_argument("--one-core", action="store_true", help="one thread, processor time")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
@@ -202,35 +199,60 @@ def _measure(arguments: argparse.Namespace, network: str, precision: str) -> Non
     setup = NETWORKS[network]
     batch_size = arguments.batch_size or setup.batch_size
     steps = arguments.steps or setup.steps
-    workers = [
-        Worker(Task(name, network, precision, batch_size, steps, arguments.one_core))
+    tasks = [
+        Task(name, network, precision, batch_size, steps, arguments.one_core)
         for name in arguments.variants
     ]
-    counts = {worker.parameters for worker in workers}
+    measured = (_one_by_one if arguments.alone else _in_turns)(tasks, arguments.rounds)
+    counts = {parameters for parameters, _ in measured.values()}
     if setup.parameters and counts != {setup.parameters}:
         raise SystemExit(
             f"error: expected {setup.parameters:,} trained parameters. Received: {sorted(counts)}."
         )
     if len(counts) > 1:
         raise SystemExit(f"error: the networks differ: {sorted(counts)} trained parameters.")
-    for _ in range(arguments.rounds + 1):
-        for worker in workers:
-            worker.round()
-    for worker in workers:
-        del worker.seconds[0]  # It builds the graph.
-    plain = max(
-        (w.images_per_second for w in workers if w.task.variant in _PLAIN), default=math.nan
-    )
+    rates = {name: batch_size * steps / min(seconds) for name, (_, seconds) in measured.items()}
+    plain = max((rate for name, rate in rates.items() if name in _PLAIN), default=math.nan)
     load = os.getloadavg()[0]
-    for worker in workers:
-        ratio = f"{worker.images_per_second / plain:.2f}"
+    for name, rate in rates.items():
+        ratio = "" if name in _PLAIN else f"{rate / plain:.2f}"
         print(
-            f"| {network} | {worker.parameters:,} | {batch_size} | {precision} | "
-            f"{worker.task.variant} | {worker.images_per_second:.1f} | "
-            f"{'' if worker.task.variant in _PLAIN else ratio} | {load:.1f} |",
+            f"| {network} | {min(counts):,} | {batch_size} | {precision} | {name} | {rate:.1f} | "
+            f"{ratio} | {load:.1f} |",
             flush=True,
         )
+
+
+def _in_turns(tasks: Sequence[Task], rounds: int) -> dict[str, tuple[int, list[float]]]:
+    """All processes at once, of which one works at a time.
+
+    Args:
+        tasks: Of the variants.
+        rounds: Of each.
+
+    Returns:
+        Variant -> trained parameters, seconds of every round.
+    """
+    workers = {task.variant: Worker(task) for task in tasks}
+    seconds: dict[str, list[float]] = {name: [] for name in workers}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            seconds[name].append(worker.round())
+    for worker in workers.values():
         worker.stop()
+    return {name: (workers[name].parameters, seconds[name]) for name in workers}
+
+
+def _one_by_one(tasks: Sequence[Task], rounds: int) -> dict[str, tuple[int, list[float]]]:
+    """As `_in_turns`, with one process at a time."""
+    found: dict[str, tuple[int, list[float]]] = {}
+    for _ in range(rounds):
+        for task in tasks:
+            worker = Worker(task)
+            _, seconds = found.get(task.variant, (0, []))
+            found[task.variant] = (worker.parameters, [*seconds, worker.round()])
+            worker.stop()
+    return found
 
 
 def _work(task: Task) -> None:
