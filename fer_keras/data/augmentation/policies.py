@@ -34,6 +34,21 @@ _RANGE = (0.0, 255.0)
 
 Policy = Callable[[Any, Any, Any], tuple[Any, Any]]
 
+# Of `camera_worst`.
+_HARMS = (
+    webcam.light_from_a_side,
+    webcam.bend,
+    webcam.dim,
+    webcam.fade,
+    webcam.coarsen,
+    webcam.pixelate,
+    webcam.defocus,
+    webcam.grain(0.3, 32),
+    webcam.compress,
+    webcam.hide,
+    webcam.hide_rows,
+)
+
 
 def _shift(share: float) -> Any:
     """A shift by whole pixels: interpolation would blur faces of 48 pixels, as no held-out one is.
@@ -144,21 +159,14 @@ def _camera_worst(image_shape: tuple[int, int, int]) -> list[Any]:
         layers.RandomFlip("horizontal"),
         _warp(shift=0.08, rotation=32, scale=0.12, tilt=0.35),
         layers.RandomContrast(0.25, value_range=_RANGE),
-        webcam.some_pictures(
-            0.5,
-            webcam.light_from_a_side,
-            webcam.bend,
-            webcam.dim,
-            webcam.fade,
-            webcam.coarsen,
-            webcam.pixelate,
-            webcam.defocus,
-            webcam.grain(0.3, 32),
-            webcam.compress,
-            webcam.hide,
-            webcam.hide_rows,
-        ),
+        webcam.some_pictures(0.5, *_HARMS),
     ]
+
+
+def _camera_half(image_shape: tuple[int, int, int]) -> list[Any]:
+    """Half the pictures are those of `standard`, the others turned away and harmed besides."""
+    away = _warp(shift=0, rotation=22, scale=0, tilt=0.4)
+    return [*_standard(image_shape), webcam.some_pictures(0.5, away, *_HARMS)]
 
 
 def _ferplus(image_shape: tuple[int, int, int]) -> list[Any]:
@@ -227,6 +235,7 @@ _POLICIES: dict[str, Callable[[Any], list[Any]]] = {
     "camera": _camera,
     "camera_hard": _camera_hard,
     "camera_worst": _camera_worst,
+    "camera_half": _camera_half,
     "ferplus": _ferplus,
     "rand_augment": _rand_augment,
     "cut_mix": _cut_mix,
