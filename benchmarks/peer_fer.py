@@ -29,7 +29,7 @@ from tqdm import tqdm
 from fer_keras.common.errors import run_command
 from fer_keras.common.files import read_json, write_text
 from fer_keras.common.labels import canonical
-from fer_keras.common.metrics import wilson_interval
+from fer_keras.common.metrics import balanced_accuracy, wilson_interval
 from fer_keras.common.opencv import cv2
 from fer_keras.data.load import load_samples
 from fer_keras.data.samples import Samples
@@ -145,7 +145,8 @@ def score(
         samples: Their targets' highest entry is the true label.
 
     Returns:
-        `accuracy` over all with its 95 % `interval`, and the same without pictures of contempt.
+        `accuracy` over all with its 95 % `interval`, the same without pictures of contempt, and
+        `balanced_accuracy`.
     """
     names = np.array([canonical(name) for name in class_names])
     labels = np.array([canonical(name) for name in samples.class_names])
@@ -155,6 +156,7 @@ def score(
     return {
         "accuracy": float(right.mean()),
         "interval": wilson_interval(int(right.sum()), len(right)),
+        "balanced_accuracy": balanced_accuracy(right, truth),
         "n_without_contempt": len(rest),
         "accuracy_without_contempt": float(rest.mean()),
         "interval_without_contempt": wilson_interval(int(rest.sum()), len(rest)),
@@ -169,8 +171,8 @@ def markdown(report: dict[str, Any]) -> str:
         f"{report['n']:,} ({first['n_without_contempt']:,} without contempt)",
         "",
         "| model | KiB | model alone, ms (p50, p95) | x first | crop to answer, ms (p50, p95) "
-        "| accuracy [95 %] | without contempt [95 %] |",
-        "|---|---|---|---|---|---|---|",
+        "| accuracy [95 %] | balanced | without contempt [95 %] |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in report["models"].items():
         alone = row["alone"]["threads"]["1"]
@@ -180,7 +182,8 @@ def markdown(report: dict[str, Any]) -> str:
             f"| {name} | {row['alone']['bytes'] / 1024:,.0f} | {alone['p50_ms']:.3f}, "
             f"{alone['p95_ms']:.3f} | {alone['x_first']:.2f} | {row['call_p50_ms']:.3f}, "
             f"{row['call_p95_ms']:.3f} | {row['accuracy']:.4f} [{low:.4f}, {high:.4f}] | "
-            f"{row['accuracy_without_contempt']:.4f} [{low_rest:.4f}, {high_rest:.4f}] |"
+            f"{row['balanced_accuracy']:.4f} | {row['accuracy_without_contempt']:.4f} "
+            f"[{low_rest:.4f}, {high_rest:.4f}] |"
         )
     return "\n".join(lines)
 

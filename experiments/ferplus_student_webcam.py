@@ -1,4 +1,4 @@
-"""The model to ship: `ferplus_student_labels`, trained on with pictures harmed in every way we know.
+"""The model to ship: `ferplus_student_labels`, trained on with pictures harmed in all known ways.
 
 Source: ours; noisy student (Xie et al., CVPR 2020): three teachers, the student itself among them,
 see the clean picture, and the student learns their answer from a mild or a harmed one
