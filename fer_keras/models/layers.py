@@ -6,6 +6,11 @@ from typing import Any
 import keras
 
 from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.models.torch_maps import keep_maps_in_place
+
+# Here, since every method needs this module, and so every training.
+if keras.backend.backend() == "torch":
+    keep_maps_in_place()
 
 # Of ImageNet's pixels in 0..1, red, green and blue.
 _IMAGENET_MEAN: tuple[float, ...] = (0.485, 0.456, 0.406)

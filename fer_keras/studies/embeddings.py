@@ -253,17 +253,7 @@ def write_report(
         f"{markdown_table(header(_FACE), rows)}"
     )
     if persons:
-        stages = len(persons) // len(_IDENTITY)
-        controls = persons[stages : 2 * stages]
-        cells = [
-            outcome_cells(each, control)
-            for each, control in zip(persons, controls * len(_IDENTITY), strict=True)
-        ]
-        text += (
-            "\n\nThe encoder of emotions beside one that knows the person, and heads on it, at a "
-            "rate of 0.001 for 96 epochs; compared with the row beside random features.\n\n"
-            f"{markdown_table(header(_RANDOM), cells)}"
-        )
+        text += _identity_table(persons)
     commands = "\n".join(each.command for each in everything)
     write_text(folder / "embeddings.md", f"{text}\n\nEach row alone:\n\n```bash\n{commands}\n```\n")
     record = {
@@ -279,3 +269,16 @@ def write_report(
     }  # fmt: skip
     write_text(folder / "embeddings.json", json.dumps(record, indent=2) + "\n")
     return f"{text}\n\nwritten to {folder}"
+
+
+def _identity_table(persons: list[Outcome]) -> str:
+    stages = len(persons) // len(_IDENTITY)
+    beside_random = persons[stages : 2 * stages]
+    cells = [
+        outcome_cells(each, beside_random[place % stages]) for place, each in enumerate(persons)
+    ]
+    return (
+        "\n\nThe encoder of emotions beside one that knows the person, and heads on it, at a rate "
+        "of 0.001 for 96 epochs; compared with the row beside random features.\n\n"
+        f"{markdown_table(header(_RANDOM), cells)}"
+    )

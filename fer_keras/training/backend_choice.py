@@ -398,7 +398,7 @@ def _kept(experiment: Experiment) -> Path:
     from fer_keras.data.prepared import cache_folder
     from fer_keras.training.as_weights import AS_WEIGHTS
 
-    packages = ("keras", *BACKENDS)
+    packages = ("fer_keras", "keras", *BACKENDS)
     training, dataset = (
         {name: getattr(part, name) for name in names}
         for part, names in (
@@ -411,7 +411,7 @@ def _kept(experiment: Experiment) -> Path:
         options.pop(untimed, None)
     network = experiment.network
     facts = {
-        "measured": "steps alone",
+        "measured": "steps alone, without copies of maps",
         "training": training,
         "network": [network.name, network.options, network.name == AS_WEIGHTS and network.weights],
         "growth": dataclasses.asdict(dataclasses.replace(experiment.growth, previous="")),

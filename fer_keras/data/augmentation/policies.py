@@ -34,7 +34,7 @@ _RANGE = (0.0, 255.0)
 
 Policy = Callable[[Any, Any, Any], tuple[Any, Any]]
 
-# Of `camera_worst`.
+# Of `camera_worst` and `camera_half`.
 _HARMS = (
     webcam.light_from_a_side,
     webcam.bend,
