@@ -1,0 +1,27 @@
+"""The model to ship: `ferplus_student_webcam` with its classifier trained once more, on the votes.
+
+Source: Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR
+2020, section 4 (classifier re-training); without their balanced draw of the classes, as the class
+prior is taken out afterwards (docs/prior.md). What a student learns from teachers leans to the
+frequent classes as they do. Here everything but the last layer stays as it is, and that layer
+learns the class with most of the votes, without a teacher. Training pictures whose exact pixels
+also occur in PublicTest are left out.
+Command: python -m fer_keras.train --exp ferplus_classifier
+"""
+
+from fer_keras.config import MethodConfig, NetworkConfig, based_on
+
+experiment = based_on(
+    "ferplus_student_webcam",
+    name="ferplus_classifier",
+    network=NetworkConfig("as_weights", weights="ferplus_student_webcam"),
+    method=MethodConfig("label_distribution", {"scheme": "majority"}),
+    training={
+        "epochs": 5,
+        "learning_rate": 0.001,
+        "layer_rates": {"*": 0.0, "logits": 1.0},
+        "weight_decay": 0.0,
+        "ema_momentum": 0.99,
+        "precision": "float32",
+    },
+)
