@@ -1,6 +1,5 @@
 """What is said of a run, once: for the terminal, for MLflow's tags and for `result.json`."""
 
-import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,11 +54,6 @@ class RunRecord:
     def commit(self) -> str:
         """Of the package's checkout."""
         return git_commit()
-
-    @cached_property
-    def num_parameters(self) -> int:
-        """Those that are trained."""
-        return sum(math.prod(v.shape) for v in self.task.method.trainable_variables)
 
     def name(self, part: str) -> str:
         """The name of the MLflow run.
@@ -145,7 +139,7 @@ class RunRecord:
             "train_label_rule": self.train.label_rule,
             "class_prior": prior,
             "pictures": picture_rule_of(self.train.images, experiment.dataset.enlarge).record(),
-            "trainable_parameters": self.num_parameters,
+            "trainable_parameters": self.task.num_parameters,
             "initial_weights": self.task.weights_from,
             "teacher": self.task.teacher,
             "training_minutes": round(progress.seconds / 60, 2),

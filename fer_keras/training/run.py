@@ -92,7 +92,7 @@ def run(
         command = first_command(run_dir, command)
         write_text(run_dir / "labels.txt", "\n".join(train.class_names) + "\n")
     record = RunRecord(experiment, run_dir, train, validation, task, device, command)
-    print(f"network {task.method.network.name}  {record.num_parameters:,} trainable parameters")
+    print(f"network {task.method.network.name}  {task.num_parameters:,} trainable parameters")
     checkpoint = load_checkpoint(run_dir / "checkpoint", task.method) if resume else None
     progress = checkpoint or Progress()
     if progress.step:

@@ -1,6 +1,7 @@
 """The one assembly of a training: network, starting weights, method, what it is fed, optimizer."""
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Task:
         save: Writes the network that is kept to a path.
         average: Of the weights, over the steps.
         learned: Which pictures a pass leaves out.
+        num_parameters: The trainable ones, also of layers that `training.layer_rates` freezes.
     """
 
     method: Any
@@ -65,6 +67,7 @@ class Task:
     save: Callable[[Any, Path], None]
     average: WeightAverage
     learned: LearnedPictures
+    num_parameters: int
 
 
 def build_task(
@@ -142,6 +145,7 @@ def build_task(
         per_epoch = 1
     method.sam_rho = training.sam_rho
     method.sam_twice = training.sam_statistics == "twice"
+    num_parameters = sum(math.prod(v.shape) for v in method.trainable_variables)
     if training.layer_rates:
         freeze_layers(method.network, training.layer_rates)
     method.compile(
@@ -161,6 +165,7 @@ def build_task(
         save_kept,
         WeightAverage(method, training.ema_momentum),
         learned,
+        num_parameters,
     )
 
 

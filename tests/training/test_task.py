@@ -1,5 +1,6 @@
 """The one assembly of a training builds what every shipped experiment asks for."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,10 @@ def test_task_of_every_experiment(
         frozen = [layer.name for layer in task.method.network.layers if not layer.trainable]
         assert names
         assert bool(frozen) == (0 in experiment.training.layer_rates.values())
+    # A frozen layer still is a part of the network: its size does not depend on the recipe.
+    trained = sum(math.prod(v.shape) for v in task.method.trainable_variables)
+    is_frozen = 0 in experiment.training.layer_rates.values()
+    assert task.num_parameters > trained if is_frozen else task.num_parameters == trained
 
 
 def test_the_prior_is_taken_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
