@@ -163,7 +163,7 @@ def training_facts(
         "experiment": experiment.name,
         "seed": experiment.seed,
         "network": result.get("network", experiment.network.name),
-        "network_options": dict(experiment.network.options),
+        "network_options": result.get("network_options", dict(experiment.network.options)),
         "method": experiment.method.name,
         "method_options": dict(experiment.method.options),
         "augmentation": experiment.augmentation,

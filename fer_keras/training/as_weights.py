@@ -5,9 +5,17 @@ may still have to be chosen.
 """
 
 from dataclasses import replace
+from typing import Any
 
-from fer_keras.common.errors import ConfigError
-from fer_keras.config import Experiment, list_experiments, load_experiment, override
+from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.common.files import read_json
+from fer_keras.config import (
+    Experiment,
+    NetworkConfig,
+    list_experiments,
+    load_experiment,
+    override,
+)  # fmt: skip
 from fer_keras.loading.exported_weights import is_export, read_exported_weights
 from fer_keras.loading.keras_files import input_shape
 from fer_keras.loading.presets import trained_file
@@ -63,3 +71,27 @@ def with_input_of_weights(experiment: Experiment) -> Experiment:
     pictures = {"image_size": size, "channels": channels}
     checked = override(experiment, [f"dataset.{key}={value}" for key, value in pictures.items()])
     return replace(checked, network=start)
+
+
+def options_of(start: NetworkConfig) -> dict[str, Any]:
+    """The options that a network was built with, also where it is taken from a file.
+
+    An export says them, so that its network can be built anew and trained on.
+
+    Args:
+        start: The network of an experiment, its weights a file or folder.
+
+    Returns:
+        The options; of a file whose folder does not say them, none.
+    """
+    if start.name != AS_WEIGHTS:
+        return dict(start.options)
+    for name, part in (("result.json", ""), ("manifest.json", "training")):
+        try:
+            facts = read_json(trained_file(start.weights).with_name(name))
+        except ModelFileError:
+            continue
+        options = (facts.get(part) or {} if part else facts).get("network_options")
+        if isinstance(options, dict):
+            return options
+    return {}

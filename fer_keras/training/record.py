@@ -18,6 +18,7 @@ from fer_keras.runtime.pictures import picture_rule_of
 from fer_keras.tracking.champion import pictures_id
 from fer_keras.tracking.run_names import data_tag, run_name
 from fer_keras.tracking.tracker import TrackedData, git_commit
+from fer_keras.training.as_weights import options_of
 from fer_keras.training.checkpoint import Progress
 from fer_keras.training.own_parts import file_digests
 from fer_keras.training.task import Task
@@ -88,6 +89,7 @@ class RunRecord:
             "experiment": experiment.name,
             "method": experiment.method.name,
             "network": self.task.method.network.name,
+            "network_options": options_of(experiment.network),
             "git_commit": self.commit,
             "dataset": data_tag(experiment).removeprefix("dataset="),
             "dataset_fingerprint": self.train.fingerprint,
@@ -132,6 +134,7 @@ class RunRecord:
             "run": f"{experiment.name} seed {experiment.seed} {data_tag(experiment)}",
             "fallback": bool(experiment.dataset.fallback_for),
             "network": self.task.method.network.name,
+            "network_options": options_of(experiment.network),
             "seed": experiment.seed,
             "best_epoch": int(kept["epoch"]),
             "epochs": len(progress.history),

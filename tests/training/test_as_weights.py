@@ -1,6 +1,7 @@
 """A training that takes its network from a file: size, classes, and what is refused."""
 
 import dataclasses
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 
 from fer_keras.common.errors import ConfigError, ModelFileError
+from fer_keras.common.files import write_text
 from fer_keras.config import NetworkConfig, load_experiment
 from fer_keras.loading import save_network
 from fer_keras.loading.transfer import with_classes
 from fer_keras.methods import build_method
 from fer_keras.models import build_network, list_networks
 from fer_keras.models.layers import class_names_of, with_class_names
-from fer_keras.training.as_weights import with_input_of_weights
+from fer_keras.training.as_weights import options_of, with_input_of_weights
 from fer_keras.training.start import network_of_weights
 
 NAMES = ("neutral", "happiness", "surprise", "anger")
@@ -53,6 +55,20 @@ def test_the_pictures_get_the_size_of_the_network(trained: Path) -> None:
     earlier = load_experiment("ferplus_camera").dataset
     experiment = with_input_of_weights(starting_with(weights="ferplus_camera"))
     assert experiment.dataset.image_size == earlier.image_size
+
+
+def test_the_options_of_the_network_are_known_to_the_next_run(trained: Path) -> None:
+    experiment = with_input_of_weights(starting_with(weights=str(trained)))
+    assert options_of(experiment.network) == {}
+    options = {"stem_filters": 4, "widths": [8], "depths": [1]}
+    write_text(trained / "result.json", json.dumps({"network_options": options}))
+    assert options_of(experiment.network) == options
+    (trained / "result.json").rename(trained / "manifest.json")
+    assert options_of(experiment.network) == {}
+    manifest = {"training": {"network_options": options}}
+    write_text(trained / "manifest.json", json.dumps(manifest))
+    assert options_of(experiment.network) == options
+    assert options_of(load_experiment("ferplus_tiny").network)["widths"] == [40, 72, 96]
 
 
 def test_what_cannot_be_started_from_is_refused_before_any_data(trained: Path) -> None:
