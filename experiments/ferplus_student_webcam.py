@@ -1,4 +1,4 @@
-"""The model to ship: `ferplus_student_labels`, trained on with pictures harmed in all known ways.
+"""`ferplus_student_labels`, trained on with pictures harmed in all known ways.
 
 Source: ours; noisy student (Xie et al., CVPR 2020): three teachers, the student itself among them,
 see the clean picture, and the student learns their answer from a mild or a harmed one
@@ -10,8 +10,9 @@ training.precision=float32.
 Command: python -m fer_keras.train --exp ferplus_student_webcam
 Cost: 34 epochs, 47 minutes on one of two CPU cores, after those of ferplus_student_labels.
 Result: 0.8646, balanced 0.6637, without its start; with a quarter of it 0.8712 and 0.6660, on
-PublicTest = validation, majority label (n 3,199, seed 0, last epoch, share chosen on it). That is
-`saved_models/ferplus`; docs/model-log.md has what it gains and loses under corruptions.
+PublicTest = validation, majority label (n 3,199, seed 0, last epoch, share chosen on it).
+`ferplus_classifier` trains its last layer on; docs/model-log.md has what it gains and loses under
+corruptions.
 """
 
 from fer_keras.config import based_on

@@ -304,7 +304,8 @@ def keeping_start(save: Callable[[Any, Path], None], network: Any, share: float)
         share: Of the starting weights in the mean, 0 to 1.
 
     Returns:
-        A function like `save`; the network in training keeps its own weights.
+        A function like `save`; the network in training keeps its own weights. What is saved has
+        the layers frozen that are frozen now.
     """
     start = network.get_weights()
     kept = keras.models.clone_model(network)

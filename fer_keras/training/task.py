@@ -127,8 +127,10 @@ def build_task(
         method.check_mixtures()
     method.prepare(train)
     save_kept: Any = save_network
-    if start.keep_start:
+    if start.keep_start or 0 in training.layer_rates.values():
+        # Nothing is frozen yet: whoever trains the kept network on decides that anew.
         save_kept = keeping_start(save_network, method.network, start.keep_start)
+    if start.keep_start:
         weights_from += f"; they are {start.keep_start:.0%} of the kept weights"
     feed = Feed(train, validation, experiment.augmentation)
     if not as_it_is:

@@ -9,6 +9,7 @@ from test_train import small_experiment
 import fer_keras.data.splits as splits
 from fer_keras.common.errors import ConfigError
 from fer_keras.config import list_experiments, override
+from fer_keras.loading.keras_files import load_network
 from fer_keras.training.task import build_task
 
 
@@ -36,6 +37,16 @@ def test_task_of_every_experiment(
     trained = sum(math.prod(v.shape) for v in task.method.trainable_variables)
     is_frozen = 0 in experiment.training.layer_rates.values()
     assert task.num_parameters > trained if is_frozen else task.num_parameters == trained
+    if is_frozen:
+        task.save(task.method.network, tmp_path / "kept.keras")
+        kept, _ = load_network(tmp_path / "kept.keras")
+        parameters = sum(math.prod(v.shape) for v in kept.trainable_variables)
+        assert parameters == sum(
+            math.prod(v.shape)
+            for layer in task.method.network.layers
+            for v in layer.weights
+            if not v.path.endswith(("moving_mean", "moving_variance"))
+        )
 
 
 def test_the_prior_is_taken_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
