@@ -89,7 +89,6 @@ class RunRecord:
             "experiment": experiment.name,
             "method": experiment.method.name,
             "network": self.task.method.network.name,
-            "network_options": options_of(experiment.network),
             "git_commit": self.commit,
             "dataset": data_tag(experiment).removeprefix("dataset="),
             "dataset_fingerprint": self.train.fingerprint,
