@@ -7,7 +7,7 @@ frequent classes as they do. Here everything but the last layer stays as it is, 
 learns the class with most of the votes, without a teacher. Training pictures whose exact pixels
 also occur in PublicTest are left out.
 Command: python -m fer_keras.train --exp ferplus_classifier
-Cost: 5 epochs, 7 minutes on one of two CPU cores that other work shared.
+Cost: 5 epochs, 6 to 9 minutes on one of two CPU cores that other work shared.
 Result: by the prior of docs/prior.md 0.8681, balanced 0.7365, on PublicTest = validation, majority
 label (n 3,199, seed 0, last epoch), where its start has 0.8700 and 0.6938; seeds 1 and 2 have
 0.8700, 0.7265 and 0.8693, 0.7373. That is `saved_models/ferplus`.

@@ -15,7 +15,7 @@ from fer_keras.config import (
     list_experiments,
     load_experiment,
     override,
-)  # fmt: skip
+)
 from fer_keras.loading.exported_weights import is_export, read_exported_weights
 from fer_keras.loading.keras_files import input_shape
 from fer_keras.loading.presets import trained_file
