@@ -84,6 +84,7 @@ class Method(keras.Model):
         self.network = with_class_names(network, self.class_names)
         self.fed = self.network
         self.last_losses: Any = None
+        self._direct: Any = None
         self.accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
         self.built = True
 
@@ -100,8 +101,13 @@ class Method(keras.Model):
         """
         if training and self.last_losses is not None:
             inputs, _ = inputs
-        outputs: dict[str, Any] = self.fed(inputs, training=training)
-        return outputs
+        if keras.backend.backend() == "torch" and not isinstance(inputs, keras.KerasTensor):
+            from fer_keras.models.torch_graph import DirectGraph
+
+            if self._direct is None or self._direct.network is not self.fed:
+                self._direct = DirectGraph(self.fed)
+            return self._direct(inputs, training)
+        return self.fed(inputs, training=training)
 
     def train_step(self, *arguments: Any) -> Any:
         """One step of `fit`: Keras' own, or the sharpness-aware one; see Keras' trainers."""

@@ -1,0 +1,283 @@
+"""Keras on PyTorch without what Keras does around every layer.
+
+PyTorch works step by step. So what Keras does around each layer (arguments as trees, names, masks,
+contexts, conversions) is done anew for every batch, half a millisecond to a millisecond a layer, in
+which all cores but one wait. A functional network says once and for all what is called with what:
+`DirectGraph` keeps that as a list. What takes most of the time it asks PyTorch itself for, in fewer
+passes through the maps: padding inside a convolution, ReLU in the place of what it is given, PReLU
+with a gradient of its own (`docs/measurements.md`).
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import torch
+from keras.src.models.functional import Functional
+from torch.nn.functional import conv2d, prelu
+
+from fer_keras.models.layers import ClassNames, FusedBatchNormalization, MirrorImage, Resizing
+
+# Layers whose `call` needs nothing of Keras' `__call__` but `training`, by their exact class.
+_PLAIN = frozenset(
+    {
+        keras.layers.Activation, keras.layers.Add, keras.layers.Average,
+        keras.layers.AveragePooling2D, keras.layers.BatchNormalization, keras.layers.Concatenate,
+        keras.layers.Conv2D, keras.layers.Dense, keras.layers.DepthwiseConv2D,
+        keras.layers.Dropout, keras.layers.ELU, keras.layers.Flatten,
+        keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D,
+        keras.layers.LayerNormalization, keras.layers.LeakyReLU, keras.layers.MaxPooling2D,
+        keras.layers.Maximum, keras.layers.Multiply, keras.layers.PReLU, keras.layers.ReLU,
+        keras.layers.Rescaling, keras.layers.Reshape, keras.layers.SeparableConv2D,
+        keras.layers.Softmax, keras.layers.Subtract, keras.layers.ZeroPadding2D,
+        ClassNames, FusedBatchNormalization, MirrorImage, Resizing,
+    }
+)  # fmt: skip
+# Producers of masks: Keras hands these on from layer to layer.
+_MASKS = (keras.layers.Masking, keras.layers.Embedding)
+_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+
+Step = Callable[[dict[int, Any], bool | None], None]
+
+
+class DirectGraph:
+    """A functional network as a list of calls, which answers what the network answers.
+
+    Layers of other kinds than the plain ones are called as Keras calls them, and so are the layers
+    in them. Networks inside the network become lists too. A network of several inputs, of another
+    precision than float32, or with masks is called as a whole.
+
+    Attributes:
+        network: The functional network.
+    """
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+        self._steps = _steps(network) if _fits(network) else None
+
+    def __call__(self, inputs: Any, training: bool | None = None) -> Any:
+        """The outputs of the network; see it for the arguments."""
+        if self._steps is None:
+            return self.network(inputs, training=training)
+        image = self.network.inputs[0]
+        tensors = {id(image): keras.ops.convert_to_tensor(inputs, image.dtype)}
+        for step in self._steps:
+            step(tensors, training)
+        return keras.tree.map_structure(lambda each: tensors[id(each)], self.network.output)
+
+
+def _fits(network: Any) -> bool:
+    return len(network.inputs) == 1 and all(
+        layer.dtype_policy.name == "float32"
+        and layer.quantization_mode is None
+        and getattr(layer, "activity_regularizer", None) is None
+        and not isinstance(layer, _MASKS)
+        for layer in network._flatten_layers()
+    )
+
+
+def _steps(network: Any) -> list[Step]:
+    """The calls in their order; a padding before nothing but convolutions is left to these."""
+    depths = network._nodes_by_depth
+    nodes = [
+        node
+        for depth in sorted(depths, reverse=True)
+        for node in depths[depth]
+        if node.operation is not None and not node.is_input
+    ]
+    uses = Counter(id(each) for node in nodes for each in node.input_tensors)
+    uses.update(id(each) for each in network.outputs)
+    padded = {id(node.outputs[0]): node for node in nodes if _pads(node)}
+    others = [each for node in nodes if not _takes_padding(node) for each in node.input_tensors]
+    for each in (*others, *network.outputs):
+        padded.pop(id(each), None)
+    left_out = [id(node) for node in padded.values()]
+    # Nothing else needs what batch norm gives, its own gradient neither.
+    normalised = {id(node.outputs[0]) for node in nodes if _normalises(node)}
+    rectified = {
+        id(node.input_tensors[0])
+        for node in nodes
+        if _rectifies(node.operation) and uses[id(node.input_tensors[0])] == 1
+    } & normalised
+    return [_step(node, padded, rectified) for node in nodes if id(node) not in left_out]
+
+
+def _step(node: Any, padded: dict[int, Any], rectified: set[int]) -> Step:
+    """The call of one layer, whose inputs and outputs have names in `tensors`."""
+    layer, outputs = node.operation, [id(each) for each in node.outputs]
+    call, is_plain = _call(node, padded, rectified), _is_inner(layer) or type(layer) in _PLAIN
+    if not is_plain or len(outputs) > 1:
+        return _step_of_keras(node, call, outputs)
+    given, takes_training = node.arguments.args[0], getattr(layer, "_call_has_training_arg", False)
+    (output,) = outputs
+    if isinstance(given, list | tuple):
+        several = [id(each) for each in given]
+
+        def merge(tensors: dict[int, Any], training: bool | None) -> None:
+            tensors[output] = call([tensors[each] for each in several])
+
+        return merge
+    source = id(padded[id(given)].input_tensors[0] if id(given) in padded else given)
+
+    def run(tensors: dict[int, Any], training: bool | None) -> None:
+        x = tensors[source]
+        tensors[output] = call(x, training=training) if takes_training else call(x)
+
+    return run
+
+
+def _step_of_keras(node: Any, call: Any, outputs: list[int]) -> Step:
+    """A call with all that it is given."""
+    takes_training = getattr(node.operation, "_call_has_training_arg", False)
+
+    def run(tensors: dict[int, Any], training: bool | None) -> None:
+        arguments, named = node.arguments.fill_in(tensors)
+        if takes_training:
+            named["training"] = training
+        results = keras.tree.flatten(call(*arguments, **named))
+        tensors.update(zip(outputs, results, strict=True))
+
+    return run
+
+
+def _call(node: Any, padded: dict[int, Any], rectified: set[int]) -> Any:
+    """What stands for `layer(...)`."""
+    layer, source = node.operation, node.input_tensors[0]
+    if _is_inner(layer):
+        return DirectGraph(layer)
+    if type(layer) not in _PLAIN:
+        return layer
+    if _takes_padding(node):
+        pads = padded[id(source)].operation.padding if id(source) in padded else ((0,), (0,))
+        return _convolution(layer, [pad[0] for pad in pads])
+    if _normalises(node):
+        return _batch_norm(layer, with_relu=id(node.outputs[0]) in rectified)
+    if _rectifies(layer):
+        return _as_it_is if id(source) in rectified else torch.relu
+    if type(layer) is keras.layers.PReLU and tuple(layer.shared_axes or ()) == (1, 2):
+        return _prelu(layer)
+    if type(layer) is keras.layers.AveragePooling2D and _averages_all(layer, source):
+        axes = [axis for axis in (1, 2) if layer.pool_size[axis - 1] > 1]
+        return lambda maps: maps.mean(axes, keepdim=True)
+    return layer.call
+
+
+def _is_inner(layer: Any) -> bool:
+    return type(layer) is Functional and len(layer.inputs) == 1
+
+
+def _pads(node: Any) -> bool:
+    """Whether a layer pads nothing but the same zeros on both sides."""
+    layer = node.operation
+    return (
+        type(layer) is keras.layers.ZeroPadding2D
+        and layer.data_format == "channels_last"
+        and all(before == after for before, after in layer.padding)
+    )
+
+
+def _normalises(node: Any) -> bool:
+    layer = node.operation
+    return type(layer) is FusedBatchNormalization and len(node.input_tensors[0].shape) == 4
+
+
+def _rectifies(layer: Any) -> bool:
+    if type(layer) is keras.layers.ReLU:
+        return layer.max_value is None and layer.negative_slope == layer.threshold == 0
+    return type(layer) is keras.layers.Activation and layer.activation is keras.activations.relu
+
+
+def _as_it_is(x: Any) -> Any:
+    return x
+
+
+def _takes_padding(node: Any) -> bool:
+    """Whether a layer is a convolution that PyTorch has: with the same zeros on both sides."""
+    layer = node.operation
+    if type(layer) not in _CONVOLUTIONS or layer.data_format != "channels_last":
+        return False
+    is_symmetric = set(layer.strides) == {1} and all(side % 2 for side in layer.kernel_size)
+    return layer.padding == "valid" or (layer.padding == "same" and is_symmetric)
+
+
+def _averages_all(layer: Any, source: Any) -> bool:
+    """Whether a pooling takes means over whole rows, columns or both, which are cheaper."""
+    sides = source.shape[1:3]
+    return layer.padding == "valid" and all(
+        pool in (1, side) and (pool == side or stride == 1)
+        for pool, side, stride in zip(layer.pool_size, sides, layer.strides, strict=True)
+    )
+
+
+def _convolution(layer: Any, pads: list[int]) -> Any:
+    """A convolution with zeros around the map, `pads` and what `padding="same"` means."""
+    if layer.padding == "same":
+        spans = zip(layer.kernel_size, layer.dilation_rate, strict=True)
+        pads = [
+            pad + dilation * (side - 1) // 2
+            for pad, (side, dilation) in zip(pads, spans, strict=True)
+        ]
+    activation = None if layer.activation is keras.activations.linear else layer.activation
+    is_depthwise = type(layer) is keras.layers.DepthwiseConv2D
+    shape = tuple(layer.kernel.shape)
+    filters = shape[2] * shape[3] if is_depthwise else shape[3]
+    groups = shape[2] if is_depthwise else layer.groups
+
+    def call(x: Any) -> Any:
+        # As a matrix that is turned: three times as fast as the permutation of four axes.
+        kernel = layer.kernel.value.reshape(-1, filters).t().contiguous()
+        kernel = kernel.view(filters, *shape[:2], -1).permute(0, 3, 1, 2)
+        bias = layer.bias.value if layer.use_bias else None
+        y = conv2d(
+            x.permute(0, 3, 1, 2), kernel, bias, layer.strides, pads, layer.dilation_rate, groups
+        ).permute(0, 2, 3, 1)
+        return y if activation is None else activation(y)
+
+    return call
+
+
+def _batch_norm(layer: Any, with_relu: bool) -> Any:
+    """Training by PyTorch's operation, under the conditions of `FusedBatchNormalization`."""
+    is_usual = layer.scale and layer.center and not layer.renorm and not layer.synchronized
+
+    def call(x: Any, training: bool | None = None) -> Any:
+        if not (training and layer.trainable and is_usual):
+            y = layer.call(x, training=training)
+            return torch.relu(y) if with_relu else y
+        y, mean, deviation_inverse = torch.native_batch_norm(
+            x.permute(0, 3, 1, 2), layer.gamma.value, layer.beta.value, None, None, True, 0.0,
+            layer.epsilon,
+        )  # fmt: skip
+        with torch.no_grad():
+            variance = deviation_inverse**-2 - layer.epsilon
+            layer.moving_mean.value.lerp_(mean, 1 - layer.momentum)
+            layer.moving_variance.value.lerp_(variance, 1 - layer.momentum)
+        # In its place, and before it is seen in Keras' order: of a view PyTorch would copy it.
+        return (torch.relu_(y) if with_relu else y).permute(0, 2, 3, 1)
+
+    return call
+
+
+def _prelu(layer: Any) -> Any:
+    def call(maps: Any) -> Any:
+        return _Prelu.apply(maps, layer.alpha.value)
+
+    return call
+
+
+class _Prelu(torch.autograd.Function):
+    """PReLU with a slope for each channel: PyTorch's gradient of it takes three times as long."""
+
+    @staticmethod
+    def forward(context: Any, maps: Any, slopes: Any) -> Any:
+        context.save_for_backward(maps, slopes)
+        return prelu(maps.permute(0, 3, 1, 2), slopes.flatten()).permute(0, 2, 3, 1)
+
+    @staticmethod
+    def backward(context: Any, gradient: Any) -> Any:
+        maps, slopes = context.saved_tensors
+        above = torch.ops.aten.threshold_backward(gradient, maps, 0)
+        below = gradient - above
+        of_slopes = (below * maps).sum((0, 1, 2)).reshape(slopes.shape)
+        return torch.addcmul(above, below, slopes), of_slopes
