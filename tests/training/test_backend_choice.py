@@ -162,6 +162,29 @@ def test_who_starts_slowly_is_left_out(workers: None, monkeypatch: pytest.Monkey
     assert trial.failed == {"torch": "no step within 2 s"}
 
 
+def test_who_had_no_time_is_tried_once_more(
+    workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a start of the machine, when every library comes from the disk."""
+    slow = 'import os, time\nif os.environ["KERAS_BACKEND"] == "torch": time.sleep(60)\n' + WORKER
+    monkeypatch.setattr(backend_choice, "_WORKER", [sys.executable, "-c", slow])
+    monkeypatch.setattr(backend_choice, "_READY_S", 2.0)
+    said: list[str] = []
+
+    def choose(unasked: bool = True) -> str:
+        return choose_backend(TINY, "", None, said.append, lambda: MANY, unasked)
+
+    assert choose() == "tensorflow"
+    assert "torch: no step within 2 s; the next training tries once more" in said[-1]
+    # Where there may be no trial, what is known counts.
+    assert choose(unasked=False) == "tensorflow"
+    monkeypatch.setattr(backend_choice, "_WORKER", [sys.executable, "-c", WORKER])
+    assert choose() == "torch"
+    kept = kept_trial(TINY)
+    assert kept is not None
+    assert (kept.tries, kept.was_cut_off) == (2, False)
+
+
 def test_a_fast_processor_format_is_no_backend() -> None:
     trial = Trial({"tensorflow": 30.0, "tensorflow mixed_bfloat16": 45.0}, {}, "2026-01-01", 0.0)
     assert trial.backend == "tensorflow"
@@ -273,7 +296,9 @@ def test_the_whole_trial_ends_in_time(workers: None, monkeypatch: pytest.MonkeyP
         assert time.monotonic() - start < 3 + 2
         assert "3 s at most" in said[-2]
         assert "none; tensorflow: no step within" in said[-1]
-        assert "taken: tensorflow" in said[-1]
+        assert "tries once more; taken: tensorflow" in said[-1]
+        assert choose_backend(TINY, "auto", None, said.append, lambda: FEW) == "tensorflow"
+        assert "once more" not in said[-1]
         # Kept: the next training does not wait for the same again.
         start = time.monotonic()
         assert choose_backend(TINY, "auto", None, said.append, lambda: FEW) == "tensorflow"
