@@ -68,7 +68,7 @@ BRANCHES = 9
 NETWORKS = {
     "resnet18": Setup("resnet18", 44, 2),
     "mobilenet_v3_large": Setup("mobilenet_v3_large", 112, 16),
-    "ddamfn": Setup("ddamfn", 112, 1, parameters=4_106_512),
+    "ddamfn": Setup("ddamfn", 112, 3, parameters=4_106_512),
     "esr": Setup("esr", 96, 1, {"num_branches": BRANCHES}, batch_size=8),
     "manet, width 1/4": Setup("manet", 112, 4, {"width": 0.25}),
     "vit_se, ViT-S/16": Setup("vit_se", 112, 2, _VIT),

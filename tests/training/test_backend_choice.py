@@ -162,9 +162,7 @@ def test_who_starts_slowly_is_left_out(workers: None, monkeypatch: pytest.Monkey
     assert trial.failed == {"torch": "no step within 2 s"}
 
 
-def test_who_had_no_time_is_tried_once_more(
-    workers: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_had_no_time_is_tried_once_more(workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a start of the machine, when every library comes from the disk."""
     slow = 'import os, time\nif os.environ["KERAS_BACKEND"] == "torch": time.sleep(60)\n' + WORKER
     monkeypatch.setattr(backend_choice, "_WORKER", [sys.executable, "-c", slow])
