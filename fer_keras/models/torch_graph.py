@@ -105,12 +105,10 @@ def _steps(network: Any) -> list[Step]:
 
 def _step(node: Any, padded: dict[int, Any], rectified: set[int]) -> Step:
     """The call of one layer, whose inputs and outputs have names in `tensors`."""
-    layer, outputs = node.operation, [id(each) for each in node.outputs]
-    call, is_plain = _call(node, padded, rectified), _is_inner(layer) or type(layer) in _PLAIN
-    if not is_plain or len(outputs) > 1:
-        return _step_of_keras(node, call, outputs)
-    given, takes_training = node.arguments.args[0], getattr(layer, "_call_has_training_arg", False)
-    (output,) = outputs
+    if not _is_plain(node):
+        return _step_of_keras(node)
+    call, output = _call(node, padded, rectified), id(node.outputs[0])
+    given, takes_training = node.arguments.args[0], node.operation._call_has_training_arg
     if isinstance(given, list | tuple):
         several = [id(each) for each in given]
 
@@ -127,27 +125,26 @@ def _step(node: Any, padded: dict[int, Any], rectified: set[int]) -> Step:
     return run
 
 
-def _step_of_keras(node: Any, call: Any, outputs: list[int]) -> Step:
-    """A call with all that it is given."""
+def _step_of_keras(node: Any) -> Step:
+    """A call as Keras makes it; an operation that is no layer knows no `training`."""
+    outputs = [id(each) for each in node.outputs]
     takes_training = getattr(node.operation, "_call_has_training_arg", False)
 
     def run(tensors: dict[int, Any], training: bool | None) -> None:
         arguments, named = node.arguments.fill_in(tensors)
-        if takes_training:
+        if takes_training and training is not None:
             named["training"] = training
-        results = keras.tree.flatten(call(*arguments, **named))
+        results = keras.tree.flatten(node.operation(*arguments, **named))
         tensors.update(zip(outputs, results, strict=True))
 
     return run
 
 
 def _call(node: Any, padded: dict[int, Any], rectified: set[int]) -> Any:
-    """What stands for `layer(...)`."""
+    """What stands for `layer(...)` of a plain layer."""
     layer, source = node.operation, node.input_tensors[0]
     if _is_inner(layer):
         return DirectGraph(layer)
-    if type(layer) not in _PLAIN:
-        return layer
     if _takes_padding(node):
         pads = padded[id(source)].operation.padding if id(source) in padded else ((0,), (0,))
         return _convolution(layer, [pad[0] for pad in pads])
@@ -161,6 +158,15 @@ def _call(node: Any, padded: dict[int, Any], rectified: set[int]) -> Any:
         axes = [axis for axis in (1, 2) if layer.pool_size[axis - 1] > 1]
         return lambda maps: maps.mean(axes, keepdim=True)
     return layer.call
+
+
+def _is_plain(node: Any) -> bool:
+    """Whether a layer can be called by itself: of one output, from what stands first alone."""
+    return (
+        (type(node.operation) in _PLAIN or _is_inner(node.operation))
+        and len(node.outputs) == len(node.arguments.args) == 1
+        and all(value is None for value in node.arguments.kwargs.values())
+    )
 
 
 def _is_inner(layer: Any) -> bool:
@@ -179,7 +185,8 @@ def _pads(node: Any) -> bool:
 
 def _normalises(node: Any) -> bool:
     layer = node.operation
-    return type(layer) is FusedBatchNormalization and len(node.input_tensors[0].shape) == 4
+    is_map = len(node.input_tensors[0].shape) == 4
+    return type(layer) is FusedBatchNormalization and is_map and _is_plain(node)
 
 
 def _rectifies(layer: Any) -> bool:
@@ -195,7 +202,9 @@ def _as_it_is(x: Any) -> Any:
 def _takes_padding(node: Any) -> bool:
     """Whether a layer is a convolution that PyTorch has: with the same zeros on both sides."""
     layer = node.operation
-    if type(layer) not in _CONVOLUTIONS or layer.data_format != "channels_last":
+    if type(layer) not in _CONVOLUTIONS or not _is_plain(node):
+        return False
+    if layer.data_format != "channels_last":
         return False
     is_symmetric = set(layer.strides) == {1} and all(side % 2 for side in layer.kernel_size)
     return layer.padding == "valid" or (layer.padding == "same" and is_symmetric)
