@@ -213,9 +213,13 @@ def _takes_padding(node: Any) -> bool:
 def _averages_all(layer: Any, source: Any) -> bool:
     """Whether a pooling takes means over whole rows, columns or both, which are cheaper."""
     sides = source.shape[1:3]
-    return layer.padding == "valid" and all(
-        pool in (1, side) and (pool == side or stride == 1)
-        for pool, side, stride in zip(layer.pool_size, sides, layer.strides, strict=True)
+    return (
+        layer.padding == "valid"
+        and max(layer.pool_size) > 1
+        and all(
+            pool in (1, side) and (pool == side or stride == 1)
+            for pool, side, stride in zip(layer.pool_size, sides, layer.strides, strict=True)
+        )
     )
 
 
@@ -276,7 +280,7 @@ def _prelu(layer: Any) -> Any:
 
 
 class _Prelu(torch.autograd.Function):
-    """PReLU with a slope for each channel: PyTorch's gradient of it takes three times as long."""
+    """PReLU with a slope for each channel: PyTorch's gradient of it takes several times as long."""
 
     @staticmethod
     def forward(context: Any, maps: Any, slopes: Any) -> Any:

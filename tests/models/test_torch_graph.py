@@ -8,6 +8,7 @@ import pytest
 
 from fer_keras.methods import build_method
 from fer_keras.models import build_network, list_networks, network_module
+from fer_keras.models.layers import FusedBatchNormalization
 
 pytestmark = [
     pytest.mark.backends,
@@ -68,3 +69,29 @@ def test_answers_gradients_and_statistics_are_kerass(name: str) -> None:
     in_use = method(pictures)
     for name, values in network(pictures).items():
         np.testing.assert_allclose(in_use[name].detach(), values.detach(), atol=2e-4)
+
+
+def test_rare_connections_are_kerass() -> None:
+    """Paddings that stay layers, a map that two layers read, poolings of one place."""
+    image = keras.Input((12, 12, 3), name="image")
+    x = keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(image)
+    x = keras.layers.Conv2D(8, 3, strides=2)(x)
+    x = keras.layers.AveragePooling2D(1)(x)
+    padded = keras.layers.ZeroPadding2D(1)(x)
+    read_twice = keras.layers.Conv2D(8, 3)(padded)
+    x = keras.layers.Concatenate()([padded, keras.layers.ZeroPadding2D(1)(read_twice)])
+    normalised = FusedBatchNormalization()(x)
+    x = keras.layers.Activation("relu")(normalised)
+    x = keras.layers.Multiply()([x, normalised])
+    x = keras.layers.PReLU(shared_axes=[1, 2], alpha_initializer="he_normal")(x)
+    x = x + keras.layers.AveragePooling2D((8, 1))(x)
+    embedding = keras.layers.GlobalAveragePooling2D()(x)
+    logits = keras.layers.Dense(5)(keras.layers.Dropout(0.5)(embedding, training=False))
+    network = keras.Model(image, {"logits": logits, "features": normalised})
+    pictures = np.random.default_rng(1).normal(size=(4, 12, 12, 3)).astype("float32")
+    method = build_method("cross_entropy", network, [f"class {number}" for number in range(5)])
+    expected = trained_on(method.network, method.network, pictures)
+    for what, values in trained_on(method, method.network, pictures).items():
+        np.testing.assert_allclose(values, expected[what], rtol=1e-3, atol=1e-3, err_msg=what)
+    for name, values in method.network(pictures).items():
+        np.testing.assert_allclose(method(pictures)[name].detach(), values.detach(), atol=1e-4)
