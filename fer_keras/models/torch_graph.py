@@ -17,7 +17,13 @@ import torch
 from keras.src.models.functional import Functional
 from torch.nn.functional import conv2d, prelu
 
-from fer_keras.models.layers import ClassNames, FusedBatchNormalization, MirrorImage, Resizing
+from fer_keras.models.layers import (
+    ClassNames,
+    FusedBatchNormalization,
+    MirrorImage,
+    Resizing,
+    normalise_torch,
+)
 
 # Layers whose `call` needs nothing of Keras' `__call__` but `training`, by their exact class.
 _PLAIN = frozenset(
@@ -238,7 +244,7 @@ def _convolution(layer: Any, pads: list[int]) -> Any:
     groups = shape[2] if is_depthwise else layer.groups
 
     def call(x: Any) -> Any:
-        # As a matrix that is turned: three times as fast as the permutation of four axes.
+        # As a matrix that is turned: faster than the permutation of four axes.
         kernel = layer.kernel.value.reshape(-1, filters).t().contiguous()
         kernel = kernel.view(filters, *shape[:2], -1).permute(0, 3, 1, 2)
         bias = layer.bias.value if layer.use_bias else None
@@ -258,16 +264,12 @@ def _batch_norm(layer: Any, with_relu: bool) -> Any:
         if not (training and layer.trainable and is_usual):
             y = layer.call(x, training=training)
             return torch.relu(y) if with_relu else y
-        y, mean, deviation_inverse = torch.native_batch_norm(
-            x.permute(0, 3, 1, 2), layer.gamma.value, layer.beta.value, None, None, True, 0.0,
-            layer.epsilon,
-        )  # fmt: skip
-        with torch.no_grad():
-            variance = deviation_inverse**-2 - layer.epsilon
-            layer.moving_mean.value.lerp_(mean, 1 - layer.momentum)
-            layer.moving_variance.value.lerp_(variance, 1 - layer.momentum)
-        # In its place, and before it is seen in Keras' order: of a view PyTorch would copy it.
-        return (torch.relu_(y) if with_relu else y).permute(0, 2, 3, 1)
+        y, mean, variance = normalise_torch(
+            x, layer.gamma.value, layer.beta.value, layer.epsilon, with_relu=with_relu
+        )
+        layer.moving_mean.value.lerp_(mean, 1 - layer.momentum)
+        layer.moving_variance.value.lerp_(variance, 1 - layer.momentum)
+        return y
 
     return call
 

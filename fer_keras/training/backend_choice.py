@@ -118,10 +118,7 @@ class Trial:
 
     @property
     def was_cut_off(self) -> bool:
-        """Whether a backend had no time, and may have some when the disk is not read anew.
-
-        The first import after a start of the machine takes three times as long as the next one.
-        """
+        """Whether a backend had no time, and may have some when the disk is not read anew."""
         return bool(self.too_slow) and self.tries < _TRIES
 
     @property

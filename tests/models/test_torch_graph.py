@@ -91,7 +91,9 @@ def test_rare_connections_are_kerass() -> None:
     pictures = np.random.default_rng(1).normal(size=(4, 12, 12, 3)).astype("float32")
     method = build_method("cross_entropy", network, [f"class {number}" for number in range(5)])
     expected = trained_on(method.network, method.network, pictures)
-    for what, values in trained_on(method, method.network, pictures).items():
+    ours = trained_on(method, method.network, pictures)
+    assert ours.keys() == expected.keys()
+    for what, values in ours.items():
         np.testing.assert_allclose(values, expected[what], rtol=1e-3, atol=1e-3, err_msg=what)
     for name, values in method.network(pictures).items():
         np.testing.assert_allclose(method(pictures)[name].detach(), values.detach(), atol=1e-4)
