@@ -106,6 +106,8 @@ class Method(keras.Model):
 
             if self._direct is None or self._direct.network is not self.fed:
                 self._direct = DirectGraph(self.fed)
+            if training and getattr(self, "optimizer", None) is not None:
+                self._direct.lay_out(self.optimizer)
             return self._direct(inputs, training)
         return self.fed(inputs, training=training)
 

@@ -5,11 +5,12 @@ contexts, conversions) is done anew for every batch, half a millisecond to a mil
 which all cores but one wait. A functional network says once and for all what is called with what:
 `DirectGraph` keeps that as a list. What takes most of the time it asks PyTorch itself for, in fewer
 passes through the maps: padding inside a convolution, ReLU in the place of what it is given, PReLU
-with a gradient of its own (`docs/measurements.md`).
+with a gradient of its own. Kernels keep Keras' shape, `(h, w, in, out)`, and lie in memory as
+PyTorch's convolutions take them, so no step copies them (`docs/measurements.md`).
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -44,6 +45,9 @@ _PLAIN = frozenset(
 _MASKS = (keras.layers.Masking, keras.layers.Embedding)
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
+# Axes of a kernel in memory: `(out, h, w, in)`, and of a depthwise one `(channel, times, h, w)`.
+_BY_FILTER, _BY_CHANNEL = (3, 0, 1, 2), (2, 3, 0, 1)
+
 Step = Callable[[dict[int, Any], bool | None], None]
 
 
@@ -61,6 +65,7 @@ class DirectGraph:
     def __init__(self, network: Any) -> None:
         self.network = network
         self._steps = _steps(network) if _fits(network) else None
+        self._optimizer: Any = None
 
     def __call__(self, inputs: Any, training: bool | None = None) -> Any:
         """The outputs of the network; see it for the arguments."""
@@ -71,6 +76,20 @@ class DirectGraph:
         for step in self._steps:
             step(tensors, training)
         return keras.tree.map_structure(lambda each: tensors[id(each)], self.network.output)
+
+    def lay_out(self, optimizer: Any) -> None:
+        """Lets lie in memory as the kernels do what an optimizer keeps of them: of velocities and
+        gradients that lie in two ways a sum takes several times as long.
+
+        Args:
+            optimizer: Keras' optimizer; once it is built, a second call does nothing.
+        """
+        if self._steps is None or optimizer is self._optimizer or not optimizer.built:
+            return
+        self._optimizer = optimizer
+        for variable in optimizer.variables:
+            if len(variable.shape) == 4:
+                _lay_out(variable, _BY_FILTER)
 
 
 def _fits(network: Any) -> bool:
@@ -242,11 +261,14 @@ def _convolution(layer: Any, pads: list[int]) -> Any:
     shape = tuple(layer.kernel.shape)
     filters = shape[2] * shape[3] if is_depthwise else shape[3]
     groups = shape[2] if is_depthwise else layer.groups
+    _lay_out(layer.kernel, _BY_CHANNEL if is_depthwise else _BY_FILTER)
 
     def call(x: Any) -> Any:
-        # As a matrix that is turned: faster than the permutation of four axes.
-        kernel = layer.kernel.value.reshape(-1, filters).t().contiguous()
-        kernel = kernel.view(filters, *shape[:2], -1).permute(0, 3, 1, 2)
+        kernel = layer.kernel.value
+        if is_depthwise:
+            kernel = kernel.permute(2, 3, 0, 1).reshape(filters, 1, *shape[:2])
+        else:
+            kernel = kernel.permute(3, 2, 0, 1)
         bias = layer.bias.value if layer.use_bias else None
         y = conv2d(
             x.permute(0, 3, 1, 2), kernel, bias, layer.strides, pads, layer.dilation_rate, groups
@@ -254,6 +276,18 @@ def _convolution(layer: Any, pads: list[int]) -> Any:
         return y if activation is None else activation(y)
 
     return call
+
+
+def _lay_out(variable: Any, axes: Sequence[int]) -> None:
+    """Moves the values of a variable in memory, which keeps its shape and takes values as before.
+
+    Args:
+        variable: Keras' variable.
+        axes: Its axes, from the outermost in memory to the innermost.
+    """
+    back = [axes.index(axis) for axis in range(len(axes))]
+    values = variable.value
+    values.data = values.data.permute(axes).contiguous().permute(back)
 
 
 def _batch_norm(layer: Any, with_relu: bool) -> Any:
