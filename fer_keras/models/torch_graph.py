@@ -11,12 +11,13 @@ PyTorch's convolutions take them, so no step copies them (`docs/measurements.md`
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from typing import Any
 
 import keras
 import torch
 from keras.src.models.functional import Functional
-from torch.nn.functional import conv2d, prelu
+from torch.nn.functional import conv2d, linear, prelu
 
 from fer_keras.models.layers import (
     ClassNames,
@@ -43,6 +44,7 @@ _PLAIN = frozenset(
 )  # fmt: skip
 # Producers of masks: Keras hands these on from layer to layer.
 _MASKS = (keras.layers.Masking, keras.layers.Embedding)
+_MERGES = {keras.layers.Add: torch.add, keras.layers.Multiply: torch.mul}
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 # Axes of a kernel in memory: `(out, h, w, in)`, and of a depthwise one `(channel, times, h, w)`.
@@ -177,6 +179,10 @@ def _call(node: Any, padded: dict[int, Any], rectified: set[int]) -> Any:
         return _batch_norm(layer, with_relu=id(node.outputs[0]) in rectified)
     if _rectifies(layer):
         return _as_it_is if id(source) in rectified else torch.relu
+    if type(layer) is keras.layers.Dense:
+        return _dense(layer)
+    if type(layer) in _MERGES and len({len(each.shape) for each in node.input_tensors}) == 1:
+        return partial(reduce, _MERGES[type(layer)])
     if type(layer) is keras.layers.PReLU and tuple(layer.shared_axes or ()) == (1, 2):
         return _prelu(layer)
     if type(layer) is keras.layers.AveragePooling2D and _averages_all(layer, source):
@@ -210,8 +216,9 @@ def _pads(node: Any) -> bool:
 
 def _normalises(node: Any) -> bool:
     layer = node.operation
-    is_map = len(node.input_tensors[0].shape) == 4
-    return type(layer) is FusedBatchNormalization and is_map and _is_plain(node)
+    rank = len(node.input_tensors[0].shape)
+    is_fused = type(layer) is FusedBatchNormalization and rank in (2, 4)
+    return is_fused and layer.axis in (-1, rank - 1) and _is_plain(node)
 
 
 def _rectifies(layer: Any) -> bool:
@@ -262,17 +269,16 @@ def _convolution(layer: Any, pads: list[int]) -> Any:
     filters = shape[2] * shape[3] if is_depthwise else shape[3]
     groups = shape[2] if is_depthwise else layer.groups
     _lay_out(layer.kernel, _BY_CHANNEL if is_depthwise else _BY_FILTER)
+    values, bias = layer.kernel.value, layer.bias.value if layer.use_bias else None
+    strides, dilations = layer.strides, layer.dilation_rate
 
     def call(x: Any) -> Any:
-        kernel = layer.kernel.value
         if is_depthwise:
-            kernel = kernel.permute(2, 3, 0, 1).reshape(filters, 1, *shape[:2])
+            kernel = values.permute(2, 3, 0, 1).reshape(filters, 1, *shape[:2])
         else:
-            kernel = kernel.permute(3, 2, 0, 1)
-        bias = layer.bias.value if layer.use_bias else None
-        y = conv2d(
-            x.permute(0, 3, 1, 2), kernel, bias, layer.strides, pads, layer.dilation_rate, groups
-        ).permute(0, 2, 3, 1)
+            kernel = values.permute(3, 2, 0, 1)
+        y = conv2d(x.permute(0, 3, 1, 2), kernel, bias, strides, pads, dilations, groups)
+        y = y.permute(0, 2, 3, 1)
         return y if activation is None else activation(y)
 
     return call
@@ -293,24 +299,39 @@ def _lay_out(variable: Any, axes: Sequence[int]) -> None:
 def _batch_norm(layer: Any, with_relu: bool) -> Any:
     """Training by PyTorch's operation, under the conditions of `FusedBatchNormalization`."""
     is_usual = layer.scale and layer.center and not layer.renorm and not layer.synchronized
+    if is_usual:
+        gamma, beta = layer.gamma.value, layer.beta.value
+        moving_mean, moving_variance = layer.moving_mean.value, layer.moving_variance.value
+    share = 1 - layer.momentum
 
     def call(x: Any, training: bool | None = None) -> Any:
         if not (training and layer.trainable and is_usual):
             y = layer.call(x, training=training)
             return torch.relu(y) if with_relu else y
-        y, mean, variance = normalise_torch(
-            x, layer.gamma.value, layer.beta.value, layer.epsilon, with_relu=with_relu
-        )
-        layer.moving_mean.value.lerp_(mean, 1 - layer.momentum)
-        layer.moving_variance.value.lerp_(variance, 1 - layer.momentum)
+        y, mean, variance = normalise_torch(x, gamma, beta, layer.epsilon, with_relu=with_relu)
+        moving_mean.lerp_(mean, share)
+        moving_variance.lerp_(variance, share)
         return y
 
     return call
 
 
 def _prelu(layer: Any) -> Any:
+    slopes = layer.alpha.value
+
     def call(maps: Any) -> Any:
-        return _Prelu.apply(maps, layer.alpha.value)
+        return _Prelu.apply(maps, slopes)
+
+    return call
+
+
+def _dense(layer: Any) -> Any:
+    kernel, bias = layer.kernel.value, layer.bias.value if layer.use_bias else None
+    activation = None if layer.activation is keras.activations.linear else layer.activation
+
+    def call(x: Any, training: bool | None = None) -> Any:
+        y = linear(x, kernel.t(), bias)
+        return y if activation is None else activation(y)
 
     return call
 
