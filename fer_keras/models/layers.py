@@ -543,9 +543,7 @@ def cbam(x: Any, *, reduction: int = 16, name: str) -> tuple[Any, Any, Any]:
     spatial = keras.layers.Concatenate(name=f"{name}_places")(places)
     spatial = conv(spatial, 1, 7, name=f"{name}_conv")
     # PyTorch's momentum 0.01, where all other layers have 0.1.
-    spatial = keras.layers.BatchNormalization(momentum=0.99, epsilon=1e-5, name=f"{name}_conv_bn")(
-        spatial
-    )
+    spatial = FusedBatchNormalization(momentum=0.99, epsilon=1e-5, name=f"{name}_conv_bn")(spatial)
     spatial = keras.layers.Activation("sigmoid", name=f"{name}_spatial_gate")(spatial)
     return keras.layers.Multiply(name=f"{name}_spatial")([x, spatial]), channel, spatial
 

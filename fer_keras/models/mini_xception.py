@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import keras
 
 from fer_keras.common.constraints import Choices, NotNegative
-from fer_keras.models.layers import ACTIVATIONS, activate, every_nth
+from fer_keras.models.layers import ACTIVATIONS, FusedBatchNormalization, activate, every_nth
 
 # Channels of the four residual modules (section 3).
 _WIDTHS = (16, 32, 64, 128)
@@ -49,7 +49,7 @@ def build(
             kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,
             name=f"conv{index}",
         )(x)
-        x = keras.layers.BatchNormalization(name=f"conv{index}_bn")(x)
+        x = FusedBatchNormalization(name=f"conv{index}_bn")(x)
         x = activate(x, activation, name=f"conv{index}")
     for index, width in enumerate(_WIDTHS, start=1):
         x = _residual_module(x, width, activation, name=f"module{index}")
@@ -68,7 +68,7 @@ def build(
 def _residual_module(x: Any, filters: int, activation: str, *, name: str) -> Any:
     shortcut = every_nth(x, 2, name=f"{name}_shortcut_every_nth")
     shortcut = keras.layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_shortcut")(shortcut)
-    shortcut = keras.layers.BatchNormalization(name=f"{name}_shortcut_bn")(shortcut)
+    shortcut = FusedBatchNormalization(name=f"{name}_shortcut_bn")(shortcut)
     y = _separable_bn(x, filters, name=f"{name}_separable1")
     y = activate(y, activation, name=name)
     y = _separable_bn(y, filters, name=f"{name}_separable2")
@@ -78,4 +78,4 @@ def _residual_module(x: Any, filters: int, activation: str, *, name: str) -> Any
 
 def _separable_bn(x: Any, filters: int, *, name: str) -> Any:
     x = keras.layers.SeparableConv2D(filters, 3, padding="same", use_bias=False, name=name)(x)
-    return keras.layers.BatchNormalization(name=f"{name}_bn")(x)
+    return FusedBatchNormalization(name=f"{name}_bn")(x)

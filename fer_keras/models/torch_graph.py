@@ -16,34 +16,15 @@ from typing import Any
 
 import keras
 import torch
+from keras.src.layers.preprocessing.data_layer import DataLayer
 from keras.src.models.functional import Functional
 from torch.nn.functional import conv2d, linear, prelu
 
-from fer_keras.models.layers import (
-    ClassNames,
-    FusedBatchNormalization,
-    MirrorImage,
-    Resizing,
-    normalise_torch,
-)
+from fer_keras.models.layers import FusedBatchNormalization, normalise_torch
 
-# Layers whose `call` needs nothing of Keras' `__call__` but `training`, by their exact class.
-_PLAIN = frozenset(
-    {
-        keras.layers.Activation, keras.layers.Add, keras.layers.Average,
-        keras.layers.AveragePooling2D, keras.layers.BatchNormalization, keras.layers.Concatenate,
-        keras.layers.Conv2D, keras.layers.Dense, keras.layers.DepthwiseConv2D,
-        keras.layers.Dropout, keras.layers.ELU, keras.layers.Flatten,
-        keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D,
-        keras.layers.LayerNormalization, keras.layers.LeakyReLU, keras.layers.MaxPooling2D,
-        keras.layers.Maximum, keras.layers.Multiply, keras.layers.PReLU, keras.layers.ReLU,
-        keras.layers.Rescaling, keras.layers.Reshape, keras.layers.SeparableConv2D,
-        keras.layers.Softmax, keras.layers.Subtract, keras.layers.ZeroPadding2D,
-        ClassNames, FusedBatchNormalization, MirrorImage, Resizing,
-    }
-)  # fmt: skip
 # Producers of masks: Keras hands these on from layer to layer.
 _MASKS = (keras.layers.Masking, keras.layers.Embedding)
+_BATCH_NORMS = (FusedBatchNormalization, keras.layers.BatchNormalization)
 _MERGES = {keras.layers.Add: torch.add, keras.layers.Multiply: torch.mul}
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
@@ -144,10 +125,14 @@ def _step(node: Any, padded: dict[int, Any], rectified: set[int]) -> Step:
 
         return merge
     source = id(padded[id(given)].input_tensors[0] if id(given) in padded else given)
+    default = node.arguments.kwargs.get("training")
 
     def run(tensors: dict[int, Any], training: bool | None) -> None:
         x = tensors[source]
-        tensors[output] = call(x, training=training) if takes_training else call(x)
+        said = default if training is None else training
+        # Left out where nothing is said: a layer may have a default of its own.
+        is_said = takes_training and said is not None
+        tensors[output] = call(x, training=said) if is_said else call(x)
 
     return run
 
@@ -192,12 +177,20 @@ def _call(node: Any, padded: dict[int, Any], rectified: set[int]) -> Any:
 
 
 def _is_plain(node: Any) -> bool:
-    """Whether a layer can be called by itself: of one output, from what stands first alone."""
+    """Whether a layer can be called by itself: of one output, from what stands first alone.
+
+    Of what Keras does before `call`, a layer in float32 without layers in it needs `training` only.
+    """
+    layer = node.operation
     return (
-        (type(node.operation) in _PLAIN or _is_inner(node.operation))
+        (_is_inner(layer) or (_has_usual_call(layer) and not layer._layers))
         and len(node.outputs) == len(node.arguments.args) == 1
-        and all(value is None for value in node.arguments.kwargs.values())
+        and all(v is None for name, v in node.arguments.kwargs.items() if name != "training")
     )
+
+
+def _has_usual_call(layer: Any) -> bool:
+    return type(layer).__call__ in (keras.layers.Layer.__call__, DataLayer.__call__)
 
 
 def _is_inner(layer: Any) -> bool:
@@ -217,8 +210,8 @@ def _pads(node: Any) -> bool:
 def _normalises(node: Any) -> bool:
     layer = node.operation
     rank = len(node.input_tensors[0].shape)
-    is_fused = type(layer) is FusedBatchNormalization and rank in (2, 4)
-    return is_fused and layer.axis in (-1, rank - 1) and _is_plain(node)
+    is_usual = type(layer) in _BATCH_NORMS and rank in (2, 4)
+    return is_usual and layer.axis in (-1, rank - 1) and _is_plain(node)
 
 
 def _rectifies(layer: Any) -> bool:
