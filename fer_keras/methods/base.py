@@ -101,9 +101,11 @@ class Method(keras.Model):
         """
         if training and self.last_losses is not None:
             inputs, _ = inputs
-        if keras.backend.backend() == "torch" and not isinstance(inputs, keras.KerasTensor):
-            from fer_keras.models.torch_graph import DirectGraph
+        if keras.backend.backend() == "torch":
+            from fer_keras.models.torch_graph import DirectGraph, is_real
 
+            if not is_real(inputs):
+                return self.fed(inputs, training=training)
             if self._direct is None or self._direct.network is not self.fed:
                 self._direct = DirectGraph(self.fed)
             if training and getattr(self, "optimizer", None) is not None:

@@ -18,7 +18,7 @@ import keras
 import torch
 from keras.src.layers.preprocessing.data_layer import DataLayer
 from keras.src.models.functional import Functional
-from torch.nn.functional import conv2d, linear, prelu
+from torch.nn.functional import conv2d, prelu
 
 from fer_keras.models.layers import FusedBatchNormalization, normalise_torch
 
@@ -73,6 +73,20 @@ class DirectGraph:
         for variable in optimizer.variables:
             if len(variable.shape) == 4:
                 _lay_out(variable, _BY_FILTER)
+
+
+def is_real(inputs: Any) -> bool:
+    """Whether inputs are numbers: with others Keras asks for nothing but shapes.
+
+    Args:
+        inputs: What a network is called with.
+
+    Returns:
+        False too while Keras has stand-ins for the weights.
+    """
+    if isinstance(inputs, keras.KerasTensor):
+        return False
+    return keras.ops.convert_to_tensor(inputs).device.type != "meta"
 
 
 def _fits(network: Any) -> bool:
@@ -323,7 +337,10 @@ def _dense(layer: Any) -> Any:
     activation = None if layer.activation is keras.activations.linear else layer.activation
 
     def call(x: Any, training: bool | None = None) -> Any:
-        y = linear(x, kernel.t(), bias)
+        # As Keras rounds; one operation for both rounds otherwise.
+        y = torch.matmul(x, kernel)
+        if bias is not None:
+            y = y + bias
         return y if activation is None else activation(y)
 
     return call
