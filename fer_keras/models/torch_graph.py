@@ -37,9 +37,9 @@ Step = Callable[[dict[int, Any], bool | None], None]
 class DirectGraph:
     """A functional network as a list of calls, which answers what the network answers.
 
-    Layers of other kinds than the plain ones are called as Keras calls them, and so are the layers
-    in them. Networks inside the network become lists too. A network of several inputs, of another
-    precision than float32, or with masks is called as a whole.
+    Layers with layers in them, with several outputs, or with a `__call__` of their own are called
+    as Keras calls them. Networks inside the network become lists too. A network of several inputs,
+    of another precision than float32, or with masks is called as a whole.
 
     Attributes:
         network: The functional network.
@@ -61,8 +61,9 @@ class DirectGraph:
         return keras.tree.map_structure(lambda each: tensors[id(each)], self.network.output)
 
     def lay_out(self, optimizer: Any) -> None:
-        """Lets lie in memory as the kernels do what an optimizer keeps of them: of velocities and
-        gradients that lie in two ways a sum takes several times as long.
+        """Lets what an optimizer keeps of the kernels lie in memory as they do.
+
+        Of velocities and gradients that lie in two ways a sum takes several times as long.
 
         Args:
             optimizer: Keras' optimizer; once it is built, a second call does nothing.
@@ -131,18 +132,15 @@ def _step(node: Any, padded: dict[int, Any], rectified: set[int]) -> Step:
         return _step_of_keras(node)
     call, output = _call(node, padded, rectified), id(node.outputs[0])
     given, takes_training = node.arguments.args[0], node.operation._call_has_training_arg
-    if isinstance(given, list | tuple):
-        several = [id(each) for each in given]
-
-        def merge(tensors: dict[int, Any], training: bool | None) -> None:
-            tensors[output] = call([tensors[each] for each in several])
-
-        return merge
-    source = id(padded[id(given)].input_tensors[0] if id(given) in padded else given)
+    is_one = not isinstance(given, list | tuple)
+    sources = [
+        id(padded[id(each)].input_tensors[0] if id(each) in padded else each)
+        for each in ([given] if is_one else given)
+    ]
     default = node.arguments.kwargs.get("training")
 
     def run(tensors: dict[int, Any], training: bool | None) -> None:
-        x = tensors[source]
+        x = tensors[sources[0]] if is_one else [tensors[source] for source in sources]
         said = default if training is None else training
         # Left out where nothing is said: a layer may have a default of its own.
         is_said = takes_training and said is not None
@@ -191,15 +189,18 @@ def _call(node: Any, padded: dict[int, Any], rectified: set[int]) -> Any:
 
 
 def _is_plain(node: Any) -> bool:
-    """Whether a layer can be called by itself: of one output, from what stands first alone.
+    """Whether a layer can be called by itself: of one output, from one tensor or a list of them.
 
     Of what Keras does before `call`, a layer in float32 without layers in it needs `training` only.
     """
-    layer = node.operation
-    return (
-        (_is_inner(layer) or (_has_usual_call(layer) and not layer._layers))
-        and len(node.outputs) == len(node.arguments.args) == 1
-        and all(v is None for name, v in node.arguments.kwargs.items() if name != "training")
+    layer, arguments = node.operation, node.arguments
+    if not (_is_inner(layer) or (_has_usual_call(layer) and not layer._layers)):
+        return False
+    if len(node.outputs) != 1 or len(arguments.args) != 1:
+        return False
+    given = arguments.args[0] if isinstance(arguments.args[0], list | tuple) else arguments.args
+    return all(isinstance(each, keras.KerasTensor) for each in given) and all(
+        value is None for name, value in arguments.kwargs.items() if name != "training"
     )
 
 

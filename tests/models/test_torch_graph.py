@@ -104,6 +104,18 @@ def test_kernels_lie_as_pytorch_takes_them_and_train_as_keras_trains(kind: str) 
             assert layer.kernel.value.permute(2, 3, 0, 1).is_contiguous()
 
 
+class Both(keras.layers.Layer):
+    """Adds up two tensors, and thrice the second in training."""
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        left, right = inputs.values() if isinstance(inputs, dict) else inputs
+        return left + (3 if training else 1) * right
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        shapes = input_shape.values() if isinstance(input_shape, dict) else input_shape
+        return next(iter(shapes))
+
+
 def test_rare_connections_are_kerass() -> None:
     """Paddings that stay layers, a map that two layers read, poolings of one place."""
     image = keras.Input((12, 12, 3), name="image")
@@ -118,6 +130,7 @@ def test_rare_connections_are_kerass() -> None:
     x = keras.layers.Multiply()([x, normalised])
     x = keras.layers.PReLU(shared_axes=[1, 2], alpha_initializer="he_normal")(x)
     x = x + keras.layers.AveragePooling2D((8, 1))(x)
+    x = Both(name="both")({"left": x, "right": Both(name="sum")([x, x])})
     embedding = keras.layers.GlobalAveragePooling2D()(x)
     logits = keras.layers.Dense(5)(keras.layers.Dropout(0.5)(embedding, training=False))
     network = keras.Model(image, {"logits": logits, "features": normalised})
