@@ -336,26 +336,25 @@ def normalise_torch(
     """Normalises by the batch on PyTorch; statistics carry no gradient, as they are only kept.
 
     Args:
-        x: Feature map `(batch, h, w, c)`, or vectors `(batch, c)`.
+        x: Feature map `(batch, h, w, c)`.
         gamma: Scale `(c,)`.
         beta: Offset `(c,)`.
         epsilon: Is added to the variance.
         with_relu: Whether ReLU takes the place of the result.
 
     Returns:
-        What is normalised, and mean and variance of the channels.
+        The normalised map, and mean and variance of the channels.
     """
     import torch
 
-    is_map = x.ndim == 4
     outputs, mean, deviation_inverse = torch.native_batch_norm(
-        x.permute(0, 3, 1, 2) if is_map else x, gamma, beta, None, None, True, 0.0, epsilon
+        x.permute(0, 3, 1, 2), gamma, beta, None, None, True, 0.0, epsilon
     )
     if with_relu:
         # Before it is seen in Keras' order: of a view PyTorch would copy it.
         torch.relu_(outputs)
     variance = deviation_inverse.detach() ** -2 - epsilon
-    return outputs.permute(0, 2, 3, 1) if is_map else outputs, mean.detach(), variance
+    return outputs.permute(0, 2, 3, 1), mean.detach(), variance
 
 
 _FUSED = {"tensorflow": _normalise_tensorflow, "torch": normalise_torch}

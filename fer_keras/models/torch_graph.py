@@ -224,9 +224,8 @@ def _pads(node: Any) -> bool:
 
 def _normalises(node: Any) -> bool:
     layer = node.operation
-    rank = len(node.input_tensors[0].shape)
-    is_usual = type(layer) in _BATCH_NORMS and rank in (2, 4)
-    return is_usual and layer.axis in (-1, rank - 1) and _is_plain(node)
+    is_of_maps = type(layer) in _BATCH_NORMS and len(node.input_tensors[0].shape) == 4
+    return is_of_maps and layer.axis in (-1, 3) and _is_plain(node)
 
 
 def _rectifies(layer: Any) -> bool:

@@ -74,12 +74,19 @@ def test_answers_gradients_and_statistics_are_kerass(name: str) -> None:
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])
 def test_kernels_lie_as_pytorch_takes_them_and_train_as_keras_trains(kind: str) -> None:
     """The same four steps from kernels in either order, a pause and other values included."""
-    pictures = np.random.default_rng(1).integers(0, 256, (8, 48, 48, 3), dtype=np.uint8)
+    pictures = np.random.default_rng(1).integers(0, 256, (8, 12, 12, 3), dtype=np.uint8)
     targets = np.eye(5, dtype="float32")[[0, 1, 2, 3, 4, 0, 1, 2]]
     found = []
     for is_direct in (True, False):
         keras.utils.set_random_seed(3)
-        network = small("mini_xception")[0]
+        image = keras.Input((12, 12, 3), name="image")
+        x = keras.layers.Rescaling(1 / 255)(image)
+        # Without bias: its gradient before batch norm is rounding, which Adam makes a step of.
+        x = keras.layers.Conv2D(8, 3, strides=2, use_bias=False)(x)
+        x = keras.layers.Activation("relu")(FusedBatchNormalization()(x))
+        x = keras.layers.DepthwiseConv2D(3, depth_multiplier=2)(x)
+        x = keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x))
+        network = keras.Model(image, {"logits": x})
         method = build_method("cross_entropy", network, [f"class {number}" for number in range(5)])
         settings = {"momentum": 0.9} if kind == "SGD" else {}
         method.compile(optimizer=getattr(keras.optimizers, kind)(0.01, **settings))
@@ -92,16 +99,13 @@ def test_kernels_lie_as_pytorch_takes_them_and_train_as_keras_trains(kind: str) 
     ours, expected = found
     for mine, theirs in zip(ours.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=2e-4)
-    kernels = [each for each in ours.trainable_variables if len(each.shape) == 4]
     kept = [each for each in ours.optimizer.variables if len(each.shape) == 4]
-    assert len(kept) >= len(kernels) > 5
+    assert len(kept) == (2 if kind == "SGD" else 4)
     for variable in kept:
         assert variable.value.permute(3, 0, 1, 2).is_contiguous()
-    for layer in ours.network.layers:
-        if type(layer) is keras.layers.Conv2D:
-            assert layer.kernel.value.permute(3, 0, 1, 2).is_contiguous()
-        if type(layer) is keras.layers.DepthwiseConv2D:
-            assert layer.kernel.value.permute(2, 3, 0, 1).is_contiguous()
+    ordinary, depthwise = (each for each in ours.trainable_variables if len(each.shape) == 4)
+    assert ordinary.value.permute(3, 0, 1, 2).is_contiguous()
+    assert depthwise.value.permute(2, 3, 0, 1).is_contiguous()
 
 
 class Both(keras.layers.Layer):
