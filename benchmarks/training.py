@@ -3,19 +3,21 @@
 python benchmarks/training.py                                    the networks, float32 and bfloat16
 python benchmarks/training.py --networks compact ddamfn --precision float32 --rounds 8
 python benchmarks/training.py --networks mobilenet_v3_large --alone            one process at a time
+python benchmarks/training.py --networks ferplus_student --optimizer adamw     as the shipped models
 
 Every variant is a process of its own that builds the network once and then trains a round of steps
 whenever it is told to, so all of them take turns on the same machine and an idle one uses no
 processor. With `--alone` a process ends before the next one begins, and every round has one of its
 own, which warms up first: nothing else lies in memory. The fastest of a variant's rounds counts:
 what else runs on the machine can only slow a round down. Batches are random pictures that are in
-memory already; the optimizer is SGD with momentum in both. The ratio is that to the fastest plain
-PyTorch of the same precision (both memory formats are tried); the load is that of the machine over
-the last minute. With `--one-core` every variant has one thread, and the processor time of its
-process counts, which other work on the machine touches little. Ours trains as `fer_keras.train`
-does: `Method.fit` on the network of this project, ESR by the losses of its branches;
-MobileNetV3-Large is the encoder of `keras.applications` and a dense layer. Trained parameters have
-to be as many in both, and those of DDAMFN the published 4,106,512.
+memory already; the optimizer is SGD with momentum in both, or with `--optimizer adamw` AdamW and a
+moving average of the weights, as the recipes of the shipped models have it. The ratio is that to
+the fastest plain PyTorch of the same precision (both memory formats are tried); the load is that of
+the machine over the last minute. With `--one-core` every variant has one thread, and the processor
+time of its process counts, which other work on the machine touches little. Ours trains as
+`fer_keras.train` does: `Method.fit` on the network of this project, ESR by the losses of its
+branches; MobileNetV3-Large is the encoder of `keras.applications` and a dense layer. Trained
+parameters have to be as many in both, and those of DDAMFN the published 4,106,512.
 """
 
 import argparse
@@ -91,6 +93,8 @@ VARIANTS: dict[str, dict[str, str]] = {
     "plain torch": {},
     "plain torch, channels last": {"channels_last": "1"},
 }
+OPTIMIZERS = ("sgd", "adamw")
+EMA = 0.999
 _PLAIN = ("plain torch", "plain torch, channels last")
 _DEFAULT = ("fer_keras", "fer_keras on torch", "fer_keras on jax", *_PLAIN)
 
@@ -106,6 +110,7 @@ class Task:
         batch_size: Pictures a step.
         steps: Of a round.
         one_core: Whether it keeps to one core, and processor time counts.
+        optimizer: One of `OPTIMIZERS`.
     """
 
     variant: str
@@ -114,6 +119,7 @@ class Task:
     batch_size: int
     steps: int
     one_core: bool
+    optimizer: str
 
 
 class Worker:
@@ -179,6 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, help="default: that of the network")
     parser.add_argument("--steps", type=int, help="of a round; default: that of the network")
     parser.add_argument("--rounds", type=int, default=3, help="after one to warm up")
+    parser.add_argument("--optimizer", default="sgd", choices=OPTIMIZERS)
     parser.add_argument("--alone", action="store_true", help="one process at a time")
     parser.add_argument("--one-core", action="store_true", help="one thread, processor time")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -200,7 +207,7 @@ def _measure(arguments: argparse.Namespace, network: str, precision: str) -> Non
     batch_size = arguments.batch_size or setup.batch_size
     steps = arguments.steps or setup.steps
     tasks = [
-        Task(name, network, precision, batch_size, steps, arguments.one_core)
+        Task(name, network, precision, batch_size, steps, arguments.one_core, arguments.optimizer)
         for name in arguments.variants
     ]
     measured = (_one_by_one if arguments.alone else _in_turns)(tasks, arguments.rounds)
@@ -296,7 +303,7 @@ def _ours(task: Task, images: Any, labels: Any) -> tuple[Any, int]:
     kind = "branch_ensemble" if task.network == "esr" else "cross_entropy"
     method = build_method(kind, network, names)
     method.compile(
-        optimizer=keras.optimizers.SGD(0.01, momentum=0.9),
+        optimizer=_optimizer(task),
         jit_compile="xla" in VARIANTS[task.variant] or use_xla("auto"),
     )
     many = np.tile(images, (task.steps, 1, 1, 1))
@@ -306,6 +313,18 @@ def _ours(task: Task, images: Any, labels: Any) -> tuple[Any, int]:
         method.fit(many, targets, batch_size=task.batch_size, shuffle=False, verbose=0)
 
     return train, sum(int(np.prod(v.shape)) for v in method.trainable_variables)
+
+
+def _optimizer(task: Task) -> Any:
+    import keras
+
+    from fer_keras.config import TrainingConfig
+    from fer_keras.training.optimizers import build_optimizer
+
+    if task.optimizer == "sgd":
+        return keras.optimizers.SGD(0.01, momentum=0.9)
+    recipe = TrainingConfig(learning_rate=0.001, weight_decay=0.05, ema_momentum=EMA)
+    return build_optimizer(recipe, task.steps)
 
 
 def _network(setup: Setup, image_shape: Any) -> Any:
@@ -323,6 +342,7 @@ def _network(setup: Setup, image_shape: Any) -> Any:
 
 def _plain(task: Task, images: Any, labels: Any) -> tuple[Any, int]:
     import torch
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
     from torch_esr import Esr
     from torch_networks import MaNet, VitSe, compact, ddamfn, mobilenet_v3_large, resnet18
 
@@ -343,7 +363,12 @@ def _plain(task: Task, images: Any, labels: Any) -> tuple[Any, int]:
         pictures = pictures.contiguous(memory_format=torch.channels_last)
     network.train()
     loss = torch.nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9)
+    average: Any = None
+    if task.optimizer == "sgd":
+        optimizer: Any = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9)
+    else:
+        optimizer = torch.optim.AdamW(network.parameters(), 0.001, weight_decay=0.05)
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(EMA))
     targets = torch.from_numpy(labels)
     halved = torch.autocast("cpu", torch.bfloat16, enabled=task.precision != "float32")
 
@@ -360,6 +385,8 @@ def _plain(task: Task, images: Any, labels: Any) -> tuple[Any, int]:
                     value = loss(logits, targets)
             value.backward()
             optimizer.step()
+            if average is not None:
+                average.update_parameters(network)
 
     return train, sum(p.numel() for p in network.parameters())
 

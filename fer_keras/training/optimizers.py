@@ -81,8 +81,8 @@ def build_schedule(training: TrainingConfig, steps_per_epoch: int) -> Any:
 class _LayerRates:
     """In front of a Keras optimizer: a factor of the learning rate for every variable.
 
-    A factor of the gradient would do for SGD only: Adam divides it out again. `update_step` is
-    where all three backends bring gradient, variable and learning rate together.
+    A factor of the gradient would do for SGD only: Adam divides it out again. Gradient, variable
+    and learning rate come together in `update_step`, on PyTorch for all variables at once.
     """
 
     layer_rates: Mapping[str, float]
@@ -111,13 +111,31 @@ class _LayerRates:
         rate = learning_rate * self._now(*self._factor(variable))
         super().update_step(gradient, variable, rate)  # type: ignore[misc]
 
+    def _parallel_update_step(
+        self, gradients: Sequence[Any], variables: Sequence[Any], learning_rate: Any
+    ) -> None:
+        for factor in sorted(set(self._factors)):
+            chosen = [
+                (gradient, variable)
+                for gradient, variable in zip(gradients, variables, strict=True)
+                if self._factor(variable) == factor
+            ]
+            if chosen:
+                rate = learning_rate * self._now(*factor)
+                super()._parallel_update_step(*zip(*chosen, strict=True), rate)  # type: ignore[misc]
+
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         whole = self.weight_decay
         if whole is None:
             return
-        for factor in sorted(set(self._factors)):
+        decayed = [
+            variable
+            for variable in variables
+            if self._use_weight_decay(variable)  # type: ignore[attr-defined]
+        ]
+        for factor in sorted({self._factor(variable) for variable in decayed}):
             self.weight_decay = whole * self._now(*factor)
-            group = [variable for variable in variables if self._factor(variable) == factor]
+            group = [variable for variable in decayed if self._factor(variable) == factor]
             super()._apply_weight_decay(group)  # type: ignore[misc]
         self.weight_decay = whole
 
@@ -131,15 +149,101 @@ class _LayerRates:
         return factor * keras.ops.cast(self.iterations >= self.head_steps, "float32")
 
 
+class _AdamInOnePass:
+    """In front of Keras' Adam on PyTorch: one pass through the memory in the place of ten.
+
+    PyTorch's own operation adds its epsilon behind the correction of the second moment, Keras
+    before it (Kingma and Ba, ICLR 2015, section 2, has both forms), so it is given a larger one.
+    """
+
+    amsgrad: bool
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    iterations: Any
+    _momentums: Sequence[Any]
+    _velocities: Sequence[Any]
+
+    def _parallel_update_step(
+        self, gradients: Sequence[Any], variables: Sequence[Any], learning_rate: Any
+    ) -> None:
+        import torch
+        from torch.optim.adam import adam
+
+        places = [self._get_variable_index(each) for each in variables]  # type: ignore[attr-defined]
+        values = [each.value for each in variables]
+        first = [self._momentums[place].value for place in places]
+        second = [self._velocities[place].value for place in places]
+        # It reads memory from end to end, whatever axis lies where.
+        if self.amsgrad or not all(map(_lie_alike, values, first, second)):
+            super()._parallel_update_step(  # type: ignore[misc]
+                gradients, variables, learning_rate
+            )
+            return
+        before = int(self.iterations)
+        adam(
+            [each.data for each in values],
+            [
+                gradient if _lie_alike(value, gradient) else torch.empty_like(value).copy_(gradient)
+                for value, gradient in zip(values, gradients, strict=True)
+            ],
+            first,
+            second,
+            [],
+            list(torch.full((len(values),), float(before), device=values[0].device).unbind()),
+            fused=True,
+            amsgrad=False,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            lr=float(learning_rate),
+            weight_decay=0.0,
+            eps=self.epsilon / (1 - self.beta_2 ** (before + 1)) ** 0.5,
+            maximize=False,
+        )
+
+
+def _lie_alike(first: Any, *others: Any) -> bool:
+    """Whether PyTorch's tensors of one shape lie in memory with the same axes in the same order."""
+    strides, sides = first.stride(), first.shape
+    return all(
+        other.stride() == strides
+        or all(
+            here == there or side == 1
+            for here, there, side in zip(strides, other.stride(), sides, strict=True)
+        )
+        for other in others
+    )
+
+
 class _AverageApart:
     """In front of a Keras optimizer: its moving average of the weights stays beside them.
 
     Keras overwrites the weights when `fit` ends; a run that is resumed inside an epoch calls it
-    twice.
+    twice. On PyTorch it averages one variable after the other, in a dozen calls each.
     """
+
+    ema_momentum: float
+    iterations: Any
+    _model_variables_moving_average: Sequence[Any]
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         pass
+
+    def _update_model_variables_moving_average(self, trainable_variables: Sequence[Any]) -> None:
+        if keras.backend.backend() != "torch":
+            super()._update_model_variables_moving_average(  # type: ignore[misc]
+                trainable_variables
+            )
+            return
+        import torch
+
+        share = 1 - self.ema_momentum if int(self.iterations) else 1.0
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                [average.value for average in self._model_variables_moving_average],
+                [variable.value for variable in trainable_variables],
+                share,
+            )
 
 
 def rate_factor(layer: str, layer_rates: Mapping[str, float]) -> float:
@@ -201,7 +305,11 @@ def build_optimizer(training: TrainingConfig, steps_per_epoch: int) -> Any:
         "adam": keras.optimizers.Adam,
         "adamw": keras.optimizers.AdamW,
     }
-    kind: Any = kinds[training.optimizer]
+    # Asked for its own class, Keras gives one of PyTorch's that updates all variables at once; one
+    # derived from its own would not.
+    kind: Any = type(kinds[training.optimizer]())
+    if keras.backend.backend() == "torch" and training.optimizer in ("adam", "adamw"):
+        kind = type(kind.__name__, (_AdamInOnePass, kind), {})
     head_steps = round(training.head_epochs * steps_per_epoch)
     if training.layer_rates or head_steps:
         rates = {"layer_rates": dict(training.layer_rates), "head_steps": head_steps}

@@ -110,6 +110,63 @@ def test_layers_learn_and_decay_at_their_own_rates(name: str) -> None:
     np.testing.assert_allclose(moved[0] / moved[1], 0.25, rtol=0.08)
 
 
+@pytest.mark.backends
+@pytest.mark.parametrize("rates", [{}, {"*": 0.5, "norm": 0.1}])
+def test_the_average_follows_the_weights_step_by_step(rates: dict[str, float]) -> None:
+    import keras
+
+    image = keras.Input((4,))
+    x = keras.layers.BatchNormalization(name="norm")(image)  # Nothing of it decays.
+    network = keras.Model(image, keras.layers.Dense(3, name="head")(x))
+    training = dataclasses.replace(
+        RECIPE, optimizer="adamw", schedule="constant", layer_rates=rates, ema_momentum=0.7
+    )
+    optimizer = build_optimizer(training, 10)
+    network.compile(optimizer, "mse", jit_compile=False)
+    pictures = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    expected: list[np.ndarray] = []
+    for step in range(4):
+        network.train_on_batch(pictures, np.ones((8, 3), np.float32))
+        weights = [keras.ops.convert_to_numpy(each) for each in network.trainable_variables]
+        kept = 0.7 if step else 0.0
+        expected = [
+            kept * before + (1 - kept) * now
+            for before, now in zip(expected or weights, weights, strict=True)
+        ]
+    for average, wanted in zip(optimizer._model_variables_moving_average, expected, strict=True):
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(average), wanted, rtol=1e-5)
+    if keras.backend.backend() == "torch":  # All variables at once.
+        assert type(optimizer)._backend_update_step is not keras.Optimizer._backend_update_step
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_adam_steps_as_keras_has_it(name: str) -> None:
+    import keras
+
+    def trained(optimizer: keras.Optimizer) -> list[np.ndarray]:
+        keras.utils.set_random_seed(0)
+        image = keras.Input((6, 6, 2))
+        x = keras.layers.Conv2D(3, 3, name="conv")(image)
+        x = keras.layers.Conv2D(4, 1, name="point")(x)
+        network = keras.Model(image, keras.layers.GlobalAveragePooling2D()(x))
+        network.compile(optimizer, "mse", jit_compile=False)
+        pictures = np.random.default_rng(0).normal(size=(8, 6, 6, 2)).astype(np.float32)
+        for _ in range(5):
+            network.train_on_batch(pictures, np.ones((8, 4), np.float32))
+        kept = [*network.trainable_variables, *optimizer.variables]
+        return [keras.ops.convert_to_numpy(each) for each in kept if len(each.shape) > 0]
+
+    training = dataclasses.replace(
+        RECIPE, optimizer=name, schedule="constant", learning_rate=0.01, weight_decay=0.0
+    )
+    kind = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[name]
+    ours, theirs = trained(build_optimizer(training, 10)), trained(kind(0.01, weight_decay=0.0))
+    assert len(ours) == len(theirs) == 3 * 4
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_layers_with_rate_0_are_frozen_and_patterns_are_checked() -> None:
     import keras
 
