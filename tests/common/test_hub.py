@@ -91,5 +91,5 @@ def test_training_reads_it_too(cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     model = load_model("hf://someone/faces")
-    assert model.name == "ferplus_tiny_webcam float32"
+    assert model.name == "ferplus_tiny_classifier float32"
     assert cache in model.path.parents

@@ -19,6 +19,7 @@ MODELS = Path(__file__).parents[2] / "saved_models"
 TINY = MODELS / "ferplus_tiny"
 OPTIONS = read_exported_weights(TINY).options
 NAMES = read_exported_weights(TINY).class_names
+NARROWER = [width - 4 for width in OPTIONS["widths"]]
 
 
 def faces(n: int = 48) -> np.ndarray:
@@ -98,12 +99,11 @@ def test_a_narrower_network_gets_the_channels_that_matter() -> None:
     wide = build()
     load_start(wide, NAMES, str(TINY), pictures=pictures)
     expected = probabilities(wide, pictures)
-    widths = [width - 8 for width in OPTIONS["widths"]]
-    narrow = build(widths=widths)
+    narrow = build(widths=NARROWER)
     line = load_start(narrow, NAMES, str(TINY), whole=True, pictures=pictures)
     assert line.endswith("narrowed")
     off = np.abs(probabilities(narrow, pictures) - expected).mean()
-    fresh = np.abs(probabilities(build(seed=3, widths=widths), pictures) - expected).mean()
+    fresh = np.abs(probabilities(build(seed=3, widths=NARROWER), pictures) - expected).mean()
     assert off < 0.5 * fresh
 
 
@@ -112,10 +112,9 @@ def test_a_narrower_network_is_cut_from_a_keras_file_as_from_its_export(tmp_path
     wide = with_class_names(build(), NAMES)
     load_start(wide, NAMES, str(TINY), pictures=pictures)
     save_network(wide, tmp_path / "wide.keras")
-    widths = [width - 8 for width in OPTIONS["widths"]]
     answers = []
     for path in (TINY / "model_float32.tflite", tmp_path / "wide.keras"):
-        narrow = build(seed=1, widths=widths)
+        narrow = build(seed=1, widths=NARROWER)
         line = load_start(narrow, NAMES, str(path), whole=True, pictures=pictures)
         assert line.endswith("narrowed")
         answers.append(probabilities(narrow, pictures))
@@ -136,10 +135,11 @@ def test_other_classes_keep_a_fresh_classifier() -> None:
 def test_what_cannot_be_started_from_is_refused() -> None:
     with pytest.raises(ModelFileError, match="float32"):
         load_start(build(), NAMES, str(MODELS / "ferplus" / "model_int8.tflite"))
-    with pytest.raises(ConfigError, match=r"not wider .*Received: 48"):
-        load_start(build(widths=[48, 72, 96]), NAMES, str(TINY), pictures=faces(8))
-    network = build(widths=[32, 64], depths=[1, 1])
+    wider = [width + 8 for width in OPTIONS["widths"]]
+    with pytest.raises(ConfigError, match=rf"not wider .*Received: {wider[0]}"):
+        load_start(build(widths=wider), NAMES, str(TINY), pictures=faces(8))
+    network = build(widths=NARROWER[:2], depths=OPTIONS["depths"][:2])
     with pytest.raises(ConfigError, match=r"Lacking in 'compact': stage3_block1_conv1"):
         load_start(network, NAMES, str(TINY), pictures=faces(8))
     with pytest.raises(ConfigError, match="expected pictures"):
-        load_start(build(widths=[32, 64, 96]), NAMES, str(TINY))
+        load_start(build(widths=NARROWER), NAMES, str(TINY))
