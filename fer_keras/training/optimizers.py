@@ -156,7 +156,6 @@ class _AdamInOnePass:
     before it (Kingma and Ba, ICLR 2015, section 2, has both forms), so it is given a larger one.
     """
 
-    amsgrad: bool
     beta_1: float
     beta_2: float
     epsilon: float
@@ -175,7 +174,7 @@ class _AdamInOnePass:
         first = [self._momentums[place].value for place in places]
         second = [self._velocities[place].value for place in places]
         # It reads memory from end to end, whatever axis lies where.
-        if self.amsgrad or not all(map(_lie_alike, values, first, second)):
+        if not all(map(_lie_alike, values, first, second)):
             super()._parallel_update_step(  # type: ignore[misc]
                 gradients, variables, learning_rate
             )
