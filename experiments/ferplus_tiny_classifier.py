@@ -8,19 +8,16 @@ epoch); with the mirror image and by the prior of docs/prior.md 0.8625, balanced
 `saved_models/ferplus_tiny`.
 """
 
-from fer_keras.config import based_on
+import dataclasses
+
+from fer_keras.config import based_on, load_experiment
 
 experiment = based_on(
     "ferplus_classifier",
     name="ferplus_tiny_classifier",
-    network={
-        "options": {
-            "stem_filters": 16,
-            "widths": [24, 40, 56, 72],
-            "depths": [1, 2, 2, 1],
-            "first_stride": 1,
-            "dropout": 0.0,
-        },
-        "weights": "ferplus_tiny_webcam",
-    },
+    network=dataclasses.replace(
+        load_experiment("ferplus_tiny_webcam").network,
+        weights="ferplus_tiny_webcam",
+        keep_start=0.0,
+    ),
 )

@@ -7,6 +7,7 @@ import pytest
 
 from fer_keras.common.errors import ConfigError
 from fer_keras.config import TrainingConfig
+from fer_keras.methods import build_method
 from fer_keras.training.device import accelerator, precision_note, use_xla
 from fer_keras.training.optimizers import (
     WarmUp,
@@ -140,8 +141,10 @@ def test_the_average_follows_the_weights_step_by_step(rates: dict[str, float]) -
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_adam_steps_as_keras_has_it(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "is_method"), [("adam", False), ("adamw", False), ("adamw", True)]
+)
+def test_adam_steps_as_keras_has_it(name: str, is_method: bool) -> None:
     import keras
 
     def trained(optimizer: keras.Optimizer) -> list[np.ndarray]:
@@ -149,8 +152,13 @@ def test_adam_steps_as_keras_has_it(name: str) -> None:
         image = keras.Input((6, 6, 2))
         x = keras.layers.Conv2D(3, 3, name="conv")(image)
         x = keras.layers.Conv2D(4, 1, name="point")(x)
-        network = keras.Model(image, keras.layers.GlobalAveragePooling2D()(x))
-        network.compile(optimizer, "mse", jit_compile=False)
+        logits = keras.layers.GlobalAveragePooling2D(name="logits")(x)
+        network = keras.Model(image, {"logits": logits} if is_method else logits)
+        if is_method:  # PyTorch's way: kernels lie otherwise in memory.
+            network = build_method("cross_entropy", network, "abcd")
+            network.compile(optimizer=optimizer, jit_compile=False)
+        else:
+            network.compile(optimizer, "mse", jit_compile=False)
         pictures = np.random.default_rng(0).normal(size=(8, 6, 6, 2)).astype(np.float32)
         for _ in range(5):
             network.train_on_batch(pictures, np.ones((8, 4), np.float32))
