@@ -8,16 +8,13 @@ epoch); with the mirror image and by the prior of docs/prior.md 0.8625, balanced
 `saved_models/ferplus_tiny`.
 """
 
-import dataclasses
-
 from fer_keras.config import based_on, load_experiment
 
+_source = load_experiment("ferplus_classifier")
 experiment = based_on(
-    "ferplus_classifier",
+    "ferplus_tiny_webcam",
     name="ferplus_tiny_classifier",
-    network=dataclasses.replace(
-        load_experiment("ferplus_tiny_webcam").network,
-        weights="ferplus_tiny_webcam",
-        keep_start=0.0,
-    ),
+    network={"weights": "ferplus_tiny_webcam", "keep_start": 0.0},
+    method=_source.method,
+    training=_source.training,
 )
