@@ -330,34 +330,18 @@ def _normalise_tensorflow(x: Any, gamma: Any, beta: Any, epsilon: float) -> tupl
     return outputs, mean, variance * (count - 1) / count
 
 
-def normalise_torch(
-    x: Any, gamma: Any, beta: Any, epsilon: float, *, with_relu: bool = False
-) -> tuple[Any, Any, Any]:
-    """Normalises by the batch on PyTorch; statistics carry no gradient, as they are only kept.
-
-    Args:
-        x: Feature map `(batch, h, w, c)`.
-        gamma: Scale `(c,)`.
-        beta: Offset `(c,)`.
-        epsilon: Is added to the variance.
-        with_relu: Whether ReLU takes the place of the result.
-
-    Returns:
-        The normalised map, and mean and variance of the channels.
-    """
+def _normalise_torch(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """The normalised maps, and mean and variance of the channels, which carry no gradient."""
     import torch
 
     outputs, mean, deviation_inverse = torch.native_batch_norm(
         x.permute(0, 3, 1, 2), gamma, beta, None, None, True, 0.0, epsilon
     )
-    if with_relu:
-        # Before it is seen in Keras' order: of a view PyTorch would copy it.
-        torch.relu_(outputs)
     variance = deviation_inverse.detach() ** -2 - epsilon
     return outputs.permute(0, 2, 3, 1), mean.detach(), variance
 
 
-_FUSED = {"tensorflow": _normalise_tensorflow, "torch": normalise_torch}
+_FUSED = {"tensorflow": _normalise_tensorflow, "torch": _normalise_torch}
 
 
 def batch_norm(x: Any, *, name: str, gamma: str = "ones") -> Any:

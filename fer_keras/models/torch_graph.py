@@ -7,11 +7,16 @@ which all cores but one wait. A functional network says once and for all what is
 passes through the maps: padding inside a convolution, ReLU in the place of what it is given, PReLU
 with a gradient of its own. Kernels keep Keras' shape, `(h, w, in, out)`, and lie in memory as
 PyTorch's convolutions take them, so no step copies them (`docs/measurements.md`).
+
+Maps lie in memory as Keras has them, `(batch, h, w, c)`. From a convolution on they are seen in
+PyTorch's order, `(batch, c, h, w)`, until a layer or an output asks for Keras': to turn the axes
+back and forth around every layer is cheap once, but there are hundreds of them.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import keras
@@ -20,16 +25,26 @@ from keras.src.layers.preprocessing.data_layer import DataLayer
 from keras.src.models.functional import Functional
 from torch.nn.functional import conv2d, prelu
 
-from fer_keras.models.layers import FusedBatchNormalization, normalise_torch
+from fer_keras.models.layers import FusedBatchNormalization
 
 # Producers of masks: Keras hands these on from layer to layer.
 _MASKS = (keras.layers.Masking, keras.layers.Embedding)
 _BATCH_NORMS = (FusedBatchNormalization, keras.layers.BatchNormalization)
 _MERGES = {keras.layers.Add: torch.add, keras.layers.Multiply: torch.mul}
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+_POOLS = {
+    keras.layers.GlobalAveragePooling2D: torch.mean,
+    keras.layers.GlobalMaxPooling2D: torch.amax,
+}
+_ELEMENTWISE = tuple(
+    getattr(keras.activations, name)
+    for name in ("relu", "sigmoid", "silu", "elu", "leaky_relu", "tanh", "hard_sigmoid")
+)
 
 # Axes of a kernel in memory: `(out, h, w, in)`, and of a depthwise one `(channel, times, h, w)`.
 _BY_FILTER, _BY_CHANNEL = (3, 0, 1, 2), (2, 3, 0, 1)
+# Axes of a map in Keras' order as PyTorch has them, and the other way.
+_TO_TORCH, _TO_KERAS = (0, 3, 1, 2), (0, 2, 3, 1)
 
 Step = Callable[[dict[int, Any], bool | None], None]
 
@@ -47,7 +62,11 @@ class DirectGraph:
 
     def __init__(self, network: Any) -> None:
         self.network = network
-        self._steps = _steps(network) if _fits(network) else None
+        self._statistics = _Statistics()
+        self._seen_by_torch: set[int] = set()
+        self._steps: list[Step] | None = None
+        if _fits(network):
+            self._steps = _steps(network, self._statistics, self._seen_by_torch)
         self._optimizer: Any = None
 
     def __call__(self, inputs: Any, training: bool | None = None) -> Any:
@@ -58,7 +77,15 @@ class DirectGraph:
         tensors = {id(image): keras.ops.convert_to_tensor(inputs, image.dtype)}
         for step in self._steps:
             step(tensors, training)
-        return keras.tree.map_structure(lambda each: tensors[id(each)], self.network.output)
+        self._statistics.move()
+        return keras.tree.map_structure(
+            lambda each: (
+                tensors[id(each)].permute(_TO_KERAS)
+                if id(each) in self._seen_by_torch
+                else tensors[id(each)]
+            ),
+            self.network.output,
+        )
 
     def lay_out(self, optimizer: Any) -> None:
         """Lets what an optimizer keeps of the kernels lie in memory as they do.
@@ -100,8 +127,44 @@ def _fits(network: Any) -> bool:
     )
 
 
-def _steps(network: Any) -> list[Step]:
-    """The calls in their order; a padding before nothing but convolutions is left to these."""
+class _Statistics:
+    """Means and variances of the batch norms of a step, which move after it, all at once."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, tuple[Any, ...]] = {}
+
+    def add(self, layer: Any, mean: Any, deviation_inverse: Any) -> None:
+        """What the batch has, each `(c,)`: a second time within a step, the first moves before."""
+        if id(layer) in self._rows:
+            self.move()
+        averages = layer.moving_mean.value, layer.moving_variance.value
+        self._rows[id(layer)] = (
+            layer.momentum, layer.epsilon, *averages, mean, deviation_inverse
+        )  # fmt: skip
+
+    def move(self) -> None:
+        """Moves them towards those of the batch."""
+        rows, self._rows = list(self._rows.values()), {}
+        with torch.no_grad():
+            for momentum in {row[0] for row in rows}:
+                _, epsilons, means, variances, news, inverses = zip(
+                    *(row for row in rows if row[0] == momentum), strict=True
+                )
+                of_batch = torch._foreach_mul(inverses, inverses)
+                torch._foreach_reciprocal_(of_batch)
+                torch._foreach_sub_(of_batch, epsilons)
+                torch._foreach_lerp_(means, news, 1 - momentum)
+                torch._foreach_lerp_(variances, of_batch, 1 - momentum)
+
+
+def _steps(network: Any, statistics: _Statistics, seen_by_torch: set[int]) -> list[Step]:
+    """The calls in their order; a padding before nothing but convolutions is left to these.
+
+    Args:
+        network: Functional model.
+        statistics: Where the batch norms leave what the batch has.
+        seen_by_torch: Gets the names of the maps that are kept in PyTorch's order of the axes.
+    """
     depths = network._nodes_by_depth
     nodes = [
         node
@@ -123,24 +186,54 @@ def _steps(network: Any) -> list[Step]:
         for node in nodes
         if _rectifies(node.operation) and uses[id(node.input_tensors[0])] == 1
     } & normalised
-    return [_step(node, padded, rectified) for node in nodes if id(node) not in left_out]
+    steps = []
+    for node in nodes:
+        if id(node) in left_out:
+            continue
+        if _is_plain(node):
+            direct = _call(node, padded, rectified, seen_by_torch, statistics)
+            steps.append(_step(node, direct, padded, seen_by_torch))
+        else:
+            steps.append(_step_of_keras(node, seen_by_torch))
+    return steps
 
 
-def _step(node: Any, padded: dict[int, Any], rectified: set[int]) -> Step:
+@dataclass(frozen=True)
+class _Direct:
+    """What stands for `layer(...)` of a plain layer.
+
+    Attributes:
+        call: From a tensor, or a list of them, to a tensor.
+        takes_torch: Whether it takes maps in PyTorch's order of the axes.
+        gives_torch: Whether it gives one in that order.
+    """
+
+    call: Callable[..., Any]
+    takes_torch: bool = False
+    gives_torch: bool = False
+
+
+def _step(node: Any, direct: _Direct, padded: dict[int, Any], seen_by_torch: set[int]) -> Step:
     """The call of one layer, whose inputs and outputs have names in `tensors`."""
-    if not _is_plain(node):
-        return _step_of_keras(node)
-    call, output = _call(node, padded, rectified), id(node.outputs[0])
+    call, output = direct.call, id(node.outputs[0])
     given, takes_training = node.arguments.args[0], node.operation._call_has_training_arg
     is_one = not isinstance(given, list | tuple)
     sources = [
         id(padded[id(each)].input_tensors[0] if id(each) in padded else each)
         for each in ([given] if is_one else given)
     ]
+    turned = [(source in seen_by_torch) != direct.takes_torch for source in sources]
+    axes = _TO_TORCH if direct.takes_torch else _TO_KERAS
+    if direct.gives_torch:
+        seen_by_torch.add(output)
     default = node.arguments.kwargs.get("training")
 
     def run(tensors: dict[int, Any], training: bool | None) -> None:
-        x = tensors[sources[0]] if is_one else [tensors[source] for source in sources]
+        x: Any = [
+            tensors[source].permute(axes) if is_turned else tensors[source]
+            for source, is_turned in zip(sources, turned, strict=True)
+        ]
+        x = x[0] if is_one else x
         said = default if training is None else training
         # Left out where nothing is said: a layer may have a default of its own.
         is_said = takes_training and said is not None
@@ -149,13 +242,15 @@ def _step(node: Any, padded: dict[int, Any], rectified: set[int]) -> Step:
     return run
 
 
-def _step_of_keras(node: Any) -> Step:
+def _step_of_keras(node: Any, seen_by_torch: set[int]) -> Step:
     """A call as Keras makes it; an operation that is no layer knows no `training`."""
     outputs = [id(each) for each in node.outputs]
+    turned = [id(each) for each in node.input_tensors if id(each) in seen_by_torch]
     takes_training = getattr(node.operation, "_call_has_training_arg", False)
 
     def run(tensors: dict[int, Any], training: bool | None) -> None:
-        arguments, named = node.arguments.fill_in(tensors)
+        in_keras_order = {source: tensors[source].permute(_TO_KERAS) for source in turned}
+        arguments, named = node.arguments.fill_in({**tensors, **in_keras_order})
         if takes_training and training is not None:
             named["training"] = training
         results = keras.tree.flatten(node.operation(*arguments, **named))
@@ -164,28 +259,51 @@ def _step_of_keras(node: Any) -> Step:
     return run
 
 
-def _call(node: Any, padded: dict[int, Any], rectified: set[int]) -> Any:
+def _call(
+    node: Any,
+    padded: dict[int, Any],
+    rectified: set[int],
+    seen_by_torch: set[int],
+    statistics: _Statistics,
+) -> _Direct:
     """What stands for `layer(...)` of a plain layer."""
     layer, source = node.operation, node.input_tensors[0]
+    # These work in either order: they keep the one that they are given.
+    is_turned = any(id(each) in seen_by_torch for each in node.input_tensors)
     if _is_inner(layer):
-        return DirectGraph(layer)
+        return _Direct(DirectGraph(layer))
     if _takes_padding(node):
         pads = padded[id(source)].operation.padding if id(source) in padded else ((0,), (0,))
-        return _convolution(layer, [pad[0] for pad in pads])
+        convolve = _convolution(layer, [pad[0] for pad in pads])
+        if layer.activation is keras.activations.linear:
+            return _Direct(convolve, True, True)
+        return _Direct(lambda maps: layer.activation(convolve(maps).permute(_TO_KERAS)), True)
     if _normalises(node):
-        return _batch_norm(layer, with_relu=id(node.outputs[0]) in rectified)
+        with_relu = id(node.outputs[0]) in rectified
+        return _Direct(_batch_norm(layer, statistics, with_relu=with_relu), True, True)
     if _rectifies(layer):
-        return _as_it_is if id(source) in rectified else torch.relu
+        call = _as_it_is if id(source) in rectified else torch.relu
+        return _Direct(call, is_turned, is_turned)
+    if type(layer) is keras.layers.Activation and layer.activation in _ELEMENTWISE:
+        return _Direct(layer.activation, is_turned, is_turned)
     if type(layer) is keras.layers.Dense:
-        return _dense(layer)
+        return _Direct(_dense(layer))
     if type(layer) in _MERGES and len({len(each.shape) for each in node.input_tensors}) == 1:
-        return partial(reduce, _MERGES[type(layer)])
+        merge = _MERGES[type(layer)]
+        return _Direct(lambda tensors: reduce(merge, tensors), is_turned, is_turned)
+    if type(layer) is keras.layers.Concatenate and is_turned:
+        axis = _TO_TORCH.index(layer.axis % 4)
+        return _Direct(lambda maps: torch.cat(maps, axis), True, True)
     if type(layer) is keras.layers.PReLU and tuple(layer.shared_axes or ()) == (1, 2):
-        return _prelu(layer)
+        return _Direct(_prelu(layer), True, True)
+    if type(layer) in _POOLS and not layer.keepdims and layer.data_format == "channels_last":
+        pool, places = _POOLS[type(layer)], (2, 3) if is_turned else (1, 2)
+        return _Direct(lambda maps: pool(maps, places), is_turned)
     if type(layer) is keras.layers.AveragePooling2D and _averages_all(layer, source):
         axes = [axis for axis in (1, 2) if layer.pool_size[axis - 1] > 1]
-        return lambda maps: maps.mean(axes, keepdim=True)
-    return layer.call
+        axes = [_TO_TORCH.index(axis) for axis in axes] if is_turned else axes
+        return _Direct(lambda maps: maps.mean(axes, keepdim=True), is_turned, is_turned)
+    return _Direct(layer.call)
 
 
 def _is_plain(node: Any) -> bool:
@@ -263,14 +381,13 @@ def _averages_all(layer: Any, source: Any) -> bool:
 
 
 def _convolution(layer: Any, pads: list[int]) -> Any:
-    """A convolution with zeros around the map, `pads` and what `padding="same"` means."""
+    """A convolution without its activation, with zeros around: `pads` and those of "same"."""
     if layer.padding == "same":
         spans = zip(layer.kernel_size, layer.dilation_rate, strict=True)
         pads = [
             pad + dilation * (side - 1) // 2
             for pad, (side, dilation) in zip(pads, spans, strict=True)
         ]
-    activation = None if layer.activation is keras.activations.linear else layer.activation
     is_depthwise = type(layer) is keras.layers.DepthwiseConv2D
     shape = tuple(layer.kernel.shape)
     filters = shape[2] * shape[3] if is_depthwise else shape[3]
@@ -279,14 +396,12 @@ def _convolution(layer: Any, pads: list[int]) -> Any:
     values, bias = layer.kernel.value, layer.bias.value if layer.use_bias else None
     strides, dilations = layer.strides, layer.dilation_rate
 
-    def call(x: Any) -> Any:
+    def call(maps: Any) -> Any:
         if is_depthwise:
             kernel = values.permute(2, 3, 0, 1).reshape(filters, 1, *shape[:2])
         else:
             kernel = values.permute(3, 2, 0, 1)
-        y = conv2d(x.permute(0, 3, 1, 2), kernel, bias, strides, pads, dilations, groups)
-        y = y.permute(0, 2, 3, 1)
-        return y if activation is None else activation(y)
+        return conv2d(maps, kernel, bias, strides, pads, dilations, groups)
 
     return call
 
@@ -303,22 +418,21 @@ def _lay_out(variable: Any, axes: Sequence[int]) -> None:
     values.data = values.data.permute(axes).contiguous().permute(back)
 
 
-def _batch_norm(layer: Any, with_relu: bool) -> Any:
+def _batch_norm(layer: Any, statistics: _Statistics, *, with_relu: bool) -> Any:
     """Training by PyTorch's operation, under the conditions of `FusedBatchNormalization`."""
     is_usual = layer.scale and layer.center and not layer.renorm and not layer.synchronized
     if is_usual:
         gamma, beta = layer.gamma.value, layer.beta.value
-        moving_mean, moving_variance = layer.moving_mean.value, layer.moving_variance.value
-    share = 1 - layer.momentum
 
-    def call(x: Any, training: bool | None = None) -> Any:
-        if not (training and layer.trainable and is_usual):
-            y = layer.call(x, training=training)
-            return torch.relu(y) if with_relu else y
-        y, mean, variance = normalise_torch(x, gamma, beta, layer.epsilon, with_relu=with_relu)
-        moving_mean.lerp_(mean, share)
-        moving_variance.lerp_(variance, share)
-        return y
+    def call(maps: Any, training: bool | None = None) -> Any:
+        if training and layer.trainable and is_usual:
+            y, mean, deviation_inverse = torch.native_batch_norm(
+                maps, gamma, beta, None, None, True, 0.0, layer.epsilon
+            )
+            statistics.add(layer, mean, deviation_inverse)
+            return torch.relu_(y) if with_relu else y
+        y = layer.call(maps.permute(_TO_KERAS), training=training).permute(_TO_TORCH)
+        return torch.relu(y) if with_relu else y
 
     return call
 
@@ -352,12 +466,12 @@ class _Prelu(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, maps: Any, slopes: Any) -> Any:
         context.save_for_backward(maps, slopes)
-        return prelu(maps.permute(0, 3, 1, 2), slopes.flatten()).permute(0, 2, 3, 1)
+        return prelu(maps, slopes.flatten())
 
     @staticmethod
     def backward(context: Any, gradient: Any) -> Any:
         maps, slopes = context.saved_tensors
         above = torch.ops.aten.threshold_backward(gradient, maps, 0)
         below = gradient - above
-        of_slopes = (below * maps).sum((0, 1, 2)).reshape(slopes.shape)
-        return torch.addcmul(above, below, slopes), of_slopes
+        of_slopes = (below * maps).sum((0, 2, 3)).reshape(slopes.shape)
+        return torch.addcmul(above, below, slopes.reshape(1, -1, 1, 1)), of_slopes

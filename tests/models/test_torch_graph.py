@@ -121,7 +121,7 @@ class Both(keras.layers.Layer):
 
 
 def test_rare_connections_are_kerass() -> None:
-    """Paddings that stay layers, a map that two layers read, poolings of one place."""
+    """Paddings that stay layers, a map that two layers read, one batch norm in two places."""
     image = keras.Input((12, 12, 3), name="image")
     x = keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(image)
     x = keras.layers.Conv2D(8, 3, strides=2)(x)
@@ -135,6 +135,15 @@ def test_rare_connections_are_kerass() -> None:
     x = keras.layers.PReLU(shared_axes=[1, 2], alpha_initializer="he_normal")(x)
     x = x + keras.layers.AveragePooling2D((8, 1))(x)
     x = Both(name="both")({"left": x, "right": Both(name="sum")([x, x])})
+    for axis in (1, 2, -1):
+        left = keras.layers.Conv2D(4, 1, activation="softmax" if axis == 2 else "silu")(x)
+        right = keras.layers.Activation("sigmoid")(keras.layers.Conv2D(4, 1, use_bias=False)(x))
+        x = keras.layers.Concatenate(axis=axis)([left, right])
+    shared = FusedBatchNormalization(momentum=0.5)
+    x = shared(keras.layers.Activation("relu")(shared(x)))
+    largest = keras.layers.GlobalMaxPooling2D(keepdims=True)(x)
+    of_all = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(8, 3)(x))
+    x = keras.layers.Add()([x, largest, keras.layers.Reshape((1, 1, 8))(of_all)])
     embedding = keras.layers.GlobalAveragePooling2D()(x)
     logits = keras.layers.Dense(5)(keras.layers.Dropout(0.5)(embedding, training=False))
     network = keras.Model(image, {"logits": logits, "features": normalised})
