@@ -21,6 +21,7 @@ from typing import Any
 
 import keras
 import torch
+from keras.src.backend import AutocastScope
 from keras.src.layers.preprocessing.data_layer import DataLayer
 from keras.src.models.functional import Functional
 from torch.nn.functional import conv2d, prelu
@@ -46,6 +47,11 @@ _BY_FILTER, _BY_CHANNEL = (3, 0, 1, 2), (2, 3, 0, 1)
 # Axes of a map in Keras' order as PyTorch has them, and the other way.
 _TO_TORCH, _TO_KERAS = (0, 3, 1, 2), (0, 2, 3, 1)
 
+_PRECISIONS = ("float32", "mixed_bfloat16")
+# PyTorch's own gradient of a kernel, where oneDNN has none in bfloat16, wants it in a row.
+_HAS_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+_CAST_TO = torch.preserve_format if _HAS_BFLOAT16 else torch.contiguous_format
+
 Step = Callable[[dict[int, Any], bool | None], None]
 
 
@@ -54,7 +60,7 @@ class DirectGraph:
 
     Layers with layers in them, with several outputs, or with a `__call__` of their own are called
     as Keras calls them. Networks inside the network become lists too. A network of several inputs,
-    of another precision than float32, or with masks is called as a whole.
+    with masks, or of another precision than float32 or mixed bfloat16 is called as a whole.
 
     Attributes:
         network: The functional network.
@@ -66,7 +72,8 @@ class DirectGraph:
         self._seen_by_torch: set[int] = set()
         self._steps: list[Step] | None = None
         if _fits(network):
-            self._steps = _steps(network, self._statistics, self._seen_by_torch)
+            with AutocastScope(None):  # The variables themselves, not their values in bfloat16.
+                self._steps = _steps(network, self._statistics, self._seen_by_torch)
         self._optimizer: Any = None
 
     def __call__(self, inputs: Any, training: bool | None = None) -> Any:
@@ -75,8 +82,9 @@ class DirectGraph:
             return self.network(inputs, training=training)
         image = self.network.inputs[0]
         tensors = {id(image): keras.ops.convert_to_tensor(inputs, image.dtype)}
-        for step in self._steps:
-            step(tensors, training)
+        with AutocastScope(self.network.compute_dtype):
+            for step in self._steps:
+                step(tensors, training)
         self._statistics.move()
         return keras.tree.map_structure(
             lambda each: (
@@ -118,12 +126,17 @@ def is_real(inputs: Any) -> bool:
 
 
 def _fits(network: Any) -> bool:
-    return len(network.inputs) == 1 and all(
-        layer.dtype_policy.name == "float32"
-        and layer.quantization_mode is None
-        and getattr(layer, "activity_regularizer", None) is None
-        and not isinstance(layer, _MASKS)
-        for layer in network._flatten_layers()
+    precision = network.dtype_policy.name
+    return (
+        len(network.inputs) == 1
+        and precision in _PRECISIONS
+        and all(
+            layer.dtype_policy.name == precision
+            and layer.quantization_mode is None
+            and getattr(layer, "activity_regularizer", None) is None
+            and not isinstance(layer, _MASKS)
+            for layer in network._flatten_layers()
+        )
     )
 
 
@@ -227,12 +240,15 @@ def _step(node: Any, direct: _Direct, padded: dict[int, Any], seen_by_torch: set
     if direct.gives_torch:
         seen_by_torch.add(output)
     default = node.arguments.kwargs.get("training")
+    precision = _precision(node.operation)
 
     def run(tensors: dict[int, Any], training: bool | None) -> None:
         x: Any = [
             tensors[source].permute(axes) if is_turned else tensors[source]
             for source, is_turned in zip(sources, turned, strict=True)
         ]
+        if precision is not None:
+            x = [each.to(precision) if each.is_floating_point() else each for each in x]
         x = x[0] if is_one else x
         said = default if training is None else training
         # Left out where nothing is said: a layer may have a default of its own.
@@ -304,6 +320,11 @@ def _call(
         axes = [_TO_TORCH.index(axis) for axis in axes] if is_turned else axes
         return _Direct(lambda maps: maps.mean(axes, keepdim=True), is_turned, is_turned)
     return _Direct(layer.call)
+
+
+def _precision(layer: Any) -> Any:
+    """What Keras casts a layer's inputs and kernels to, if that is not what they are."""
+    return torch.bfloat16 if layer.autocast and layer.compute_dtype == "bfloat16" else None
 
 
 def _is_plain(node: Any) -> bool:
@@ -394,16 +415,24 @@ def _convolution(layer: Any, pads: list[int]) -> Any:
     groups = shape[2] if is_depthwise else layer.groups
     _lay_out(layer.kernel, _BY_CHANNEL if is_depthwise else _BY_FILTER)
     values, bias = layer.kernel.value, layer.bias.value if layer.use_bias else None
-    strides, dilations = layer.strides, layer.dilation_rate
+    strides, dilations, precision = layer.strides, layer.dilation_rate, _precision(layer)
 
     def call(maps: Any) -> Any:
         if is_depthwise:
             kernel = values.permute(2, 3, 0, 1).reshape(filters, 1, *shape[:2])
         else:
             kernel = values.permute(3, 2, 0, 1)
-        return conv2d(maps, kernel, bias, strides, pads, dilations, groups)
+        kernel, added = _cast(kernel, precision), _cast(bias, precision)
+        return conv2d(maps, kernel, added, strides, pads, dilations, groups)
 
     return call
+
+
+def _cast(values: Any, precision: Any) -> Any:
+    """Weights in a layer's precision."""
+    if precision is None or values is None:
+        return values
+    return values.to(precision, memory_format=_CAST_TO)
 
 
 def _lay_out(variable: Any, axes: Sequence[int]) -> None:
@@ -438,23 +467,24 @@ def _batch_norm(layer: Any, statistics: _Statistics, *, with_relu: bool) -> Any:
 
 
 def _prelu(layer: Any) -> Any:
-    slopes = layer.alpha.value
+    slopes, precision = layer.alpha.value, _precision(layer)
 
     def call(maps: Any) -> Any:
-        return _Prelu.apply(maps, slopes)
+        return _Prelu.apply(maps, _cast(slopes, precision))
 
     return call
 
 
 def _dense(layer: Any) -> Any:
     kernel, bias = layer.kernel.value, layer.bias.value if layer.use_bias else None
+    precision = _precision(layer)
     activation = None if layer.activation is keras.activations.linear else layer.activation
 
     def call(x: Any, training: bool | None = None) -> Any:
         # As Keras rounds; one operation for both rounds otherwise.
-        y = torch.matmul(x, kernel)
+        y = torch.matmul(x, _cast(kernel, precision))
         if bias is not None:
-            y = y + bias
+            y = y + _cast(bias, precision)
         return y if activation is None else activation(y)
 
     return call

@@ -38,7 +38,7 @@ def trained_on(call: Any, network: Any, pictures: np.ndarray) -> dict[str, np.nd
         if each.requires_grad
     )
     loss.backward()
-    found = {f"output {name}": each.detach().numpy() for name, each in outputs.items()}
+    found = {f"output {name}": each.detach().float().numpy() for name, each in outputs.items()}
     for variable in network.trainable_variables:
         if variable.value.grad is not None:
             found[f"gradient of {variable.path}"] = variable.value.grad.numpy().copy()
@@ -69,6 +69,23 @@ def test_answers_gradients_and_statistics_are_kerass(name: str) -> None:
     in_use = method(pictures)
     for name, values in network(pictures).items():
         np.testing.assert_allclose(in_use[name].detach(), values.detach(), atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["compact", "ddamfn", "encoder_classifier", "resnet18"])
+def test_bfloat16_is_kerass(name: str) -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    network, pictures = small(name)
+    method = build_method("cross_entropy", network, [f"class {number}" for number in range(5)])
+    # Ours first: kernels lie as they will.
+    ours = trained_on(method, method.network, pictures)
+    expected = trained_on(method.network, method.network, pictures)
+    assert method._direct._steps is not None
+    assert ours.keys() == expected.keys()
+    largest = max(np.abs(values).max() for what, values in ours.items() if "gradient" in what)
+    for what, values in ours.items():
+        tolerance = 0.04 * largest if "gradient" in what else 0.01 * np.abs(values).max()
+        np.testing.assert_allclose(expected[what], values, atol=tolerance, err_msg=what)
+    assert network.layers[1].compute_dtype == "bfloat16"
 
 
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])
