@@ -149,6 +149,65 @@ class _LayerRates:
         return factor * keras.ops.cast(self.iterations >= self.head_steps, "float32")
 
 
+class _RateOnce:
+    """In front of a Keras optimizer on TensorFlow: the schedule is asked once a step.
+
+    Keras asks it for every variable that decays, and each time is a dozen operations to trace.
+    """
+
+    _rate_of_step: Any = None
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
+        import tensorflow as tf
+
+        # With several devices each has its own part of the step.
+        if not tf.distribute.has_strategy():
+            self._rate_of_step = super()._get_current_learning_rate()  # type: ignore[misc]
+        try:
+            super().apply(grads, trainable_variables)  # type: ignore[misc]
+        finally:
+            self._rate_of_step = None
+
+    def _get_current_learning_rate(self) -> Any:
+        if self._rate_of_step is None:
+            return super()._get_current_learning_rate()  # type: ignore[misc]
+        return self._rate_of_step
+
+
+class _AdamInOneOperation:
+    """In front of Keras' Adam on TensorFlow: one operation a variable in the place of twenty."""
+
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    iterations: Any
+    _momentums: Sequence[Any]
+    _velocities: Sequence[Any]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        import tensorflow as tf
+
+        if isinstance(gradient, tf.IndexedSlices) or tf.distribute.has_strategy():
+            super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+            return
+        variable = variable.value if isinstance(variable, keras.Variable) else variable
+        place = self._get_variable_index(variable)  # type: ignore[attr-defined]
+        kind = variable.dtype
+        step = tf.cast(self.iterations.value + 1, kind)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[place].value.handle,
+            v=self._velocities[place].value.handle,
+            beta1_power=tf.cast(self.beta_1, kind) ** step,
+            beta2_power=tf.cast(self.beta_2, kind) ** step,
+            lr=tf.cast(learning_rate, kind),
+            beta1=tf.cast(self.beta_1, kind),
+            beta2=tf.cast(self.beta_2, kind),
+            epsilon=tf.cast(self.epsilon, kind),
+            grad=tf.cast(gradient, kind),
+        )
+
+
 class _AdamInOnePass:
     """In front of Keras' Adam on PyTorch: one pass through the memory in the place of ten.
 
@@ -307,14 +366,18 @@ def build_optimizer(training: TrainingConfig, steps_per_epoch: int) -> Any:
     # Asked for its own class, Keras gives one of PyTorch's that updates all variables at once; one
     # derived from its own would not.
     kind: Any = type(kinds[training.optimizer]())
-    if keras.backend.backend() == "torch" and training.optimizer in ("adam", "adamw"):
-        kind = type(kind.__name__, (_AdamInOnePass, kind), {})
+    backend = keras.backend.backend()
+    adams = {"torch": _AdamInOnePass, "tensorflow": _AdamInOneOperation}
+    if training.optimizer in ("adam", "adamw") and backend in adams:
+        kind = type(kind.__name__, (adams[backend], kind), {})
     head_steps = round(training.head_epochs * steps_per_epoch)
     if training.layer_rates or head_steps:
         rates = {"layer_rates": dict(training.layer_rates), "head_steps": head_steps}
         kind = type(kind.__name__, (_LayerRates, kind), rates)
     if training.ema_momentum:
         kind = type(kind.__name__, (_AverageApart, kind), {})
+    if backend == "tensorflow":
+        kind = type(kind.__name__, (_RateOnce, kind), {})
     common: dict[str, Any] = {
         "use_ema": training.ema_momentum > 0,
         "ema_momentum": training.ema_momentum,
