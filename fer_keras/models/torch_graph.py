@@ -48,8 +48,10 @@ _BY_FILTER, _BY_CHANNEL = (3, 0, 1, 2), (2, 3, 0, 1)
 _TO_TORCH, _TO_KERAS = (0, 3, 1, 2), (0, 2, 3, 1)
 
 _PRECISIONS = ("float32", "mixed_bfloat16")
-# PyTorch's own gradient of a kernel, where oneDNN has none in bfloat16, wants it in a row.
-_HAS_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+# PyTorch's own gradient of a kernel in bfloat16, where oneDNN has none, wants it in a row.
+_HAS_BFLOAT16 = torch.cuda.is_available() or (
+    torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+)
 _CAST_TO = torch.preserve_format if _HAS_BFLOAT16 else torch.contiguous_format
 
 Step = Callable[[dict[int, Any], bool | None], None]
