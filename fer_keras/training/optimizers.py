@@ -174,8 +174,8 @@ class _RateOnce:
         return self._rate_of_step
 
 
-class _AdamInOneOperation:
-    """In front of Keras' Adam on TensorFlow: one operation a variable in the place of twenty."""
+class _Adam:
+    """What Keras' Adam has."""
 
     beta_1: float
     beta_2: float
@@ -183,6 +183,10 @@ class _AdamInOneOperation:
     iterations: Any
     _momentums: Sequence[Any]
     _velocities: Sequence[Any]
+
+
+class _AdamInOneOperation(_Adam):
+    """In front of Keras' Adam on TensorFlow: one operation a variable in the place of twenty."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         import tensorflow as tf
@@ -208,19 +212,12 @@ class _AdamInOneOperation:
         )
 
 
-class _AdamInOnePass:
+class _AdamInOnePass(_Adam):
     """In front of Keras' Adam on PyTorch: one pass through the memory in the place of ten.
 
     PyTorch's own operation adds its epsilon behind the correction of the second moment, Keras
     before it (Kingma and Ba, ICLR 2015, section 2, has both forms), so it is given a larger one.
     """
-
-    beta_1: float
-    beta_2: float
-    epsilon: float
-    iterations: Any
-    _momentums: Sequence[Any]
-    _velocities: Sequence[Any]
 
     def _parallel_update_step(
         self, gradients: Sequence[Any], variables: Sequence[Any], learning_rate: Any
